@@ -1,0 +1,117 @@
+"""What a dataset is: names, colours, unseen classes, and images with exact labels."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zsbench.errors import UserError
+
+IGNORE = -1
+"""Label of a pixel that no one may score or learn from: void, background where it is no class."""
+
+UNLABELLED = -2
+"""Label of a pixel of an unseen class in transductive training: known to be something, not what."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One image with its annotation.
+
+    `image`: uint8 (H, W, 3) RGB, as decoded. `label`: int32 (H, W), a class index in 0..C-1 or `IGNORE`.
+    """
+
+    id: str
+    image: NDArray[np.uint8]
+    label: NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How an image reaches the method at test time, and where its scores go.
+
+    `short_side`: the image is resized (bilinear, aspect kept) so that its short side has this many pixels; None keeps it.
+    `max_long_side`: bound on the long side after that, or None. `crop`, `stride`: side of a square sliding window and its
+    step, in pixels; None takes the whole image in one pass.
+    """
+
+    split: str = "val"
+    short_side: int | None = 512
+    max_long_side: int | None = None
+    crop: int | None = 512
+    stride: int | None = 426
+
+    def __post_init__(self) -> None:
+        if self.crop is not None and not (self.stride and 0 < self.stride <= self.crop):
+            raise UserError(f"sliding window of {self.crop} px needs a stride in 1..{self.crop}, not {self.stride}.")
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What a run on this dataset uses unless the user says otherwise."""
+
+    clip: str = "ViT-B-16-quickgelu"
+    """An open_clip model name, or the path of a model config (JSON)."""
+    weights: str = "openai"
+    """An open_clip tag, a local file, or `random`."""
+    templates: str = "single"
+    """The set of prompt templates (`zsbench.vocabulary.TEMPLATES`)."""
+    protocol: Protocol = Protocol()
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    """Overrides of `zsbench.recipe.Recipe`."""
+
+
+class Dataset(ABC):
+    """Names, palette, unseen classes, and a reader. A subclass is data: set the attributes, write `ids` and `read`.
+
+    `classes`: all class names, in label order. `unseen`: those that the inductive setting hides. `palette`: one RGB triple
+    (0..255) per class. `groups`: named subsets of classes whose mIoU is reported apart. `where`: where to get the data and
+    which folders are expected, printed when the root is not there; empty for a dataset that needs no files.
+    """
+
+    name: ClassVar[str]
+    classes: tuple[str, ...]
+    unseen: tuple[str, ...] = ()
+    palette: tuple[tuple[int, int, int], ...]
+    groups: Mapping[str, tuple[str, ...]] = {}
+    where: str = ""
+    defaults: Defaults = Defaults()
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = root
+
+    @abstractmethod
+    def ids(self, split: str) -> Sequence[str]:
+        """The image ids of a split, in a fixed order. Raises `UserError` for an unknown split or a missing root."""
+
+    @abstractmethod
+    def read(self, split: str, image_id: str) -> Sample:
+        """Decode one image and its label. Raises `UserError` naming the file when something is wrong with it."""
+
+    @property
+    def seen_mask(self) -> NDArray[np.bool_]:
+        """bool (C,): True where the class may be learnt from in the inductive setting."""
+        return np.array([name not in self.unseen for name in self.classes])
+
+    @property
+    def classes_sha256(self) -> str:
+        """Hash of the class names in order: two results may be ranked together only where it is equal."""
+        return hashlib.sha256("\n".join(self.classes).encode()).hexdigest()
+
+    def validate(self) -> None:
+        """Raise `UserError` where the description contradicts itself (a name given twice, an unknown unseen class)."""
+        twice = sorted({name for name in self.classes if self.classes.count(name) > 1})
+        if twice:
+            raise UserError(f"dataset {self.name}: class name given twice: {', '.join(twice)}.")
+        unknown = sorted(set(self.unseen).union(*self.groups.values()) - set(self.classes))
+        if unknown:
+            raise UserError(f"dataset {self.name}: not among its classes: {', '.join(unknown)}.")
+        if len(self.palette) != len(self.classes):
+            raise UserError(f"dataset {self.name}: {len(self.classes)} classes but {len(self.palette)} palette colours.")

@@ -1,0 +1,17 @@
+"""The one exception that a user is meant to read."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Something the user can put right: the command line prints it without a traceback and exits with code 2.
+
+    The message names the file, class or option at fault, says what was expected and what to do.
+    """
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """` Did you mean 'x'?` for the nearest of `choices`, or an empty string where none is near."""
+    near = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
+    return f" Did you mean {near[0]!r}?" if near else ""

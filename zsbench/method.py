@@ -1,0 +1,77 @@
+"""What a method is: told a vocabulary once, it turns images into logits; if it trains, also into losses."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from zsbench.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from zsbench.clip import Clip
+    from zsbench.recipe import Recipe
+
+
+class Options(BaseModel):
+    """Base of a method's options: typed fields with defaults and a `Field(description=...)`; unknown names are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What a method changes for one dataset: overrides of its options and of the recipe."""
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Method(nn.Module, ABC):
+    """Base of all methods. The smallest useful one defines `predict`.
+
+    `Options`: the class of its options. `variants`: named overrides of them (`--variant`). `presets`: overrides by dataset
+    name. A method that learns sets `trainable` and defines `losses`; what it learns is what has `requires_grad`.
+    """
+
+    Options: ClassVar[type[Options]] = Options
+    variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    presets: ClassVar[Mapping[str, Preset]] = {}
+    trainable: ClassVar[bool] = False
+    name: ClassVar[str]
+
+    def __init__(self, clip: Clip, options: Any) -> None:
+        super().__init__()
+        self.clip = clip
+        self.options = options
+        self.vocabulary: Vocabulary | None = None
+
+    def set_vocabulary(self, vocabulary: Vocabulary) -> None:
+        """Be told the classes; logits from now on have one channel for each, in this order."""
+        self.vocabulary = vocabulary
+
+    @abstractmethod
+    def predict(self, images: Tensor) -> Tensor:
+        """Logits float (B, C, h, w) at any stride for images float32 (B, 3, H, W), RGB in 0..1."""
+
+    def score(self, logits: Tensor, classes: slice) -> Tensor:
+        """A pointwise function of upsampled logits (..., c, H, W) of the classes `classes`, averaged over windows.
+
+        Overridden where scores are not the logits themselves (a sigmoid, a calibration of seen classes). The harness
+        applies it to chunks of classes, so it must not mix them.
+        """
+        return logits
+
+    def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Named scalar losses, summed by the harness. `images` as in `predict`; `labels` int64 (B, H, W): index into the
+        present vocabulary, `zsbench.dataset.IGNORE` or `UNLABELLED`."""
+        raise TypeError(f"{type(self).__name__} is not trainable")
+
+    def parameter_groups(self, recipe: Recipe) -> list[dict[str, Any]]:
+        """Groups for the optimiser (`params`, `lr`, `weight_decay`); by default one group of all that is learnable."""
+        params = [p for p in self.parameters() if p.requires_grad]
+        return [{"params": params, "lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}]
