@@ -95,6 +95,13 @@ class Dataset(ABC):
     def read(self, split: str, image_id: str) -> Sample:
         """Decode one image and its label. Raises `UserError` naming the file when something is wrong with it."""
 
+    def verify(self, split: str, ids: Sequence[str]) -> None:  # noqa: B027  # without files, nothing to verify
+        """Raise `UserError` where a file of these images is absent: asked once, before anything long starts."""
+
+    def note(self, split: str) -> str:
+        """What a user should know about the split as found (which source is read, what is missing), or nothing."""
+        return ""
+
     @property
     def seen_mask(self) -> NDArray[np.bool_]:
         """bool (C,): True where the class may be learnt from in the inductive setting."""

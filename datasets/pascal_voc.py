@@ -1,0 +1,82 @@
+"""PASCAL VOC 2012 semantic segmentation, read from the official folders."""
+
+from __future__ import annotations
+
+from zsbench.dataset import Defaults, Protocol
+from zsbench.readers import Files, FolderDataset, LabelMap, Source
+from zsbench.registry import register_dataset
+
+NAMES = (
+    "aeroplane", "bicycle", "bird", "boat", "bottle",
+    "bus", "car", "cat", "chair", "cow",
+    "diningtable", "dog", "horse", "motorbike", "person",
+    "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
+UNSEEN = ("pottedplant", "sheep", "sofa", "train", "tvmonitor")
+PALETTE = (
+    (128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128), (128, 0, 128),
+    (0, 128, 128), (128, 128, 128), (64, 0, 0), (192, 0, 0), (64, 128, 0),
+    (192, 128, 0), (64, 0, 128), (192, 0, 128), (64, 128, 128), (192, 128, 128),
+    (0, 64, 0), (128, 64, 0), (0, 192, 0), (128, 192, 0), (0, 64, 128),
+)  # fmt: skip
+
+WHERE = """\
+PASCAL VOC 2012: unpack VOCtrainval_11-May-2012.tar (2 GB), http://host.robots.ox.ac.uk/pascal/VOC/voc2012/
+Expected, with the data root at VOC2012 or any folder around it:
+  VOCdevkit/VOC2012/JPEGImages/<id>.jpg
+  VOCdevkit/VOC2012/SegmentationClass/<id>.png
+  VOCdevkit/VOC2012/ImageSets/Segmentation/{train,val}.txt
+  VOCdevkit/VOC2012/SegmentationClassAug/<id>.png   (optional, SBD's masks: train is then the usual 10,582)"""
+
+LISTS = "ImageSets/Segmentation"
+OFFICIAL = "SegmentationClass/{id}.png"
+
+
+def sources(labels: LabelMap) -> dict[str, tuple[Source, ...]]:
+    """The splits of VOC 2012 under a label map: train (with SBD where it is there), val, trainval.
+
+    With SBD, train is the official 1,464 images with their official masks and 9,118 further ones with SBD's
+    masks, as mmsegmentation and the released ZegCLIP read them.
+    """
+
+    def listed(name: str) -> Files:
+        return Files("JPEGImages/{id}.jpg", OFFICIAL, f"{LISTS}/{name}.txt")
+
+    further = Files(
+        "JPEGImages/{id}.jpg",
+        "SegmentationClassAug/{id}.png",
+        without=(f"{LISTS}/train.txt", f"{LISTS}/val.txt"),
+    )
+    without_sbd = (
+        "SBD's masks (SegmentationClassAug) are not there: this is train (1,464), not train_aug (10,582)."
+    )
+    return {
+        "train": (
+            Source((listed("train"), further), labels, 10_582),
+            Source((listed("train"),), labels, 1_464, without_sbd),
+        ),
+        "val": (Source((listed("val"),), labels, 1_449),),
+        "trainval": (Source((listed("trainval"),), labels, 2_913),),
+    }
+
+
+class Voc(FolderDataset):
+    """What all VOC tasks share: the folders, and where they come from."""
+
+    inside = ("", "VOC2012", "VOCdevkit/VOC2012")
+    expects = ("JPEGImages", "SegmentationClass", LISTS)
+    where = WHERE
+
+
+@register_dataset("pascal-voc")
+class PascalVoc(Voc):
+    """PASCAL VOC 2012, 15 seen and 5 unseen classes, background ignored."""
+
+    classes = NAMES
+    unseen = UNSEEN
+    palette = PALETTE
+    splits = sources(LabelMap.consecutive(20, first=1, ignored=(0, 255)))
+    defaults = Defaults(
+        protocol=Protocol(short_side=512, crop=512, stride=426),
+        recipe={"iterations": 20_000, "batch_size": 16, "crop": 512, "short_side": 512},
+    )
