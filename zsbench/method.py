@@ -71,6 +71,10 @@ class Method(nn.Module, ABC):
         present vocabulary, `zsbench.dataset.IGNORE` or `UNLABELLED`."""
         raise TypeError(f"{type(self).__name__} is not trainable")
 
+    def forward(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """`losses`, under the name that distributed wrappers call."""
+        return self.losses(images, labels)
+
     def parameter_groups(self, recipe: Recipe) -> list[dict[str, Any]]:
         """Groups for the optimiser (`params`, `lr`, `weight_decay`); by default one group of all that is learnable."""
         params = [p for p in self.parameters() if p.requires_grad]

@@ -1,0 +1,39 @@
+"""MaskCLIP: dense CLIP features without any training (Zhou et al., "Extract Free Dense Labels from CLIP", ECCV 2022)."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from zsbench.clip import Clip
+from zsbench.method import Method, Options
+from zsbench.registry import register_method
+from zsbench.vit import embed, normalise
+
+
+@register_method("maskclip")
+class MaskClip(Method):
+    """Training-free: the last attention layer is replaced by its value path (MaskCLIP, ECCV 2022)."""
+
+    def __init__(self, clip: Clip, options: Options) -> None:
+        super().__init__(clip, options)
+        self.visual = clip.model.visual
+
+    def predict(self, images: Tensor) -> Tensor:
+        visual, patch = self.visual, self.clip.patch_size
+        height, width = images.shape[-2] // patch, images.shape[-1] // patch
+        tokens = embed(visual, normalise(images, self.clip.mean, self.clip.std))
+        *blocks, last = visual.transformer.resblocks
+        for block in blocks:
+            tokens = block(tokens)
+        features = F.normalize(visual.ln_post(values_only(last, tokens)[:, 1:]) @ visual.proj, dim=-1)
+        logits = features @ self.vocabulary.embeddings.T
+        return logits.mT.unflatten(-1, (height, width))
+
+
+def values_only(block, tokens: Tensor) -> Tensor:
+    """A transformer block in which every token attends to itself alone: (B, L, D) to (B, L, D)."""
+    attention = block.attn
+    weight, bias = attention.in_proj_weight.chunk(3)[2], attention.in_proj_bias.chunk(3)[2]
+    tokens = tokens + attention.out_proj(F.linear(block.ln_1(tokens), weight, bias))
+    return tokens + block.mlp(block.ln_2(tokens))

@@ -1,0 +1,5 @@
+"""`python -m zsbench`."""
+
+from zsbench.cli import main
+
+main()

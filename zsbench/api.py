@@ -1,0 +1,127 @@
+"""The Python API: what the commands do, as functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+
+from zsbench import registry
+from zsbench.clip import load_clip
+from zsbench.dataset import Dataset
+from zsbench.errors import UserError
+from zsbench.method import Method
+from zsbench.plan import Request, choose_device, make_plan, open_dataset, resolve_options
+from zsbench.profiling import Timed, profile_method
+from zsbench.result import Efficiency, Result
+from zsbench.run import carry_out
+from zsbench.templates import read_templates
+from zsbench.vocabulary import encode_vocabulary
+
+
+def load_dataset(name: str, root: str | Path | None = None) -> Dataset:
+    """The dataset `name`; `root` as in `--data-root`."""
+    return open_dataset(name, None if root is None else Path(root))
+
+
+def load_method(
+    name: str,
+    dataset: str = "miniworld",
+    *,
+    variant: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    clip: str | None = None,
+    weights: str | None = None,
+) -> Method:
+    """The method `name`, built on the dataset's CLIP (or `clip` with `weights`) and told the dataset's vocabulary."""
+    request = Request(method=name, dataset=dataset, variant=variant, options=as_text(options), clip=clip, weights=weights)
+    return build(request)[0]
+
+
+def train(method: str = "zegclip", dataset: str = "miniworld", **request: Any) -> Path:
+    """Train and return the path of the checkpoint. Further keywords are the fields of `zsbench.plan.Request`."""
+    plan = make_plan("train", Request(method=method, dataset=dataset, **request))
+    carry_out(plan)
+    return plan.out / "checkpoint.safetensors"
+
+
+def evaluate(method: str = "zegclip", dataset: str = "miniworld", **request: Any) -> Result:
+    """Evaluate a training-free method, or a trained one from `checkpoint=`. Keywords as for `train`."""
+    return measured(make_plan("eval", Request(method=method, dataset=dataset, **request)))
+
+
+def run(method: str = "zegclip", dataset: str = "miniworld", **request: Any) -> Result:
+    """Train where the method learns, evaluate and profile: `zsbench run`. Keywords as for `train`."""
+    return measured(make_plan("run", Request(method=method, dataset=dataset, **request)))
+
+
+def measured(plan: Any) -> Result:
+    result = carry_out(plan)
+    assert result is not None  # only `train` has none
+    return result
+
+
+def profile(
+    method: str = "zegclip",
+    dataset: str = "miniworld",
+    *,
+    variant: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    clip: str | None = None,
+    weights: str | None = None,
+    size: str | None = None,
+    timed: str = "end-to-end",
+    device: str | None = None,
+    seconds: float = 10.0,
+) -> Efficiency:
+    """What one image costs. No dataset files and no trained weights are needed: weights default to `random`.
+
+    `size`: "HEIGHTxWIDTH" before resizing; by default an image that fills one window of the dataset's protocol.
+    """
+    if timed not in get_args(Timed):
+        raise UserError(f"--timed {timed!r}: expected {' or '.join(get_args(Timed))}.")
+    request = Request(
+        method=method,
+        dataset=dataset,
+        variant=variant,
+        options=as_text(options),
+        clip=clip,
+        weights=weights or "random",
+        device=device,
+    )
+    segmenter, data, model = build(request)
+    side = data.defaults.protocol.crop or data.defaults.protocol.short_side or model.image_size
+    image_size = parse_size(size) if size else (side, side)
+    prompts = len(data.classes) * len(read_templates(data.defaults.templates))
+    return profile_method(
+        segmenter, model, data.defaults.protocol, image_size, prompts, choose_device(device), timed=timed, seconds=seconds
+    )
+
+
+def build(request: Request) -> tuple[Method, Dataset, Any]:
+    """`(method, dataset, clip)` without reading any image; the method knows the dataset's vocabulary."""
+    data = registry.load_dataset_class(request.dataset)(request.data_root or Path("data"))
+    data.validate()
+    method_class = registry.load_method_class(request.method)
+    options = resolve_options(method_class, data.name, request, None)
+    model = load_clip(request.clip or data.defaults.clip, request.weights or data.defaults.weights)
+    segmenter = method_class(model, options)
+    device = choose_device(request.device)
+    vocabulary = encode_vocabulary(model, data.classes, torch.from_numpy(data.seen_mask), data.defaults.templates)
+    segmenter.to(device).set_vocabulary(vocabulary.to(device))
+    return segmenter, data, model
+
+
+def as_text(options: Mapping[str, Any] | None) -> dict[str, str]:
+    """Options as `-o` would give them."""
+    return {key: str(value) for key, value in (options or {}).items()}
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """`(height, width)` of "HEIGHTxWIDTH"."""
+    height, _, width = text.partition("x")
+    if not (height.isdigit() and width.isdigit()):
+        raise UserError(f"--size {text!r}: expected HEIGHTxWIDTH, such as 480x640.")
+    return int(height), int(width)

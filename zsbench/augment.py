@@ -1,0 +1,94 @@
+"""Training augmentation: random scale, crop with a category limit, flip, photometric distortion (mmsegmentation 0.24's pipeline).
+
+Each function takes its randomness from a NumPy generator, so that a training sample is a function of (seed, sample number)
+alone, however many processes read.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+from torchvision.transforms.v2 import functional as V
+
+from zsbench.dataset import IGNORE, Sample
+from zsbench.recipe import Recipe
+
+CROP_ATTEMPTS = 10
+
+
+def augment(sample: Sample, recipe: Recipe, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """`(image, label)`: float32 (3, crop, crop) in 0..1 and int64 (crop, crop); padding is black and `IGNORE`."""
+    image = torch.from_numpy(sample.image).permute(2, 0, 1)
+    label = torch.from_numpy(sample.label)
+    image, label = random_scale(image, label, recipe, rng)
+    image, label = random_crop(image, label, recipe, rng)
+    if rng.random() < recipe.flip:
+        image, label = image.flip(-1), label.flip(-1)
+    floats = image.float() / 255
+    if recipe.photometric:
+        floats = photometric_distortion(floats, rng)
+    return pad(floats, label.long(), recipe.crop)
+
+
+def random_scale(image: Tensor, label: Tensor, recipe: Recipe, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Resize so that the short side is `short_side` times a random factor, the long side bounded likewise."""
+    height, width = image.shape[-2:]
+    factor = rng.uniform(*recipe.scale)
+    if recipe.short_side is not None:
+        factor *= min(recipe.short_side / min(height, width), recipe.long_side / max(height, width))
+    size = [int(height * factor + 0.5), int(width * factor + 0.5)]
+    if size == [height, width]:
+        return image, label
+    resized = V.resize(image, size, antialias=False)
+    nearest = F.interpolate(label[None, None].float(), size, mode="nearest")[0, 0]
+    return resized, nearest.to(label.dtype)
+
+
+def random_crop(image: Tensor, label: Tensor, recipe: Recipe, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """A random square, redrawn up to ten times while one class covers more than `category_limit` of its labelled pixels."""
+    height, width = label.shape
+    side_h, side_w = min(recipe.crop, height), min(recipe.crop, width)
+    for _ in range(CROP_ATTEMPTS):
+        top, left = int(rng.integers(height - side_h + 1)), int(rng.integers(width - side_w + 1))
+        window = label[top : top + side_h, left : left + side_w]
+        if recipe.category_limit == 1 or _largest_share(window.numpy()) < recipe.category_limit:
+            break
+    return image[:, top : top + side_h, left : left + side_w], window
+
+
+def _largest_share(label: NDArray[np.int32]) -> float:
+    """Share of the commonest class among labelled pixels; 1 where there is at most one class."""
+    _, counts = np.unique(label[label != IGNORE], return_counts=True)
+    return float(counts.max() / counts.sum()) if len(counts) > 1 else 1.0
+
+
+def photometric_distortion(image: Tensor, rng: np.random.Generator) -> Tensor:
+    """Brightness +-32/255, contrast and saturation 0.5..1.5, hue +-0.1 turns, each with probability one half.
+
+    Contrast here is a plain factor (as in mmsegmentation), drawn before or after the colour changes.
+    """
+
+    def chance() -> bool:
+        return bool(rng.random() < 0.5)
+
+    if chance():
+        image = (image + rng.uniform(-32, 32) / 255).clamp(0, 1)
+    contrast_first = chance()
+    if contrast_first and chance():
+        image = (image * rng.uniform(0.5, 1.5)).clamp(0, 1)
+    if chance():
+        image = V.adjust_saturation(image, rng.uniform(0.5, 1.5))
+    if chance():
+        image = V.adjust_hue(image, rng.uniform(-0.1, 0.1))
+    if not contrast_first and chance():
+        image = (image * rng.uniform(0.5, 1.5)).clamp(0, 1)
+    return image
+
+
+def pad(image: Tensor, label: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Fill up to a square of `side` at the right and the bottom."""
+    right, bottom = side - label.shape[1], side - label.shape[0]
+    return F.pad(image, (0, right, 0, bottom)), F.pad(label, (0, right, 0, bottom), value=IGNORE)

@@ -1,0 +1,85 @@
+"""Checkpoints: what a method learnt, as safetensors, with everything needed to build the method again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from zsbench.errors import UserError
+from zsbench.files import write_atomically
+
+METADATA_KEY = "zsbench"
+
+
+class CheckpointInfo(BaseModel):
+    """What a checkpoint says about itself."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    zsbench_version: str
+    method: str
+    options: dict[str, Any]
+    clip: str
+    clip_sha256: str | None
+    dataset: str
+    classes: list[str]
+    unseen: list[str]
+    setting: str
+    seed: int
+    recipe: dict[str, Any]
+
+
+def learnt_state(module: nn.Module) -> dict[str, Tensor]:
+    """The tensors that training may have changed: learnable parameters and persistent buffers, by name."""
+    frozen = {name for name, parameter in module.named_parameters() if not parameter.requires_grad}
+    return {name: tensor for name, tensor in module.state_dict().items() if name not in frozen}
+
+
+def load_learnt_state(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Copy `state` into `module`, strictly: raises `UserError` naming every tensor left over, missing or of another shape."""
+    own = learnt_state(module)
+    problems = [f"missing {name}" for name in own.keys() - state.keys()]
+    problems += [f"unexpected {name}" for name in state.keys() - own.keys()]
+    problems += [
+        f"{name} is {tuple(state[name].shape)}, the method has {tuple(tensor.shape)}"
+        for name, tensor in own.items()
+        if name in state and state[name].shape != tensor.shape
+    ]
+    if problems:
+        shown = "; ".join(sorted(problems)[:6]) + ("; ..." if len(problems) > 6 else "")
+        raise UserError(
+            f"{source} does not fit the method ({len(problems)} tensors): {shown}. "
+            "Give the options that it was trained with."
+        )
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(state[name])
+
+
+def save_checkpoint(path: Path, module: nn.Module, info: CheckpointInfo) -> None:
+    """Write the learnt state of `module` and `info`, atomically."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in learnt_state(module).items()}
+    metadata = {METADATA_KEY: info.model_dump_json()}
+    write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata))
+
+
+def read_checkpoint(path: Path) -> tuple[CheckpointInfo, dict[str, Tensor]]:
+    """`(info, tensors)` of a file that `save_checkpoint` wrote; raises `UserError` for any other file."""
+    if not path.is_file():
+        raise UserError(f"checkpoint {path} does not exist.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = (file.metadata() or {}).get(METADATA_KEY)
+            if metadata is None:
+                raise UserError(f"{path} is a safetensors file, but no zsbench checkpoint.")
+            return CheckpointInfo(**json.loads(metadata)), {name: file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, ValidationError, json.JSONDecodeError, OSError) as error:
+        raise UserError(f"{path} is no zsbench checkpoint, or a damaged one: {error}") from error

@@ -1,0 +1,265 @@
+"""The command line. Heavy imports happen inside the commands, so that `zsbench list` answers at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from zsbench import registry
+from zsbench.errors import UserError
+
+app = typer.Typer(
+    help="Measure zero-shot semantic segmentation methods: how good, and how expensive, under one protocol.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode="rich",
+)
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+PLUGIN_HELP = "a Python file that registers methods or datasets; may be repeated"
+Method = Annotated[str, typer.Option(help="name of a method (`zsbench list methods`)")]
+DatasetName = Annotated[str, typer.Option("--dataset", help="name of a dataset (`zsbench list datasets`)")]
+Assignments = Annotated[Optional[list[str]], typer.Option("--option", "-o", help="an option of the method, key=value; may be repeated")]
+ClipName = Annotated[Optional[str], typer.Option(help="open_clip model or a model config (JSON); default: the dataset's")]
+WeightsName = Annotated[Optional[str], typer.Option(help="open_clip tag, local file, or `random`; default: the dataset's")]
+Templates = Annotated[Optional[str], typer.Option(help="single, vild15, imagenet80, or a text file of templates")]
+DataRoot = Annotated[Optional[Path], typer.Option(help="where the data lies; else $ZSBENCH_DATA, else ./data")]
+Device = Annotated[Optional[str], typer.Option(help="cpu, cuda or cuda:N; default: CUDA where there is one")]
+Plugins = Annotated[Optional[list[Path]], typer.Option("--plugin", help=PLUGIN_HELP)]
+CheckpointPath = Annotated[Optional[Path], typer.Option(help="learnt weights written by `zsbench train` or `run`")]
+Variant = Annotated[Optional[str], typer.Option(help="a named set of options of the method")]
+
+
+def pairs(texts: list[str] | None, flag: str) -> dict[str, str]:
+    """`key=value` words as a dictionary."""
+    split = [text.partition("=") for text in texts or []]
+    for key, equals, _ in split:
+        if not equals:
+            raise UserError(f"{flag} {key}: expected key=value.")
+    return {key.strip(): value.strip() for key, _, value in split}
+
+
+def run_verb(verb: Any, summary: str) -> None:
+    """Add `zsbench run`, `train` or `eval`: one signature, one body."""
+
+    def command(
+        method: Method = "zegclip",
+        dataset: DatasetName = "miniworld",
+        setting: Annotated[Optional[str], typer.Option(help="inductive, transductive, supervised or training-free")] = None,
+        variant: Variant = None,
+        option: Assignments = None,
+        recipe: Annotated[
+            Optional[list[str]], typer.Option("--recipe", "-r", help="an entry of the training recipe, key=value; may be repeated")
+        ] = None,
+        iterations: Annotated[Optional[int], typer.Option(min=1, help="training steps")] = None,
+        batch_size: Annotated[Optional[int], typer.Option(min=1, help="images per training step, over all devices")] = None,
+        clip: ClipName = None,
+        weights: WeightsName = None,
+        templates: Templates = None,
+        text_embeddings: Annotated[
+            Optional[Path], typer.Option(help=".npy of ready text embeddings, one row per class")
+        ] = None,
+        checkpoint: CheckpointPath = None,
+        transfer: Annotated[bool, typer.Option("--transfer", help="evaluate a checkpoint with another dataset's classes")] = False,
+        data_root: DataRoot = None,
+        seed: Annotated[int, typer.Option(min=0, help="seed of initialisation, order and augmentation")] = 0,
+        device: Device = None,
+        dtype: Annotated[str, typer.Option(help="float32, bfloat16 or (evaluation only) float16")] = "float32",
+        limit: Annotated[Optional[int], typer.Option(min=1, help="use only the first N images of each split")] = None,
+        eval_batch: Annotated[Optional[int], typer.Option(min=1, help="images scored together")] = None,
+        workers: Annotated[int, typer.Option(min=0, help="processes that read images for evaluation")] = 0,
+        resume: Annotated[bool, typer.Option("--resume", help="go on where this very run was stopped")] = False,
+        out: Annotated[Optional[Path], typer.Option(help="output folder; default runs/<method>-<dataset>-seed<N>")] = None,
+        plugin: Plugins = None,
+    ) -> None:
+        given = dict(locals())
+        given.pop("verb", None)
+        from zsbench.console import show_plan, show_result
+        from zsbench.plan import Request, make_plan
+        from zsbench.run import carry_out
+
+        given["options"] = pairs(given.pop("option"), "-o")
+        given["recipe"] = pairs(given.pop("recipe"), "-r")
+        given["plugin"] = tuple(given["plugin"] or ())
+        plan = make_plan(verb, Request(**given))
+        show_plan(console, plan)
+        result = carry_out(plan, console)
+        if result is not None:
+            show_result(console, result)
+        console.print(f"written to {plan.out}")
+
+    app.command(verb, help=summary)(command)
+
+
+run_verb("run", "Train (if the method learns), evaluate and profile a method on a dataset.")
+run_verb("train", "Train a method and write its checkpoint.")
+run_verb("eval", "Evaluate a method: a trained one with --checkpoint, a training-free one without.")
+
+
+@app.command()
+def profile(
+    method: Method = "zegclip",
+    dataset: DatasetName = "miniworld",
+    variant: Variant = None,
+    option: Assignments = None,
+    clip: ClipName = None,
+    weights: WeightsName = None,
+    size: Annotated[Optional[str], typer.Option(help="HEIGHTxWIDTH of the image; default: one full window of the protocol")] = None,
+    timed: Annotated[str, typer.Option(help="what is timed: model or end-to-end")] = "end-to-end",
+    device: Device = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print the numbers as JSON")] = False,
+    plugin: Plugins = None,
+) -> None:
+    """Count parameters and multiply-adds, and time one image. Needs no images and no trained weights."""
+    from zsbench.api import profile as profile_api
+    from zsbench.console import show_efficiency
+    from zsbench.environment import device_name
+    from zsbench.plan import choose_device
+
+    for path in plugin or []:
+        registry.add_file(path)
+    cost = profile_api(
+        method, dataset, variant=variant, options=pairs(option, "-o"), clip=clip, weights=weights, size=size, timed=timed, device=device
+    )
+    if as_json:
+        print(cost.model_dump_json(indent=1))
+    else:
+        show_efficiency(console, cost, device_name(choose_device(device)))
+
+
+@app.command()
+def predict(
+    image: Annotated[Path, typer.Argument(help="an image file")],
+    classes: Annotated[str, typer.Option(help='class names, separated by commas: "cat, grass, sky"')],
+    method: Annotated[Optional[str], typer.Option(help="default: the checkpoint's method, else maskclip")] = None,
+    dataset: Annotated[Optional[str], typer.Option(help="take CLIP and protocol from this dataset; default: the checkpoint's")] = None,
+    option: Assignments = None,
+    clip: ClipName = None,
+    weights: WeightsName = None,
+    templates: Templates = None,
+    checkpoint: CheckpointPath = None,
+    device: Device = None,
+    out: Annotated[Optional[Path], typer.Option(help="folder for the pictures; default: the current one")] = None,
+    plugin: Plugins = None,
+) -> None:
+    """Segment one image into classes of your choice: an overlay with a legend, and the label map."""
+    from zsbench.predict import predict_image
+
+    for path in plugin or []:
+        registry.add_file(path)
+    overlay, label_map = predict_image(
+        image,
+        tuple(name.strip() for name in classes.split(",") if name.strip()),
+        method=method,
+        dataset=dataset,
+        options=pairs(option, "-o"),
+        clip=clip,
+        weights=weights,
+        templates=templates,
+        checkpoint=checkpoint,
+        device=device,
+        out=out or Path(),
+    )
+    console.print(f"overlay {overlay}\nlabels  {label_map}")
+
+
+@app.command()
+def leaderboard(
+    folder: Annotated[Path, typer.Option(help="folder with results/*.json and published.csv")] = Path("leaderboards"),
+    check: Annotated[bool, typer.Option("--check", help="change nothing; fail if a committed table is stale")] = False,
+    add: Annotated[Optional[list[Path]], typer.Option(help="a result.json to take in; may be repeated")] = None,
+) -> None:
+    """Write the Markdown tables from the committed results, or check that they are up to date."""
+    from zsbench.leaderboard import add_result, check_tables, write_tables
+
+    for path in add or []:
+        console.print(f"took in {add_result(path, folder)}")
+    if check:
+        check_tables(folder)
+        console.print("leaderboard tables are up to date")
+        return
+    for path in write_tables(folder):
+        console.print(f"wrote {path}")
+
+
+@app.command("list")
+def list_plugins(
+    kind: Annotated[Optional[str], typer.Argument(help="methods or datasets; default: both")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print as JSON")] = False,
+    plugin: Plugins = None,
+) -> None:
+    """Show the methods and datasets that are installed, and what each needs."""
+    for path in plugin or []:
+        registry.add_file(path)
+    if kind not in (None, "methods", "datasets"):
+        raise UserError(f"unknown kind {kind!r}: expected methods or datasets.")
+    found = [entry for entry in registry.plugins() if kind in (None, f"{entry.kind}s")]
+    if as_json:
+        print(json.dumps([describe(entry) for entry in found], indent=1))
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("", "name", "description", "source", "needs"):
+        table.add_column(heading)
+    for entry in found:
+        needs = ", ".join(f"[red]{need} (missing)[/]" if need in entry.missing else need for need in entry.needs)
+        table.add_row(entry.kind, f"[bold]{entry.name}[/]", entry.summary, entry.source, needs)
+    console.print(table)
+
+
+def describe(entry: registry.Plugin) -> dict[str, object]:
+    return {
+        "kind": entry.kind,
+        "name": entry.name,
+        "description": entry.summary,
+        "source": entry.source,
+        "needs": list(entry.needs),
+        "missing": list(entry.missing),
+        "installed": not entry.missing,
+    }
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """A user's mistake, an interruption or a full memory ends in one message and exit code 2; `ZSBENCH_DEBUG=1` shows the traceback."""
+    try:
+        yield
+    except UserError as error:
+        if os.environ.get("ZSBENCH_DEBUG"):
+            raise
+        errors.print(f"[bold red]error:[/] {error}", markup=True, soft_wrap=True)
+    except KeyboardInterrupt:
+        errors.print("[bold red]interrupted:[/] what was computed is kept; the same command with --resume goes on.", soft_wrap=True)
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        errors.print(
+            "[bold red]error:[/] out of memory. Reduce --batch-size or -r micro_batch=1 in training, --eval-batch in evaluation, "
+            "or choose --dtype bfloat16; records so far are kept and --resume goes on.",
+            soft_wrap=True,
+        )
+    else:
+        return
+    sys.exit(2)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point of the `zsbench` command."""
+    with plain_errors():
+        run: Callable[..., Any] = typer.main.get_command(app)
+        run.main(args=argv, standalone_mode=True)  # type: ignore[attr-defined]

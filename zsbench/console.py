@@ -1,0 +1,129 @@
+"""What the terminal shows: the plan, progress of anything long, the table of a result."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from zsbench.plan import Plan
+from zsbench.result import Efficiency, Metric, Result
+
+HEADLINE = ("pAcc", "mIoU", "mIoU_S", "mIoU_U", "hIoU")
+BAR_WIDTH = 32
+
+
+class Bar:
+    """One progress bar, moved by the number of steps done; a note may stand at its end."""
+
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress, self._task = progress, task
+
+    def reach(self, done: int, note: str = "") -> None:
+        speed = self._progress.tasks[0].speed
+        self._progress.update(self._task, completed=done, note=note, rate=f"{speed:.1f}/s" if speed else "")
+
+
+@contextmanager
+def progress_bar(console: Console, title: str, total: int, done: int = 0) -> Iterator[Bar]:
+    """A bar with count, rate and time left; silent where the console is no terminal."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(BAR_WIDTH),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        yield Bar(progress, progress.add_task(title, total=total, completed=done, note="", rate=""))
+
+
+def show_plan(console: Console, plan: Plan) -> None:
+    """Say what will be trained and evaluated, on what, before anything long starts."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold")
+    grid.add_column()
+    unseen = len(plan.dataset.unseen)
+    variant = f" ({plan.request.variant})" if plan.request.variant else ""
+    grid.add_row("method", f"{plan.method_class.name}{variant}, {plan.setting}")
+    grid.add_row("dataset", f"{plan.dataset.name}: {len(plan.dataset.classes) - unseen} seen + {unseen} unseen classes")
+    grid.add_row("CLIP", f"{Path(plan.clip).stem} with weights {Path(plan.weights).name}, templates {plan.templates}")
+    if plan.trains:
+        recipe = plan.recipe
+        grid.add_row("train", f"{recipe.iterations} iterations x {recipe.batch_size} images, from {len(plan.train_ids)} images")
+    elif plan.checkpoint is not None:
+        grid.add_row("checkpoint", f"{plan.request.checkpoint}, trained on {plan.checkpoint.dataset} ({plan.checkpoint.setting})")
+    if plan.eval_ids:
+        protocol = plan.protocol
+        side = f"short side {protocol.short_side}" if protocol.short_side else "native size"
+        window = f"windows {protocol.crop}/{protocol.stride}" if protocol.crop else "whole image"
+        grid.add_row("evaluate", f"{len(plan.eval_ids)} {protocol.split} images, {side}, {window}")
+    grid.add_row("device", f"{plan.device}, {str(plan.dtype).removeprefix('torch.')}, seed {plan.request.seed}")
+    grid.add_row("output", str(plan.out))
+    console.print(grid)
+
+
+def format_seconds(seconds: float) -> str:
+    """`under a minute`, `about 3 min`, `about 2.5 h`."""
+    if seconds < 60:
+        return "under a minute"
+    return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
+
+
+def format_metric(metric: Metric) -> str:
+    """`value ± standard error` with one decimal, or a dash where undefined."""
+    return "-" if math.isnan(metric.value) else f"{metric.value:.1f} ± {metric.stderr:.1f}"
+
+
+def show_result(console: Console, result: Result) -> None:
+    """The headline metrics with their errors, groups of classes, cost, and where the time went."""
+    table = Table(title=f"{result.method.name} on {result.dataset.name}, {result.setting}, seed {result.seed}")
+    for name in HEADLINE:
+        table.add_column(name.replace("_S", "(S)").replace("_U", "(U)"), justify="right")
+    table.add_row(*[format_metric(result.metrics[name]) for name in HEADLINE])
+    console.print(table)
+    groups = {name: metric for name, metric in result.metrics.items() if ":" in name}
+    if groups:
+        console.print("mIoU of " + ", ".join(f"{name.split(':')[1]} {format_metric(m)}" for name, m in groups.items()))
+    if result.method.weights.random:
+        console.print("[bold red]random weights:[/] these numbers mean nothing and no leaderboard takes them")
+    if not result.dataset.complete:
+        console.print(f"[yellow]only {result.dataset.images} images (--limit):[/] no leaderboard takes this result")
+    if result.efficiency is not None:
+        show_efficiency(console, result.efficiency, result.environment.device_name)
+    show_timing(console, result)
+
+
+def show_efficiency(console: Console, cost: Efficiency, device: str) -> None:
+    """Parameters, multiply-adds and latency in a few lines."""
+    idle = f", {cost.learnable_without_gradient:,} of them never trained" if cost.learnable_without_gradient else ""
+    console.print(f"parameters  {cost.learnable_params:,} learnable{idle}; {cost.image_path_params:,} in the image path")
+    windows = f" in {cost.windows} windows" if cost.windows > 1 else ""
+    height, width = cost.input_size
+    console.print(
+        f"operations  {cost.gmacs:.4g} GMACs ({cost.gflops:.4g} GFLOPs) at {height}x{width}{windows}; "
+        f"text once {cost.text_gmacs:.3g} GMACs"
+    )
+    console.print(
+        f"latency     {cost.latency_ms:.3g} ms (p10 {cost.latency_p10_ms:.3g}, p90 {cost.latency_p90_ms:.3g}, "
+        f"{cost.latency_runs} runs), {cost.fps:.3g} FPS on {device}; timed: {cost.timed}"
+    )
+
+
+def show_timing(console: Console, result: Result) -> None:
+    """A bar that splits the evaluation's time into data, model, post-processing and metrics."""
+    seconds = {name: value for name, value in result.timing.model_dump().items() if value}
+    total = sum(seconds.values())
+    if not total:
+        return
+    colours = {"data": "cyan", "model": "green", "post": "magenta", "metrics": "yellow"}
+    bar = "".join(f"[{colours[name]}]{'█' * max(1, round(BAR_WIDTH * value / total))}[/]" for name, value in seconds.items())
+    legend = ", ".join(f"[{colours[name]}]{name}[/] {value:.1f} s" for name, value in seconds.items())
+    console.print(f"evaluation {bar} {legend}")

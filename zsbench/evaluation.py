@@ -1,0 +1,134 @@
+"""Evaluation: images in, records out. Resumable at every batch, timed by stage."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from zsbench.dataset import Dataset, Protocol, Sample
+from zsbench.errors import UserError
+from zsbench.inference import predict_labels, resize
+from zsbench.method import Method
+from zsbench.records import Journal, Records, count
+
+STAGES = ("data", "model", "post", "metrics")
+
+
+@dataclass
+class Stopwatch:
+    """Seconds spent in each stage; on CUDA each boundary waits for the device, so that work is charged to its own stage."""
+
+    device: torch.device
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        began = self.now()
+        try:
+            yield
+        finally:
+            self.seconds[name] += self.now() - began
+
+    def now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+
+class ImageBatches(TorchDataset[tuple[list[Sample], list[torch.Tensor]]]):
+    """Fixed batches of an evaluation split, decoded and resized.
+
+    The composition of a batch never depends on what was done before, so a resumed run computes the very same numbers.
+    """
+
+    def __init__(self, dataset: Dataset, protocol: Protocol, batches: Sequence[Sequence[str]]) -> None:
+        self.dataset, self.protocol, self.batches = dataset, protocol, batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> tuple[list[Sample], list[torch.Tensor]]:
+        samples = [self.dataset.read(self.protocol.split, image_id) for image_id in self.batches[index]]
+        return samples, [resize(sample.image, self.protocol) for sample in samples]
+
+
+def evaluate_records(
+    method: Method,
+    dataset: Dataset,
+    protocol: Protocol,
+    ids: Sequence[str],
+    journal: Journal,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    batch_size: int = 1,
+    workers: int = 0,
+    on_batch: Callable[[int], None] = lambda done: None,
+) -> tuple[Records, Stopwatch]:
+    """Evaluate `method` on the images `ids` that `journal` lacks; returns the records of all, and the time by stage.
+
+    `on_batch` hears how many images are done. The method has been told the vocabulary. Logits are computed in `dtype`, everything after them in float32.
+    """
+    method.eval().to(device)
+    batches = [ids[at : at + batch_size] for at in range(0, len(ids), batch_size)]
+    waiting = [batch for batch in batches if not journal.done.issuperset(batch)]
+    watch = Stopwatch(device)
+    loader = iter(
+        DataLoader(
+            ImageBatches(dataset, protocol, waiting),
+            batch_size=None,
+            num_workers=workers,
+            pin_memory=False,
+            prefetch_factor=4 if workers else None,
+        )
+    )
+    with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        for _ in waiting:
+            with watch.stage("data"):
+                samples, images = next(loader)
+            rows = score_batch(method, samples, images, protocol, len(dataset.classes), watch)
+            with watch.stage("metrics"):
+                journal.append([sample.id for sample in samples], rows)
+            on_batch(len(journal.done))
+    return journal.records(), watch
+
+
+def score_batch(
+    method: Method,
+    samples: Sequence[Sample],
+    images: Sequence[torch.Tensor],
+    protocol: Protocol,
+    num_classes: int,
+    watch: Stopwatch,
+) -> list[NDArray]:
+    """Record rows of each sample; images of equal size go through the method together."""
+    rows: dict[int, NDArray] = {}
+    for indices in by_size(images):
+        batch = torch.stack([images[i] for i in indices]).to(watch.device, non_blocking=True)
+        predictions = predict_labels(method, batch, [samples[i].label.shape for i in indices], protocol, watch)
+        with watch.stage("metrics"):
+            for i, prediction in zip(indices, predictions, strict=True):
+                rows[i] = count(samples[i].label, prediction.cpu().numpy(), num_classes)
+    return [rows[i] for i in range(len(samples))]
+
+
+def by_size(images: Sequence[torch.Tensor]) -> list[list[int]]:
+    """Indices of images grouped by shape, in order of first appearance."""
+    groups: dict[torch.Size, list[int]] = {}
+    for index, image in enumerate(images):
+        groups.setdefault(image.shape, []).append(index)
+    return list(groups.values())
+
+
+def split_ids(dataset: Dataset, split: str, limit: int | None) -> list[str]:
+    """The ids of a split, the first `limit` of them if given; raises `UserError` where there are none."""
+    ids = list(dataset.ids(split))[:limit]
+    if not ids:
+        raise UserError(f"the {split} split of {dataset.name} is empty; check --data-root and --limit.")
+    return ids

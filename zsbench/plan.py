@@ -1,0 +1,287 @@
+"""From what the user asked to what will happen: every default resolved, every option checked, before anything runs."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+import shlex
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from zsbench import registry
+from zsbench.checkpoint import CheckpointInfo, read_checkpoint
+from zsbench.dataset import Dataset, Protocol
+from zsbench.errors import UserError, did_you_mean
+from zsbench.evaluation import split_ids
+from zsbench.method import Method, Options
+from zsbench.protocol import SETTINGS, Setting, parse_setting
+from zsbench.recipe import Recipe
+
+Verb = Literal["run", "train", "eval"]
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Request(BaseModel):
+    """What a user can say about a run; None means the default of the dataset or of the method."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    method: str = "zegclip"
+    dataset: str = "miniworld"
+    setting: str | None = None
+    variant: str | None = None
+    options: dict[str, str] = Field(default_factory=dict)
+    recipe: dict[str, str] = Field(default_factory=dict)
+    iterations: int | None = None
+    batch_size: int | None = None
+    clip: str | None = None
+    weights: str | None = None
+    templates: str | None = None
+    text_embeddings: Path | None = None
+    checkpoint: Path | None = None
+    transfer: bool = False
+    data_root: Path | None = None
+    seed: int = 0
+    device: str | None = None
+    dtype: str = "float32"
+    limit: int | None = None
+    eval_batch: int | None = None
+    workers: int = 0
+    resume: bool = False
+    out: Path | None = None
+    plugin: tuple[Path, ...] = ()
+
+    def command(self, verb: Verb) -> str:
+        """The command line that asks for the same again."""
+        words = ["zsbench", verb]
+        changed = self.model_dump(exclude_defaults=True, exclude={"options", "recipe", "plugin", "resume"}, mode="json")
+        for name, value in changed.items():
+            flag = "--" + name.replace("_", "-")
+            words += [flag] if value is True else [flag, str(value)]
+        words += [word for key, value in self.options.items() for word in ("-o", f"{key}={value}")]
+        words += [word for key, value in self.recipe.items() for word in ("-r", f"{key}={value}")]
+        words += [word for path in self.plugin for word in ("--plugin", str(path))]
+        return shlex.join(words)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A request with everything resolved."""
+
+    verb: Verb
+    request: Request
+    method_class: type[Method]
+    options: Options
+    dataset: Dataset
+    setting: Setting
+    clip: str
+    weights: str
+    templates: str
+    recipe: Recipe
+    protocol: Protocol
+    checkpoint: CheckpointInfo | None
+    train_ids: tuple[str, ...]
+    eval_ids: tuple[str, ...]
+    device: torch.device
+    dtype: torch.dtype
+    out: Path
+
+    @property
+    def trains(self) -> bool:
+        return bool(self.train_ids)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all that decides the numbers: what may be resumed with what."""
+        content = {
+            "method": self.method_class.name,
+            "options": self.options.model_dump(mode="json"),
+            "dataset": self.dataset.name,
+            "classes": self.dataset.classes_sha256,
+            "setting": self.setting,
+            "clip": [self.clip, self.weights, self.templates, str(self.request.text_embeddings)],
+            "recipe": self.recipe.model_dump(mode="json", exclude={"workers"}),
+            "protocol": asdict(self.protocol),
+            "checkpoint": None if self.request.checkpoint is None else str(self.request.checkpoint.resolve()),
+            "ids": [self.train_ids, self.eval_ids],
+            "seed": self.request.seed,
+            "dtype": str(self.dtype),
+            "eval_batch": self.eval_batch,
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def eval_batch(self) -> int:
+        """Images scored together: one where windows slide, else enough to keep the processor busy."""
+        return self.request.eval_batch or (1 if self.protocol.crop else 16)
+
+
+def make_plan(verb: Verb, request: Request) -> Plan:
+    """Resolve a request. Raises `UserError` for anything unknown, contradictory or absent."""
+    for path in request.plugin:
+        registry.add_file(path)
+    checkpoint = None if request.checkpoint is None else read_checkpoint(request.checkpoint)[0]
+    dataset = open_dataset(request.dataset, request.data_root)
+    method_class = registry.load_method_class(request.method)
+    check_checkpoint(request, checkpoint, dataset)
+    setting = choose_setting(request, method_class, checkpoint)
+    options = resolve_options(method_class, dataset.name, request, checkpoint)
+    preset = method_class.presets.get(dataset.name)
+    given = {"iterations": request.iterations, "batch_size": request.batch_size}
+    recipe = merge(
+        Recipe,
+        dataset.defaults.recipe,
+        preset.recipe if preset else {},
+        request.recipe,
+        {key: value for key, value in given.items() if value is not None},
+        what="recipe entry",
+    )
+    trains = method_class.trainable and verb != "eval"
+    if method_class.trainable and verb == "eval" and checkpoint is None:
+        raise UserError(f"{request.method} is a trained method: give its weights with --checkpoint, or use `zsbench run`.")
+    if verb == "train" and not trains:
+        raise UserError(f"{request.method} is training-free: use `zsbench eval`.")
+    protocol = dataset.defaults.protocol
+    return Plan(
+        verb=verb,
+        request=request,
+        method_class=method_class,
+        options=options,
+        dataset=dataset,
+        setting=setting,
+        clip=request.clip or dataset.defaults.clip,
+        weights=request.weights or default_weights(request, dataset),
+        templates=request.templates or dataset.defaults.templates,
+        recipe=recipe,
+        protocol=protocol,
+        checkpoint=checkpoint,
+        train_ids=tuple(split_ids(dataset, "train", request.limit)) if trains else (),
+        eval_ids=tuple(split_ids(dataset, protocol.split, request.limit)) if verb != "train" else (),
+        device=choose_device(request.device),
+        dtype=choose_dtype(request.dtype, trains),
+        out=request.out or default_out(request, setting),
+    )
+
+
+def open_dataset(name: str, root: Path | None) -> Dataset:
+    """The dataset of that name; its root is `root`, else `$ZSBENCH_DATA`, else `./data`."""
+    dataset = registry.load_dataset_class(name)(root or Path(os.environ.get("ZSBENCH_DATA", "data")))
+    dataset.validate()
+    return dataset
+
+
+def check_checkpoint(request: Request, checkpoint: CheckpointInfo | None, dataset: Dataset) -> None:
+    """A checkpoint of another method, or of other classes without `--transfer`, would score near zero: refuse it."""
+    if checkpoint is None:
+        return
+    if checkpoint.method != request.method:
+        raise UserError(
+            f"{request.checkpoint} holds weights of {checkpoint.method}, not of {request.method}: give --method {checkpoint.method}."
+        )
+    if tuple(checkpoint.classes) != dataset.classes and not request.transfer:
+        raise UserError(
+            f"{request.checkpoint} was trained on {checkpoint.dataset} ({len(checkpoint.classes)} classes), "
+            f"not with the {len(dataset.classes)} classes of {dataset.name}. Give --dataset {checkpoint.dataset}, "
+            "or --transfer to evaluate it with another vocabulary on purpose."
+        )
+
+
+def choose_setting(request: Request, method_class: type[Method], checkpoint: CheckpointInfo | None) -> Setting:
+    """The asked setting, else the checkpoint's, else inductive for a method that learns."""
+    default = "inductive" if method_class.trainable else "training-free"
+    setting = parse_setting(request.setting or (checkpoint.setting if checkpoint else default))
+    if (setting == "training-free") == method_class.trainable:
+        fitting = [s for s in SETTINGS if (s == "training-free") != method_class.trainable]
+        raise UserError(f"{request.method} cannot run in the {setting} setting; it has {', '.join(fitting)}.")
+    return setting
+
+
+def resolve_options(
+    method_class: type[Method], dataset: str, request: Request, checkpoint: CheckpointInfo | None
+) -> Options:
+    """Defaults, then the method's preset for the dataset, the variant, the checkpoint's, and the user's own."""
+    variant: Mapping[str, Any] = {}
+    if request.variant is not None:
+        if request.variant not in method_class.variants:
+            near = did_you_mean(request.variant, method_class.variants)
+            known = ", ".join(method_class.variants) or "none"
+            raise UserError(f"{request.method} has no variant {request.variant!r}; it has: {known}.{near}")
+        variant = method_class.variants[request.variant]
+    preset = method_class.presets.get(dataset)
+    stored = checkpoint.options if checkpoint else {}
+    layers = (preset.options if preset else {}, variant, stored, request.options)
+    return merge(method_class.Options, *layers, what=f"option of {request.method}")
+
+
+def merge(model: type[Model], *layers: Mapping[str, Any], what: str) -> Model:
+    """A validated `model` from overrides, later ones winning. Raises `UserError` that names the entry at fault."""
+    values: dict[str, Any] = {}
+    for layer in layers:
+        values.update(layer)
+    for key in values:
+        if key not in model.model_fields:
+            known = ", ".join(model.model_fields) or "none"
+            raise UserError(f"unknown {what}: {key!r}.{did_you_mean(key, model.model_fields)} Known: {known}.")
+    try:
+        return model.model_validate({key: parse_text(value) for key, value in values.items()})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{what} {name}={first['input']!r}: {first['msg']}.") from error
+
+
+def parse_text(value: Any) -> Any:
+    """A command line's `none` and `a,b` become None and a list; everything else is left to the model."""
+    if not isinstance(value, str):
+        return value
+    if value.lower() == "none":
+        return None
+    return value.split(",") if "," in value else value
+
+
+def default_weights(request: Request, dataset: Dataset) -> str:
+    """The dataset's weights belong to its CLIP; another CLIP needs its own."""
+    if request.clip is not None and request.clip != dataset.defaults.clip:
+        raise UserError(f"--clip {request.clip} needs --weights: an open_clip tag, a file, or `random`.")
+    return dataset.defaults.weights
+
+
+def choose_device(text: str | None) -> torch.device:
+    """The asked device, else CUDA where there is one; raises `UserError` where the asked one is absent."""
+    if text is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(text)
+    except RuntimeError as error:
+        raise UserError(f"--device {text!r} is no device; give cpu, cuda or cuda:N.") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: this torch finds no CUDA device. Use --device cpu, or install a CUDA build of torch and its driver.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"--device {text}: there are {torch.cuda.device_count()} CUDA devices, numbered from 0.")
+    return device
+
+
+def choose_dtype(text: str, trains: bool) -> torch.dtype:
+    """float32, bfloat16, or (evaluation only: training in it needs loss scaling) float16."""
+    if text not in DTYPES:
+        raise UserError(f"--dtype {text!r}: expected {', '.join(DTYPES)}.{did_you_mean(text, DTYPES)}")
+    if trains and text == "float16":
+        raise UserError("--dtype float16 is for evaluation; train with float32 or bfloat16.")
+    return DTYPES[text]
+
+
+def default_out(request: Request, setting: Setting) -> Path:
+    """`runs/<method>-<variant>-<dataset>-<setting>-seed<N>`; a finished run's folder is never taken again."""
+    usual = setting in ("inductive", "training-free")
+    parts = [request.method, request.variant, request.dataset, None if usual else setting, f"seed{request.seed}"]
+    first = Path("runs") / "-".join(part for part in parts if part)
+    folders = itertools.chain([first], (first.with_name(f"{first.name}-{number}") for number in itertools.count(2)))
+    return next(folder for folder in folders if not (folder / "result.json").exists())

@@ -1,0 +1,160 @@
+"""The result of one run: one JSON file that says what was measured, on what, how, and how sure it is."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+
+from zsbench.errors import UserError
+from zsbench.files import write_text
+
+SCHEMA_VERSION = 1
+
+Number = Annotated[
+    float,
+    BeforeValidator(lambda value: math.nan if value is None else value),
+    PlainSerializer(lambda value: None if math.isnan(value) else value, return_type=float | None, when_used="json"),
+]
+"""A float whose NaN (undefined, such as the IoU of an absent class) is `null` in JSON."""
+
+
+class Schema(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Metric(Schema):
+    value: Number = Field(description="percent, unrounded")
+    stderr: Number = Field(description="standard error over images, by bootstrap")
+    low: Number = Field(description="lower end of the 95 % interval")
+    high: Number = Field(description="upper end of the 95 % interval")
+
+
+class ClassRow(Schema):
+    name: str = Field(description="class name as given to the method")
+    seen: bool = Field(description="learnt from in the inductive setting")
+    iou: Number = Field(description="intersection over union in percent; null if the class is neither present nor predicted")
+    accuracy: Number = Field(description="share of its pixels that were found, in percent; null if absent")
+    dice: Number = Field(description="2tp/(gt+pred) in percent")
+    tp: int = Field(description="pixels of the class predicted as the class")
+    pred: int = Field(description="labelled pixels predicted as the class")
+    gt: int = Field(description="pixels of the class")
+
+
+class WeightsInfo(Schema):
+    source: str = Field(description="open_clip tag, file name, or `random`")
+    sha256: str | None = Field(description="hash of the file")
+    random: bool = Field(description="no trained weights: the numbers mean nothing and no leaderboard takes them")
+    missing: list[str] = Field(description="parameters that the file lacked")
+    unexpected: list[str] = Field(description="entries of the file that the model does not have")
+
+
+class MethodInfo(Schema):
+    name: str = Field(description="name in the registry")
+    variant: str | None = Field(description="named set of options")
+    options: dict[str, Any] = Field(description="every option with its value")
+    clip: str = Field(description="CLIP model")
+    templates: str = Field(description="prompt templates, or the file of text embeddings")
+    weights: WeightsInfo = Field(description="the CLIP weights")
+    checkpoint_sha256: str | None = Field(description="hash of the learnt weights; null for a training-free method")
+
+
+class DatasetInfo(Schema):
+    name: str = Field(description="name in the registry")
+    split: str = Field(description="evaluated split")
+    images: int = Field(description="evaluated images")
+    complete: bool = Field(description="the whole split was evaluated (no --limit)")
+    classes: int = Field(description="number of classes")
+    unseen: list[str] = Field(description="names of the unseen classes")
+    classes_sha256: str = Field(description="hash of the class names: only equal ones are ranked together")
+    labels_sha256: str = Field(description="fingerprint of the ground truth: pixels per image and class")
+
+
+class TrainingInfo(Schema):
+    dataset: str = Field(description="what the method learnt from")
+    recipe: dict[str, Any] = Field(description="the whole recipe")
+    seconds: Number = Field(description="wall time of the training")
+    final_loss: Number = Field(description="mean loss of the last tenth of the steps")
+
+
+class Efficiency(Schema):
+    learnable_params: int = Field(description="parameters with requires_grad, each tensor once")
+    learnable_without_gradient: int = Field(description="of these, those that never receive a gradient")
+    image_path_params: int = Field(description="all parameters that an image passes through, text encoder apart")
+    gmacs: Number = Field(description="multiply-adds of one image in 1e9: convolutions, matrix products, attention; all windows")
+    gflops: Number = Field(description="2 x gmacs")
+    text_gmacs: Number = Field(description="multiply-adds of encoding the vocabulary once, in 1e9")
+    input_size: list[int] = Field(description="height and width of the profiled image after resizing")
+    windows: int = Field(description="windows of one image")
+    latency_ms: Number = Field(description="median of one image at batch 1, synchronised, text encoding apart")
+    latency_p10_ms: Number = Field(description="10th percentile")
+    latency_p90_ms: Number = Field(description="90th percentile")
+    latency_runs: int = Field(description="timed runs after warm-up")
+    fps: Number = Field(description="1000 / latency_ms")
+    timed: str = Field(description="what is inside the timed region")
+
+
+class Timing(Schema):
+    data: Number = Field(description="seconds waiting for decoded and resized images")
+    model: Number = Field(description="seconds in the method")
+    post: Number = Field(description="seconds of upsampling, window averaging and argmax")
+    metrics: Number = Field(description="seconds of counting and writing records")
+
+
+class Environment(Schema):
+    zsbench: str = Field(description="version of zsbench")
+    commit: str | None = Field(description="git commit of zsbench, if run from a checkout")
+    dirty: bool | None = Field(description="the checkout had uncommitted changes")
+    versions: dict[str, str] = Field(description="versions of Python and of the packages that matter")
+    device: str = Field(description="cpu or cuda")
+    device_name: str = Field(description="the processor")
+    threads: int = Field(description="CPU threads of torch")
+    dtype: str = Field(description="type in which logits were computed")
+
+
+class Result(Schema):
+    """One method on one dataset in one setting with one seed."""
+
+    schema_version: Literal[1] = Field(SCHEMA_VERSION, description="version of this schema")
+    date: str = Field(description="UTC time of the end of the run, ISO 8601")
+    command: str = Field(description="command line that reproduces it")
+    method: MethodInfo = Field(description="what was measured")
+    dataset: DatasetInfo = Field(description="on what")
+    setting: str = Field(description="inductive, transductive, supervised or training-free")
+    protocol: dict[str, Any] = Field(description="resizing and sliding window")
+    seed: int = Field(description="seed of initialisation, order and augmentation")
+    metrics: dict[str, Metric] = Field(description="pAcc, mAcc, mIoU, mIoU_S, mIoU_U, hIoU, fwIoU, mDice and groups of classes")
+    classes_scored: int = Field(description="classes with a defined IoU, over which mIoU is the mean")
+    per_class: list[ClassRow] = Field(description="every class")
+    reported: dict[str, Number] = Field(default_factory=dict, description="what the method's paper prints for this row")
+    training: TrainingInfo | None = Field(None, description="null where nothing was trained in this run")
+    efficiency: Efficiency | None = Field(None, description="cost, if profiled")
+    timing: Timing = Field(description="where the evaluation spent its time")
+    environment: Environment = Field(description="where it ran")
+    records_sha256: str = Field(description="hash of the per-image counts: equal hashes, equal predictions")
+
+    def save(self, path: Path) -> None:
+        write_text(path, self.model_dump_json(indent=1) + "\n")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Result:
+        """Read a result; raises `UserError` for an unknown schema version or anything that is no result."""
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise UserError(f"result {path} does not exist.") from error
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} is not JSON: {error}") from error
+        version = content.get("schema_version") if isinstance(content, dict) else None
+        if version != SCHEMA_VERSION:
+            raise UserError(
+                f"{path} has result schema version {version!r}; this zsbench reads version {SCHEMA_VERSION}. "
+                "Run the command stored in it again, or use the zsbench version that wrote it."
+            )
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            raise UserError(f"{path} is no valid result: {error}") from error

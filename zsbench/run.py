@@ -1,0 +1,341 @@
+"""Carry out a plan: build, train, evaluate, profile, and leave a result that says all about itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from dataclasses import asdict
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from rich.console import Console
+
+from zsbench import __version__, metrics
+from zsbench.bootstrap import bootstrap
+from zsbench.checkpoint import CheckpointInfo, load_learnt_state, read_checkpoint, save_checkpoint
+from zsbench.clip import Clip, load_clip
+from zsbench.console import format_seconds, progress_bar
+from zsbench.dataset import Dataset
+from zsbench.environment import device_name, revision, versions
+from zsbench.errors import UserError
+from zsbench.estimate import evaluation_seconds, training_seconds
+from zsbench.evaluation import Stopwatch, evaluate_records
+from zsbench.files import make_folder, sha256
+from zsbench.inference import predict_labels, resize
+from zsbench.method import Method
+from zsbench.picture import Row, save_gallery
+from zsbench.plan import Plan
+from zsbench.profiling import profile_method
+from zsbench.protocol import Phase, TrainingView, phases
+from zsbench.records import Journal, Records
+from zsbench.result import (
+    ClassRow,
+    DatasetInfo,
+    Efficiency,
+    Environment,
+    MethodInfo,
+    Metric,
+    Result,
+    Timing,
+    TrainingInfo,
+    WeightsInfo,
+)
+from zsbench.training import TrainingState, train
+from zsbench.templates import read_templates
+from zsbench.vocabulary import Vocabulary, encode_vocabulary, read_vocabulary
+
+GALLERY_IMAGES = 8
+log = logging.getLogger("zsbench")
+
+
+class Run:
+    """One method on one dataset: the objects that a plan calls for, and the steps over them."""
+
+    def __init__(self, plan: Plan, console: Console | None = None) -> None:
+        self.plan = plan
+        self.console = console or Console(quiet=True)
+        self.out = make_folder(plan.out)
+        self.refuse_other_runs()
+        start_log(self.out / "run.log", plan)
+        self.accelerator = Accelerator(cpu=plan.device.type == "cpu")
+        self.device = self.accelerator.device if plan.device.index is None else plan.device
+        torch.manual_seed(plan.request.seed)
+        self.clip = load_clip(plan.clip, plan.weights)
+        self.method = plan.method_class(self.clip, plan.options)
+        self.training: TrainingInfo | None = None
+        if plan.request.checkpoint is not None:
+            load_learnt_state(self.method, read_checkpoint(plan.request.checkpoint)[1], str(plan.request.checkpoint))
+
+    def refuse_other_runs(self) -> None:
+        """Nothing already computed is overwritten: an unfinished run is resumed or left alone."""
+        unfinished = [path.name for path in (self.journal_path, self.state_path) if path.exists()]
+        if unfinished and not self.plan.request.resume:
+            raise UserError(
+                f"{self.out} holds an unfinished run ({', '.join(unfinished)}). Go on with --resume, choose another --out, "
+                "or delete the folder."
+            )
+        if (self.out / "result.json").exists():
+            raise UserError(f"{self.out} already holds a result. Choose another --out, or delete the folder.")
+
+    @property
+    def journal_path(self) -> Path:
+        return self.out / "records.journal"
+
+    @property
+    def state_path(self) -> Path:
+        return self.out / "training.pt"
+
+    @property
+    def checkpoint_path(self) -> Path:
+        return self.out / "checkpoint.safetensors"
+
+    def vocabulary(self, names: tuple[str, ...], seen: np.ndarray) -> Vocabulary:
+        """The names as text embeddings: computed, or rows of the user's file, which lists all classes in order."""
+        mask = torch.from_numpy(np.asarray(seen))
+        if self.plan.request.text_embeddings is None:
+            return encode_vocabulary(self.clip, names, mask, self.plan.templates).to(self.device)
+        classes = self.plan.dataset.classes
+        whole = read_vocabulary(self.plan.request.text_embeddings, classes, torch.ones(len(classes), dtype=torch.bool), self.clip.dim)
+        keep = torch.tensor([name in names for name in classes])
+        return Vocabulary(names, whole.embeddings[keep], mask).to(self.device)
+
+    def full_vocabulary(self) -> Vocabulary:
+        """All classes of the dataset, the seen ones marked; across datasets those that the source had learnt from."""
+        dataset, checkpoint = self.plan.dataset, self.plan.checkpoint
+        seen = dataset.seen_mask
+        if checkpoint is not None and self.plan.request.transfer:
+            learnt = set(checkpoint.classes) - set(checkpoint.unseen)
+            seen = np.array([name in learnt for name in dataset.classes])
+        return self.vocabulary(dataset.classes, seen)
+
+    def train(self) -> None:
+        """Train, or take up what an earlier run left, and write the checkpoint."""
+        plan = self.plan
+        began = time.perf_counter()
+        views = tuple(
+            (phase, TrainingView(plan.dataset, phase.setting, plan.train_ids, plan.recipe.pseudo_labels))
+            for phase in phases(plan.setting, plan.recipe)
+        )
+        state = TrainingState(self.state_path, plan.fingerprint, plan.dtype)
+        steps = self.out / "train.jsonl"
+        with progress_bar(self.console, "train", plan.recipe.iterations) as bar:
+
+            def on_step(step: int, losses: dict[str, float]) -> None:
+                bar.reach(step, f"loss {losses['loss']:.3f}")
+
+            train(
+                self.method, views, self.enter_phase, plan.recipe, plan.request.seed, self.accelerator, state, steps, on_step
+            )
+        self.training = TrainingInfo(
+            dataset=plan.dataset.name,
+            recipe=plan.recipe.model_dump(mode="json"),
+            seconds=time.perf_counter() - began,
+            final_loss=final_loss(steps),
+        )
+        save_checkpoint(self.checkpoint_path, self.method, self.checkpoint_info())
+        log.info("trained %d iterations in %.0f s", plan.recipe.iterations, self.training.seconds)
+
+    def estimate(self) -> float:
+        """Seconds that training and evaluation will take, from one step and one window."""
+        plan, total = self.plan, 0.0
+        if plan.trains:
+            view = TrainingView(plan.dataset, phases(plan.setting, plan.recipe)[0].setting, plan.train_ids)
+            self.method.set_vocabulary(self.vocabulary(view.names, view.seen))
+            total += training_seconds(self.method, len(view.names), plan.recipe, self.device)
+        if plan.eval_ids:
+            self.method.set_vocabulary(self.full_vocabulary())
+            image = plan.dataset.read(plan.protocol.split, plan.eval_ids[0]).image
+            total += evaluation_seconds(self.method, image.shape[:2], len(plan.eval_ids), plan.protocol, self.device)
+        return total
+
+    def enter_phase(self, phase: Phase, view: TrainingView) -> None:
+        self.method.set_vocabulary(self.vocabulary(view.names, view.seen))
+
+    def checkpoint_info(self) -> CheckpointInfo:
+        plan = self.plan
+        return CheckpointInfo(
+            zsbench_version=__version__,
+            method=plan.method_class.name,
+            options=plan.options.model_dump(mode="json"),
+            clip=self.clip.name,
+            clip_sha256=self.clip.weights.sha256,
+            dataset=plan.dataset.name,
+            classes=list(plan.dataset.classes),
+            unseen=list(plan.dataset.unseen),
+            setting=plan.setting,
+            seed=plan.request.seed,
+            recipe=plan.recipe.model_dump(mode="json"),
+        )
+
+    def evaluate(self) -> tuple[Records, Stopwatch]:
+        """Score every image that the journal lacks; the records of all of them are kept in `records.npz`."""
+        plan = self.plan
+        self.method.set_vocabulary(self.full_vocabulary())
+        journal = Journal(self.journal_path, plan.fingerprint)
+        with progress_bar(self.console, "evaluate", len(plan.eval_ids), len(journal.done)) as bar:
+            records, watch = evaluate_records(
+                self.method,
+                plan.dataset,
+                plan.protocol,
+                plan.eval_ids,
+                journal,
+                self.device,
+                plan.dtype,
+                plan.eval_batch,
+                plan.request.workers,
+                bar.reach,
+            )
+        records.save(self.out / "records.npz")
+        log.info("evaluated %d images: %s", len(records.ids), watch.seconds)
+        return records, watch
+
+    def profile(self, seconds: float = 10.0) -> Efficiency:
+        plan = self.plan
+        image = plan.dataset.read(plan.protocol.split, plan.eval_ids[0]).image
+        prompts = len(plan.dataset.classes) * len(read_templates(plan.templates))
+        return profile_method(self.method, self.clip, plan.protocol, image.shape[:2], prompts, self.device, seconds=seconds)
+
+    def gallery(self) -> None:
+        """Pictures of images spread evenly over the split."""
+        plan = self.plan
+        chosen = [plan.eval_ids[i] for i in np.unique(np.linspace(0, len(plan.eval_ids) - 1, GALLERY_IMAGES).astype(int))]
+        rows = [self.picture(plan.dataset, image_id) for image_id in chosen]
+        title = f"{plan.method_class.name} on {plan.dataset.name}, {plan.setting}"
+        dataset = plan.dataset
+        save_gallery(self.out / "gallery.png", rows, dataset.classes, dataset.unseen, dataset.palette, title)
+
+    def picture(self, dataset: Dataset, image_id: str) -> Row:
+        sample = dataset.read(self.plan.protocol.split, image_id)
+        image = resize(sample.image, self.plan.protocol)[None].to(self.device)
+        with torch.inference_mode():
+            prediction = predict_labels(self.method, image, [sample.label.shape], self.plan.protocol)[0]
+        return Row(sample.image, sample.label, np.where(sample.label < 0, sample.label, prediction.cpu().numpy()))
+
+    def result(self, records: Records, watch: Stopwatch, efficiency: Efficiency | None) -> Result:
+        """Everything about the run, from the records alone where numbers are concerned."""
+        plan = self.plan
+        dataset = plan.dataset
+        groups = {f"mIoU:{name}": np.isin(dataset.classes, members) for name, members in dataset.groups.items()}
+        counts = metrics.Counts.of(records, len(dataset.classes))
+        estimates = bootstrap(records, len(dataset.classes), dataset.seen_mask, groups)
+        return Result(
+            date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            command=plan.request.command(plan.verb),
+            method=self.method_info(),
+            dataset=self.dataset_info(records),
+            setting=plan.setting,
+            protocol=asdict(plan.protocol),
+            seed=plan.request.seed,
+            metrics={name: Metric(**asdict(estimate)) for name, estimate in estimates.items()},
+            classes_scored=int((~np.isnan(metrics.iou(counts))).sum()),
+            per_class=class_rows(counts, dataset),
+            training=self.training,
+            efficiency=efficiency,
+            timing=Timing(**watch.seconds),
+            environment=environment(self.device, plan.dtype),
+            records_sha256=records.sha256(),
+        )
+
+    def method_info(self) -> MethodInfo:
+        plan, weights = self.plan, self.clip.weights
+        path = plan.request.checkpoint or (self.checkpoint_path if plan.trains else None)
+        return MethodInfo(
+            name=plan.method_class.name,
+            variant=plan.request.variant,
+            options=plan.options.model_dump(mode="json"),
+            clip=Path(plan.clip).name,
+            templates=plan.request.text_embeddings.name if plan.request.text_embeddings else plan.templates,
+            weights=WeightsInfo(
+                source=weights.source,
+                sha256=weights.sha256,
+                random=weights.random,
+                missing=list(weights.missing),
+                unexpected=list(weights.unexpected),
+            ),
+            checkpoint_sha256=sha256(path) if path else None,
+        )
+
+    def dataset_info(self, records: Records) -> DatasetInfo:
+        plan = self.plan
+        return DatasetInfo(
+            name=plan.dataset.name,
+            split=plan.protocol.split,
+            images=len(records.ids),
+            complete=plan.request.limit is None,
+            classes=len(plan.dataset.classes),
+            unseen=list(plan.dataset.unseen),
+            classes_sha256=plan.dataset.classes_sha256,
+            labels_sha256=labels_fingerprint(records),
+        )
+
+
+def start_log(path: Path, plan: Plan) -> None:
+    """Send what zsbench logs to `path`, and begin with what was asked for."""
+    for handler in list(log.handlers):
+        log.removeHandler(handler)
+        handler.close()
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.info("%s", plan.request.command(plan.verb))
+    log.info("options %s", plan.options.model_dump_json())
+    log.info("recipe %s", plan.recipe.model_dump_json())
+
+
+def carry_out(plan: Plan, console: Console | None = None, profile: bool = True) -> Result | None:
+    """Do what `plan` says and return the result (None for `train`), which is also written to the output folder."""
+    run = Run(plan, console)
+    run.console.print(f"estimated time {format_seconds(run.estimate())}")
+    if plan.trains:
+        run.train()
+    if plan.verb == "train":
+        return None
+    records, watch = run.evaluate()
+    result = run.result(records, watch, run.profile() if profile else None)
+    result.save(run.out / "result.json")
+    run.gallery()
+    for leftover in (run.journal_path, run.state_path):
+        leftover.unlink(missing_ok=True)
+    return result
+
+
+def final_loss(steps: Path) -> float:
+    """Mean loss over the last tenth of the logged steps."""
+    losses = [json.loads(line)["loss"] for line in steps.read_text(encoding="utf-8").splitlines()]
+    return float(np.mean(losses[-max(1, len(losses) // 10) :]))
+
+
+def class_rows(counts: metrics.Counts, dataset: Dataset) -> list[ClassRow]:
+    columns = (metrics.iou(counts), metrics.accuracy(counts), metrics.dice(counts), counts.tp, counts.pred, counts.gt)
+    return [
+        ClassRow(name=name, seen=bool(seen), iou=iou, accuracy=acc, dice=dice, tp=int(tp), pred=int(pred), gt=int(gt))
+        for name, seen, iou, acc, dice, tp, pred, gt in zip(dataset.classes, dataset.seen_mask, *columns, strict=True)
+    ]
+
+
+def labels_fingerprint(records: Records) -> str:
+    """Hash of the ground truth as the records saw it: `(image id, class, gt)` where gt > 0."""
+    ordered = records.sorted()
+    present = ordered.gt > 0
+    rows = zip(ordered.ids[ordered.image[present]].tolist(), ordered.cls[present].tolist(), ordered.gt[present].tolist(), strict=True)
+    return hashlib.sha256(json.dumps(list(rows)).encode()).hexdigest()
+
+
+def environment(device: torch.device, dtype: torch.dtype) -> Environment:
+    commit, dirty = revision()
+    return Environment(
+        zsbench=__version__,
+        commit=commit,
+        dirty=dirty,
+        versions=versions(),
+        device=device.type,
+        device_name=device_name(device),
+        threads=torch.get_num_threads(),
+        dtype=str(dtype).removeprefix("torch."),
+    )

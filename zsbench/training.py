@@ -1,0 +1,243 @@
+"""The training loop: phases, schedule, checkpoints to resume from, a log of every step."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from zsbench.augment import augment
+from zsbench.checkpoint import learnt_state, load_learnt_state
+from zsbench.errors import UserError
+from zsbench.files import write_atomically, write_text
+from zsbench.method import Method
+from zsbench.protocol import Phase, TrainingView
+from zsbench.recipe import Recipe, learning_rate
+
+SAVE_EVERY_SECONDS = 60.0
+Progress = Callable[[int, dict[str, float]], None]
+
+
+class SampleStream(Dataset[tuple[Tensor, Tensor, str]]):
+    """Augmented training samples by running number: an endless sequence of shuffled passes over a view.
+
+    Sample `k` is a function of `(seed, k)` alone, so a run resumes anywhere and any number of processes read the same.
+    """
+
+    def __init__(self, view: TrainingView, recipe: Recipe, seed: int) -> None:
+        if not len(view):
+            raise UserError("the training split is empty; check --data-root and --limit.")
+        self.view, self.recipe, self.seed = view, recipe, seed
+
+    def __getitem__(self, number: int) -> tuple[Tensor, Tensor, str]:
+        epoch, position = divmod(number, len(self.view))
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.view))
+        sample = self.view[int(order[position])]
+        image, label = augment(sample, self.recipe, np.random.default_rng([self.seed, 1, number]))
+        return image, label, sample.id
+
+
+@dataclass
+class TrainingState:
+    """Where training stands; with the optimiser and random state it is what `--resume` continues from."""
+
+    path: Path | None
+    fingerprint: str
+    dtype: torch.dtype = torch.float32
+    phase: int = 0
+    step: int = 0
+
+    def save(self, method: nn.Module, optimiser: torch.optim.Optimizer) -> None:
+        if self.path is None:
+            return
+        content = {
+            "fingerprint": self.fingerprint,
+            "phase": self.phase,
+            "step": self.step,
+            "method": learnt_state(method),
+            "optimiser": optimiser.state_dict(),
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        }
+        write_atomically(self.path, lambda temporary: torch.save(content, temporary))
+
+    def load(self) -> dict[str, Any] | None:
+        """The stored content if there is one for this very run, else None."""
+        if self.path is None or not self.path.exists():
+            return None
+        content: dict[str, Any] = torch.load(self.path, weights_only=True, map_location="cpu")
+        if content["fingerprint"] != self.fingerprint:
+            raise UserError(
+                f"{self.path} belongs to a run with other settings. Give the same settings to resume it, or another --out."
+            )
+        self.phase, self.step = content["phase"], content["step"]
+        return content
+
+
+def train(
+    method: Method,
+    phases: tuple[tuple[Phase, TrainingView], ...],
+    enter_phase: Callable[[Phase, TrainingView], None],
+    recipe: Recipe,
+    seed: int,
+    accelerator: Accelerator,
+    state: TrainingState,
+    log: Path | None = None,
+    on_step: Progress = lambda step, losses: None,
+) -> None:
+    """Train `method` in place.
+
+    `enter_phase` tells the method the phase's vocabulary. `state.path` receives what is needed to resume, every minute and
+    at the end. `log` receives one JSON line a step. Raises `UserError` where the loss is not finite, naming the images.
+    """
+    stored = state.load()
+    torch.manual_seed(seed)
+    done = sum(phase.iterations for phase, _ in phases[: state.phase])
+    if log is not None and accelerator.is_main_process:
+        keep_lines(log, done + state.step)
+    for number, (phase, view) in enumerate(phases):
+        if number < state.phase:
+            continue
+        enter_phase(phase, view)
+        start = state.step if number == state.phase else 0
+        state.phase = number
+        optimiser = torch.optim.AdamW(method.parameter_groups(recipe), betas=recipe.betas)
+        if stored is not None:
+            restore(method, optimiser, stored, state)
+            stored = None
+        stream = SampleStream(view, recipe, seed + 1_000_003 * number)
+        loop = PhaseLoop(method, optimiser, recipe, phase.iterations, accelerator, state.dtype)
+        saved = time.monotonic()
+        for step, losses in loop.run(stream, start):
+            state.step = step + 1
+            on_step(done + step + 1, losses)
+            if log is not None and accelerator.is_main_process:
+                append_line(log, {"step": done + step, **losses})
+            if time.monotonic() - saved > SAVE_EVERY_SECONDS and accelerator.is_main_process:
+                state.save(method, optimiser)
+                saved = time.monotonic()
+        done += phase.iterations
+        state.step = phase.iterations
+        if accelerator.is_main_process:
+            state.save(method, optimiser)
+
+
+def restore(method: Method, optimiser: torch.optim.Optimizer, stored: dict[str, Any], state: TrainingState) -> None:
+    """Put weights, moments and random state back as `TrainingState.save` found them."""
+    load_learnt_state(method, stored["method"], str(state.path))
+    optimiser.load_state_dict(stored["optimiser"])
+    torch.set_rng_state(stored["rng"])
+    if stored["cuda_rng"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(stored["cuda_rng"])
+
+
+class PhaseLoop:
+    """Steps of one phase: micro-batches, backward, clip, schedule."""
+
+    def __init__(
+        self,
+        method: Method,
+        optimiser: torch.optim.Optimizer,
+        recipe: Recipe,
+        iterations: int,
+        accelerator: Accelerator,
+        dtype: torch.dtype,
+    ) -> None:
+        self.recipe, self.iterations, self.accelerator, self.dtype = recipe, iterations, accelerator, dtype
+        self.peaks = [group["lr"] for group in optimiser.param_groups]
+        method.train()
+        self.method, self.optimiser = accelerator.prepare(method, optimiser)
+
+    def run(self, stream: SampleStream, start: int) -> Iterator[tuple[int, dict[str, float]]]:
+        """Yield `(step, losses)` after each optimiser step from `start` on; `losses` includes `lr` and `seconds`."""
+        batches = iter(self.loader(stream, start))
+        for step in range(start, self.iterations):
+            began = time.perf_counter()
+            rate = self.set_learning_rate(step)
+            losses = self.optimise([next(batches) for _ in range(self.micro_steps)])
+            yield step, {**losses, "lr": rate, "seconds": time.perf_counter() - began}
+
+    @property
+    def micro_batch(self) -> int:
+        return min(self.recipe.micro_batch or self.local_batch, self.local_batch)
+
+    @property
+    def local_batch(self) -> int:
+        share, rest = divmod(self.recipe.batch_size, self.accelerator.num_processes)
+        if rest:
+            raise UserError(
+                f"--batch-size {self.recipe.batch_size} cannot be shared by {self.accelerator.num_processes} processes."
+            )
+        return share
+
+    @property
+    def micro_steps(self) -> int:
+        return math.ceil(self.local_batch / self.micro_batch)
+
+    def loader(self, stream: SampleStream, start: int) -> DataLoader[tuple[Tensor, Tensor, str]]:
+        """Batches of this process from step `start` on: of each total batch it takes a contiguous share."""
+        total, local, rank = self.recipe.batch_size, self.local_batch, self.accelerator.process_index
+        batches = [
+            list(range(step * total + rank * local + at, step * total + rank * local + min(at + self.micro_batch, local)))
+            for step in range(start, self.iterations)
+            for at in range(0, local, self.micro_batch)
+        ]
+        workers = self.recipe.workers
+        return DataLoader(
+            stream,
+            batch_sampler=batches,
+            num_workers=workers,
+            pin_memory=self.accelerator.device.type == "cuda",
+            persistent_workers=False,
+            prefetch_factor=4 if workers else None,
+        )
+
+    def set_learning_rate(self, step: int) -> float:
+        for group, peak in zip(self.optimiser.param_groups, self.peaks, strict=True):
+            group["lr"] = learning_rate(self.recipe, step, self.iterations, peak)
+        return float(self.optimiser.param_groups[0]["lr"])
+
+    def optimise(self, batches: list[tuple[Tensor, Tensor, list[str]]]) -> dict[str, float]:
+        """One optimiser step; returns each loss and their sum, averaged over the micro-batches."""
+        totals: dict[str, float] = {}
+        self.optimiser.zero_grad(set_to_none=True)
+        for images, labels, ids in batches:
+            share = len(images) / self.local_batch
+            device = self.accelerator.device
+            with torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32):
+                losses = self.method(images.to(device, non_blocking=True), labels.to(device, non_blocking=True))
+            loss = torch.stack(list(losses.values())).sum()
+            if not torch.isfinite(loss):
+                raise UserError(
+                    f"the loss is {loss.item()} on images {', '.join(ids)}. Lower the learning rate, or look at these images; "
+                    "the last good state is kept and --resume continues from it."
+                )
+            self.accelerator.backward(loss * share)
+            for name, value in {**losses, "loss": loss}.items():
+                totals[name] = totals.get(name, 0.0) + value.item() * share
+        if self.recipe.gradient_clip is not None:
+            self.accelerator.clip_grad_norm_(self.method.parameters(), self.recipe.gradient_clip)
+        self.optimiser.step()
+        return totals
+
+
+def keep_lines(path: Path, count: int) -> None:
+    """Drop the lines of steps that a resumed run will do again."""
+    if path.exists():
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)[:count]
+        write_text(path, "".join(lines))
+
+
+def append_line(path: Path, values: dict[str, float]) -> None:
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(values) + "\n")

@@ -1,0 +1,41 @@
+"""What dense methods share of a CLIP vision transformer: normalised pixels, tokens at any image size, projected features."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """`(images - mean) / std` by channel; `images` float (B, 3, H, W) in 0..1."""
+    shape = (1, len(mean), 1, 1)
+    return (images - images.new_tensor(mean).view(shape)) / images.new_tensor(std).view(shape)
+
+
+def resize_positions(positions: Tensor, height: int, width: int, mode: str = "bilinear") -> Tensor:
+    """Position embedding (1 + n*n, D) of a square grid to (1 + height*width, D); the class token's row is kept."""
+    side = round((positions.shape[0] - 1) ** 0.5)
+    if (side, side) == (height, width):
+        return positions
+    grid = positions[1:].T.reshape(1, -1, side, side)
+    resized = F.interpolate(grid, (height, width), mode=mode, align_corners=False)
+    return torch.cat([positions[:1], resized.flatten(2)[0].T])
+
+
+def embed(visual: Any, images: Tensor, class_tokens: int = 1, mode: str = "bilinear") -> Tensor:
+    """Tokens [class | patches row by row] (B, 1 + h*w, D) of an open_clip `VisionTransformer`, after its `ln_pre`.
+
+    `images`: normalised, sides of at least one patch; a rest smaller than a patch is cut off by the convolution.
+    `class_tokens`: how often the class embedding is added (the released ZegCLIP adds it twice).
+    """
+    patches = visual.conv1(images)
+    height, width = patches.shape[-2:]
+    classes = (class_tokens * visual.class_embedding).expand(len(images), 1, -1)
+    tokens = torch.cat([classes.to(patches.dtype), patches.flatten(2).mT], 1)
+    return visual.ln_pre(tokens + resize_positions(visual.positional_embedding, height, width, mode).to(tokens.dtype))
