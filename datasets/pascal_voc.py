@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zsbench.dataset import Defaults, Protocol
-from zsbench.readers import Files, FolderDataset, LabelMap, Source
+from zsbench.readers import Files, FolderDataset, LabelMap, Masks, Source
 from zsbench.registry import register_dataset
 
 NAMES = (
@@ -52,11 +52,11 @@ def sources(labels: LabelMap) -> dict[str, tuple[Source, ...]]:
     )
     return {
         "train": (
-            Source((listed("train"), further), labels, 10_582),
-            Source((listed("train"),), labels, 1_464, without_sbd),
+            Masks(files=(listed("train"), further), labels=labels, count=10_582),
+            Masks(files=(listed("train"),), labels=labels, count=1_464, note=without_sbd),
         ),
-        "val": (Source((listed("val"),), labels, 1_449),),
-        "trainval": (Source((listed("trainval"),), labels, 2_913),),
+        "val": (Masks(files=(listed("val"),), labels=labels, count=1_449),),
+        "trainval": (Masks(files=(listed("trainval"),), labels=labels, count=2_913),),
     }
 
 

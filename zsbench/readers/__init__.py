@@ -1,8 +1,19 @@
 """Shared readers: images, masks, label maps, and datasets that are folders of both."""
 
-from zsbench.readers.folder import Files, FolderDataset, Source
+from zsbench.readers.folder import FolderDataset
 from zsbench.readers.image import read_image
 from zsbench.readers.labels import LabelMap
-from zsbench.readers.mask import read_mask
+from zsbench.readers.mask import read_binary, read_mask
+from zsbench.readers.source import Files, Masks, Pair, Source
 
-__all__ = ["Files", "FolderDataset", "LabelMap", "Source", "read_image", "read_mask"]
+__all__ = [
+    "Files",
+    "FolderDataset",
+    "LabelMap",
+    "Masks",
+    "Pair",
+    "Source",
+    "read_binary",
+    "read_image",
+    "read_mask",
+]

@@ -19,11 +19,13 @@ UNKNOWN = -3
 class LabelMap:
     """Raw value -> class index or `IGNORE`. A value that is not listed is an error, never a guess.
 
-    `hints`: raw value -> what a file that holds it probably is, shown with the error.
+    `hints`: raw value -> what a file that holds it probably is, shown with the error. `otherwise`: `IGNORE`
+    for annotations with many more values than the task has classes; then nothing is an error.
     """
 
     values: Mapping[int, int]
     hints: Mapping[int, str] = field(default_factory=dict)
+    otherwise: int = UNKNOWN
 
     @classmethod
     def consecutive(
@@ -40,7 +42,7 @@ class LabelMap:
     @cached_property
     def table(self) -> NDArray[np.int32]:
         """int32 lookup table over 0..max+1; the last entry stands for everything beyond the listed values."""
-        table = np.full(max(self.values) + 2, UNKNOWN, dtype=np.int32)
+        table = np.full(max(self.values) + 2, self.otherwise, dtype=np.int32)
         for raw, index in self.values.items():
             table[raw] = index
         return table
