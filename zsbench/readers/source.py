@@ -95,12 +95,9 @@ class Masks(Source):
     decode: Callable[[Path], NDArray[np.int32]] = read_mask
 
     def needs(self) -> tuple[str, ...]:
-        folders = (folder for files in self.files for folder in (files.image, files.label))
-        lists = (path for files in self.files for path in (files.ids, *files.without) if path)
-        return (
-            *dict.fromkeys(path.split("{")[0].rpartition("/")[0] for path in folders),
-            *dict.fromkeys(lists),
-        )
+        patterns = [pattern for files in self.files for pattern in (files.image, files.label)]
+        lists = [path for files in self.files for path in (files.ids, *files.without) if path]
+        return tuple(dict.fromkeys([*map(fixed_folder, patterns), *lists]))
 
     def open(self, home: Path) -> Opened:
         return OpenedMasks(self, home)
