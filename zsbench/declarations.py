@@ -62,7 +62,7 @@ def arguments(
             raise ValueError
     except (ValueError, KeyError, TypeError):
         raise SyntaxError(
-            f"class {class_name}: its decorator must be called with literals, a name and perhaps needs=(...)",
+            f'class {class_name}: its decorator takes literals only: ("name", needs=("package", ...))',
             (str(path), call.lineno, call.col_offset, None),
         ) from None
     return name, class_name, summary, tuple(needs)
