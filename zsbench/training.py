@@ -112,11 +112,11 @@ def train(
         start = state.step if number == state.phase else 0
         state.phase = number
         optimiser = torch.optim.AdamW(method.parameter_groups(recipe), betas=recipe.betas)
-        if stored is not None:
-            restore(method, optimiser, stored, state)
-            stored = None
         stream = SampleStream(view, recipe, seed + 1_000_003 * number)
         loop = PhaseLoop(method, optimiser, recipe, phase.iterations, accelerator, state.dtype)
+        if stored is not None:  # after the loop has noted the peak rates: the stored groups hold scheduled ones
+            restore(method, optimiser, stored, state)
+            stored = None
         saved = time.monotonic()
         for step, losses in loop.run(stream, start):
             state.step = step + 1

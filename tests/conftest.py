@@ -1,0 +1,87 @@
+"""Small things that many tests need: a CLIP of a few thousand parameters, and a dataset of coloured squares."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from zsbench.clip import Clip, load_clip
+from zsbench.dataset import IGNORE, Dataset, Defaults, Protocol, Sample
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+TINY_CLIP = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 32, "layers": 2, "width": 16, "head_width": 8, "patch_size": 8},
+    "text_cfg": {"context_length": 12, "vocab_size": 14, "width": 16, "heads": 2, "layers": 1},
+    "words": ["a", "photo", "of", "red", "green", "blue", "square", "the", "grey", "black"],
+}
+
+
+@pytest.fixture(autouse=True)
+def private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or fills the user's cache."""
+    monkeypatch.setenv("ZSBENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of facts, goldens and real data; tests that need it are skipped where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip("../shared is absent")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def tiny_clip_config(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("clip") / "tiny.json"
+    path.write_text(json.dumps(TINY_CLIP))
+    return str(path)
+
+
+@pytest.fixture
+def tiny_clip(tiny_clip_config: str) -> Clip:
+    return load_clip(tiny_clip_config, "random")
+
+
+class Squares(Dataset):
+    """Grey images with one square in each of three colours; blue is unseen, the top row is void."""
+
+    name = "squares"
+    classes = ("grey", "red", "green", "blue")
+    unseen = ("blue",)
+    palette = ((128, 128, 128), (255, 0, 0), (0, 255, 0), (0, 0, 255))
+    groups = {"unseen things": ("blue",)}
+    side = 32
+    counts = {"train": 12, "val": 8}
+
+    def __init__(self, root: Path | None = None) -> None:
+        super().__init__(root)
+        self.defaults = Defaults(
+            clip="",
+            weights="random",
+            protocol=Protocol(short_side=None, crop=None, stride=None),
+            recipe={"iterations": 4, "batch_size": 2, "crop": 32, "short_side": None, "scale": (1, 1), "workers": 0},
+        )
+
+    def ids(self, split: str) -> Sequence[str]:
+        return [f"{split}{i}" for i in range(self.counts[split])]
+
+    def read(self, split: str, image_id: str) -> Sample:
+        rng = np.random.default_rng([len(split), int(image_id.removeprefix(split))])
+        label = np.zeros((self.side, self.side), np.int32)
+        for colour in (1, 2, 3):
+            top, left = rng.integers(1, self.side - 10, 2)
+            label[top : top + 9, left : left + 9] = colour
+        image = np.array(self.palette, np.uint8)[label]
+        label[0] = IGNORE
+        return Sample(image_id, image, label)
+
+
+@pytest.fixture
+def squares() -> Squares:
+    return Squares()

@@ -1,0 +1,73 @@
+"""Checkpoints hold what was learnt, and refuse what does not fit."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from zsbench.checkpoint import CheckpointInfo, learnt_state, load_learnt_state, read_checkpoint, save_checkpoint
+from zsbench.errors import UserError
+
+INFO = CheckpointInfo(
+    zsbench_version="0",
+    method="m",
+    options={"a": 1},
+    clip="c",
+    clip_sha256=None,
+    dataset="d",
+    classes=["x", "y"],
+    unseen=["y"],
+    setting="inductive",
+    seed=0,
+    recipe={},
+)
+
+
+def module(width=3):
+    net = nn.Sequential(nn.Linear(2, width), nn.BatchNorm1d(width))
+    net[0].bias.requires_grad_(False)
+    return net
+
+
+def test_only_what_may_have_changed_is_kept():
+    assert set(learnt_state(module())) == {
+        "0.weight",
+        "1.weight",
+        "1.bias",
+        "1.running_mean",
+        "1.running_var",
+        "1.num_batches_tracked",
+    }
+
+
+def test_round_trip(tmp_path):
+    net, other = module(), module()
+    save_checkpoint(tmp_path / "c.safetensors", net, INFO)
+    info, state = read_checkpoint(tmp_path / "c.safetensors")
+    load_learnt_state(other, state, "c")
+    assert info == INFO
+    assert torch.equal(net[0].weight, other[0].weight)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.pop("0.weight"), "missing 0.weight"),
+        (lambda s: s.update(extra=torch.zeros(1)), "unexpected extra"),
+        (lambda s: s.update({"0.weight": torch.zeros(5, 2)}), r"0.weight is \(5, 2\), the method has \(3, 2\)"),
+    ],
+)
+def test_what_does_not_fit_is_named(change, message):
+    state = dict(learnt_state(module()))
+    change(state)
+    with pytest.raises(UserError, match=message):
+        load_learnt_state(module(), state, "c")
+
+
+def test_other_files_are_refused(tmp_path):
+    with pytest.raises(UserError, match="does not exist"):
+        read_checkpoint(tmp_path / "absent.safetensors")
+    (tmp_path / "junk.safetensors").write_bytes(b"junk" * 100)
+    with pytest.raises(UserError, match="no zsbench checkpoint"):
+        read_checkpoint(tmp_path / "junk.safetensors")
