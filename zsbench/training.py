@@ -198,7 +198,7 @@ class PhaseLoop:
             batch_sampler=batches,
             num_workers=workers,
             pin_memory=self.accelerator.device.type == "cuda",
-            persistent_workers=False,
+            generator=torch.Generator(),  # of its own, so that reading draws nothing from the random state of dropout
             prefetch_factor=4 if workers else None,
         )
 
