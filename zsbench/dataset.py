@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from zsbench.errors import UserError
+from zsbench.errors import UserError, did_you_mean
+from zsbench.names import PLAIN, NameSet, read_names
 
 IGNORE = -1
 """Label of a pixel that no one may score or learn from: void, background where it is no class."""
@@ -63,6 +64,8 @@ class Defaults:
     """An open_clip tag, a local file, or `random`."""
     templates: str = "single"
     """The set of prompt templates (`zsbench.vocabulary.TEMPLATES`)."""
+    names: str = PLAIN
+    """The name set: `plain`, or one of `Dataset.name_sets`."""
     protocol: Protocol = Protocol()
     recipe: Mapping[str, Any] = field(default_factory=dict)
     """Overrides of `zsbench.recipe.Recipe`."""
@@ -72,8 +75,10 @@ class Dataset(ABC):
     """Names, palette, unseen classes, and a reader. A subclass is data: set the attributes, write `ids` and `read`.
 
     `classes`: all class names, in label order. `unseen`: those that the inductive setting hides. `palette`: one RGB triple
-    (0..255) per class. `groups`: named subsets of classes whose mIoU is reported apart. `where`: where to get the data and
-    which folders are expected, printed when the root is not there; empty for a dataset that needs no files.
+    (0..255) per class. `groups`: named subsets of classes whose mIoU is reported apart. `name_sets`: published words for
+    the classes beside their plain names. `background`: the class that stands for everything else, if there is one; a method
+    may give it what no other class claims. `where`: where to get the data and which folders are expected, printed when the
+    root is not there; empty for a dataset that needs no files.
     """
 
     name: ClassVar[str]
@@ -81,6 +86,8 @@ class Dataset(ABC):
     unseen: tuple[str, ...] = ()
     palette: tuple[tuple[int, int, int], ...]
     groups: Mapping[str, tuple[str, ...]] = {}
+    name_sets: Mapping[str, NameSet] = {}
+    background: str | None = None
     where: str = ""
     defaults: Defaults = Defaults()
 
@@ -102,6 +109,21 @@ class Dataset(ABC):
         """What a user should know about the split as found (which source is read, what is missing), or nothing."""
         return ""
 
+    def names(self, chosen: str | None = None) -> NameSet:
+        """The words for the classes: `chosen` is a set's name or a text file, None the default. Raises `UserError`."""
+        chosen = chosen or self.defaults.names
+        if chosen in self.name_sets:
+            return self.name_sets[chosen]
+        if chosen == PLAIN:
+            return NameSet(PLAIN, tuple((name,) for name in self.classes))
+        if Path(chosen).is_file():
+            return read_names(Path(chosen), self.classes)
+        known = [PLAIN, *self.name_sets]
+        raise UserError(
+            f"dataset {self.name} has no name set {chosen!r}, and there is no such file: "
+            f"{', '.join(known)}.{did_you_mean(chosen, known)}"
+        )
+
     @property
     def seen_mask(self) -> NDArray[np.bool_]:
         """bool (C,): True where the class may be learnt from in the inductive setting."""
@@ -120,5 +142,10 @@ class Dataset(ABC):
         unknown = sorted(set(self.unseen).union(*self.groups.values()) - set(self.classes))
         if unknown:
             raise UserError(f"dataset {self.name}: not among its classes: {', '.join(unknown)}.")
+        for names in self.name_sets.values():
+            if len(names.synonyms) != len(self.classes):
+                raise UserError(f"dataset {self.name}: name set {names.name} has {len(names.synonyms)} entries.")
+        if self.background is not None and self.background not in self.classes:
+            raise UserError(f"dataset {self.name}: its background {self.background!r} is none of its classes.")
         if len(self.palette) != len(self.classes):
             raise UserError(f"dataset {self.name}: {len(self.classes)} classes but {len(self.palette)} palette colours.")
