@@ -1,0 +1,80 @@
+"""Sets of prompt templates, and how a user's own are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from zsbench.errors import UserError, did_you_mean
+
+SINGLE = ("a photo of a {}",)
+"""CLIP's plain prompt without a full stop, as ZegCLIP's VOC embeddings were made."""
+
+VILD15 = (
+    "a photo of a {}.",
+    "a photo of a small {}.",
+    "a photo of a medium {}.",
+    "a photo of a large {}.",
+    "This is a photo of a {}.",
+    "This is a photo of a small {}.",
+    "This is a photo of a medium {}.",
+    "This is a photo of a large {}.",
+    "a {} in the scene.",
+    "a photo of a {} in the scene.",
+    "There is a {} in the scene.",
+    "There is the {} in the scene.",
+    "This is a {} in the scene.",
+    "This is the {} in the scene.",
+    "This is one {} in the scene.",
+)
+"""The prompts of ZegCLIP's COCO-Stuff embeddings, after those of ViLD."""
+
+
+def imagenet80() -> tuple[str, ...]:
+    """The 80 templates of CLIP's ImageNet evaluation, as open_clip ships them."""
+    import open_clip  # type: ignore[import-untyped]  # slow to import, and needed for this set alone
+
+    return tuple(template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES)
+
+
+TEMPLATES: Mapping[str, Callable[[], tuple[str, ...]]] = {
+    "single": lambda: SINGLE,
+    "vild15": lambda: VILD15,
+    "imagenet80": imagenet80,
+}
+"""The named sets."""
+
+
+def read_templates(templates: str | Sequence[str]) -> tuple[str, ...]:
+    """The templates meant: the name of a set, one template, the path of a text file (one a line), or a list.
+
+    Raises `UserError` for an unknown name, and for a template without exactly one `{}`, the place of the
+    class name.
+    """
+    if not isinstance(templates, str):
+        return _checked(templates, "templates")
+    if templates in TEMPLATES:
+        return TEMPLATES[templates]()
+    if "{}" in templates:
+        return _checked([templates], "templates")
+    path = Path(templates)
+    if not path.is_file():
+        raise UserError(
+            f"no set of templates is called {templates!r}, and no file.{did_you_mean(templates, TEMPLATES)} "
+            f"Sets: {', '.join(TEMPLATES)}. Instead of a set, give a template such as 'a photo of a {{}}', "
+            "or a text file of templates."
+        )
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read as a text file of templates: {error}") from error
+    return _checked([line.strip() for line in lines if line.strip()], str(path))
+
+
+def _checked(templates: Sequence[str], source: str) -> tuple[str, ...]:
+    if not templates:
+        raise UserError(f"{source}: empty; expected one template or more, such as 'a photo of a {{}}'.")
+    for template in templates:
+        if template.count("{}") != 1:
+            raise UserError(f"{source}: {template!r} must hold {{}}, for the class name, exactly once.")
+    return tuple(templates)

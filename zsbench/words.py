@@ -1,0 +1,48 @@
+"""A tokenizer of whole words, for small CLIPs whose language is a short list of words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from zsbench.errors import UserError
+
+PUNCTUATION = ".,;:!?"
+
+
+class WordTokenizer:
+    """Lower-cased words to ids: `<pad>` 0, `<sot>` 1, `<unk>` 2, then `words` in order, then `<eot>`.
+
+    `<eot>` has the highest id because CLIP's text encoder reads its output where the id is highest (arg max).
+    Texts are split at white space; punctuation at the end of a word is dropped. Longer texts are cut, keeping
+    `<eot>`. Raises `UserError` for a word given twice, or one that no text could ever match.
+    """
+
+    def __init__(self, words: Sequence[str], context_length: int) -> None:
+        unreachable = [word for word in words if split_words(word) != [word]]
+        if unreachable:
+            raise UserError(f"tokenizer: {unreachable[0]!r} is no lower-case word without punctuation at its end.")
+        tokens = ["<pad>", "<sot>", "<unk>", *words, "<eot>"]
+        self.ids = {token: index for index, token in enumerate(tokens)}
+        if len(self.ids) != len(tokens):
+            twice = next(token for token in tokens if tokens.count(token) > 1)
+            raise UserError(f"tokenizer: the word {twice!r} is given twice.")
+        self.vocab_size = len(tokens)
+        self.context_length = context_length
+
+    def __call__(self, texts: str | Sequence[str]) -> Tensor:
+        """int64 (N, context_length), padded with 0; a single text gives N = 1."""
+        texts = [texts] if isinstance(texts, str) else texts
+        rows = torch.zeros((len(texts), self.context_length), dtype=torch.int64)
+        for row, text in zip(rows, texts, strict=True):
+            inner = [self.ids.get(word, self.ids["<unk>"]) for word in split_words(text)]
+            ids = [self.ids["<sot>"], *inner[: self.context_length - 2], self.ids["<eot>"]]
+            row[: len(ids)] = torch.tensor(ids)
+        return rows
+
+
+def split_words(text: str) -> list[str]:
+    """The lower-case words of `text`, without punctuation at their ends."""
+    return [word for raw in text.lower().split() if (word := raw.rstrip(PUNCTUATION))]
