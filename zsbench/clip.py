@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import open_clip  # type: ignore[import-untyped]
+import open_clip
 import torch
 from torch import Tensor
 
@@ -117,7 +117,7 @@ def read_config(name: str) -> dict[str, Any]:
         if name not in open_clip.list_models():
             hint = did_you_mean(name, open_clip.list_models())
             raise UserError(f"open_clip has no model {name!r}.{hint} The path of a model config (.json) will also do.")
-        return open_clip.get_model_config(name)  # type: ignore[no-any-return]
+        return open_clip.get_model_config(name)
     try:
         config = json.loads(Path(name).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -162,8 +162,8 @@ def _tokenizer(name: str, config: Mapping[str, Any]) -> Tokenizer:
         return tokenizer
     try:
         if is_config_file(name):
-            return open_clip.SimpleTokenizer(context_length=text["context_length"])  # type: ignore[no-any-return]
-        return open_clip.get_tokenizer(name)  # type: ignore[no-any-return]
+            return open_clip.SimpleTokenizer(context_length=text["context_length"])
+        return open_clip.get_tokenizer(name)
     except OSError as error:
         raise UserError(f"the tokenizer of {name} could not be downloaded: {error}") from error
 

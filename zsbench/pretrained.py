@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import open_clip  # type: ignore[import-untyped]
+import open_clip
 
 from zsbench.errors import UserError, did_you_mean
 from zsbench.weights import is_torchscript
@@ -29,7 +29,7 @@ def find_notes(name: str, weights: str) -> Notes:
     """The notes on `weights` if it is a tag of the model `name`, with either activation; else empty."""
     for model in (name, name.removesuffix(QUICK)):
         if notes := open_clip.get_pretrained_cfg(model, weights):
-            return notes  # type: ignore[no-any-return]
+            return notes
     return {}
 
 

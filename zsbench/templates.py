@@ -32,7 +32,7 @@ VILD15 = (
 
 def imagenet80() -> tuple[str, ...]:
     """The 80 templates of CLIP's ImageNet evaluation, as open_clip ships them."""
-    import open_clip  # type: ignore[import-untyped]  # slow to import, and needed for this set alone
+    import open_clip  # slow to import, and needed for this set alone
 
     return tuple(template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES)
 

@@ -138,14 +138,14 @@ def _encode_tokens(model: Any, tokens: Tensor) -> Tensor:
     Prompts have some ten tokens out of 77, so that this saves most of the time.
     """
     if getattr(model, "text_pool_type", None) != "argmax" or model.attn_mask is None:
-        return model.encode_text(tokens)  # type: ignore[no-any-return]
+        return model.encode_text(tokens)
     length = int(tokens.argmax(dim=1).max()) + 1
     short = {
         "positional_embedding": model.positional_embedding[:length],
         "attn_mask": model.attn_mask[:length, :length],
     }
     _, features, *_ = functional_call(model, short, kwargs={"text": tokens[:, :length]})
-    return features  # type: ignore[no-any-return]
+    return features
 
 
 def default_cache_dir() -> Path:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import open_clip  # type: ignore[import-untyped]
+import open_clip
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
