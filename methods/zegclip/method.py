@@ -1,0 +1,98 @@
+"""ZegCLIP as a method: prompted encoder, relationship descriptor, decoder, losses (Zhou et al., CVPR 2023)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zsbench.clip import Clip
+from zsbench.dataset import UNLABELLED
+from zsbench.errors import UserError
+from zsbench.method import Method
+from zsbench.recipe import Recipe
+from zsbench.registry import register_method
+
+from .decoder import Decoder
+from .encoder import PromptedEncoder
+from .losses import mask_losses, pseudo_labels, softmax_loss
+from .options import ZegClipOptions
+from .presets import PRESETS, VARIANTS
+from .queries import RelationshipDescriptor
+
+RELEASED_CALIBRATION = 0.1
+
+
+@register_method("zegclip")
+class ZegClip(Method):
+    """One stage: prompts in a frozen CLIP, and class queries whose attention scores are the masks (CVPR 2023)."""
+
+    Options = ZegClipOptions
+    variants = VARIANTS
+    presets = PRESETS
+    trainable = True
+    options: ZegClipOptions
+    self_trained: Tensor
+
+    def __init__(self, clip: Clip, options: ZegClipOptions) -> None:
+        super().__init__(clip, options)
+        self.encoder = PromptedEncoder(clip, options)
+        self.descriptor = RelationshipDescriptor(clip.dim, options.rd)
+        self.decoder = Decoder(clip.dim, options)
+        self.register_buffer("self_trained", torch.tensor(False))
+
+    def masks(self, images: Tensor, every_layer: bool = False) -> list[Tensor]:
+        """Mask logits (B, C, h, w) at the patches, of the last decoder layer or of every one."""
+        if self.vocabulary is None:
+            raise UserError("zegclip was told no classes: call set_vocabulary first.")
+        patch = self.clip.patch_size
+        image, patches = self.encoder(images)
+        queries = self.descriptor(self.vocabulary.embeddings, image)
+        shape = (images.shape[-2] // patch, images.shape[-1] // patch)
+        return [scores.unflatten(-1, shape) for scores in self.decoder(queries, patches, every_layer)]
+
+    def predict(self, images: Tensor) -> Tensor:
+        return self.masks(images)[-1]
+
+    def score(self, logits: Tensor, classes: slice) -> Tensor:
+        """The sigmoid of sigmoid losses (for softmax the logits), less the calibration of seen classes."""
+        assert self.vocabulary is not None, "logits come from predict, which needs a vocabulary"
+        scores = logits if self.options.nel == "off" else logits.sigmoid()
+        seen = self.vocabulary.seen[classes].to(scores.device)
+        return scores - (self.calibration.to(scores.device) * seen)[:, None, None]
+
+    @property
+    def calibration(self) -> Tensor:
+        """What is subtracted from the scores of seen classes: float ()."""
+        if self.options.calibration is not None:
+            return torch.tensor(self.options.calibration)
+        return RELEASED_CALIBRATION * ~self.self_trained * (self.options.nel != "off")
+
+    def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        masks = self.masks(images, self.options.deep_supervision)
+        assert self.vocabulary is not None
+        if self.training:
+            self.self_trained.logical_or_((labels == UNLABELLED).any())
+        labels = pseudo_labels(masks[-1], labels, self.vocabulary.seen.to(labels.device))
+        losses = self.losses_of(masks[-1], labels)
+        for layer, auxiliary in enumerate(masks[:-1]):
+            losses |= {f"{name}_{layer}": loss for name, loss in self.losses_of(auxiliary, labels).items()}
+        return losses
+
+    def losses_of(self, masks: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """The losses of one layer's masks (B, C, h, w)."""
+        return softmax_loss(masks, labels) if self.options.nel == "off" else mask_losses(masks, labels, self.options)
+
+    def parameter_groups(self, recipe: Recipe) -> list[dict[str, Any]]:
+        """One group, as released; a finetuned CLIP is a second one with a lower rate."""
+        if self.options.encoder == "frozen":
+            return super().parameter_groups(recipe)
+        clip = [p for name, p in self.encoder.named_parameters() if not name.startswith("prompts.")]
+        own = {id(p) for p in clip}
+        others = [p for p in self.parameters() if id(p) not in own]
+        decay = recipe.weight_decay
+        return [
+            {"params": others, "lr": recipe.learning_rate, "weight_decay": decay},
+            {"params": clip, "lr": recipe.learning_rate * self.options.encoder_rate, "weight_decay": decay},
+        ]
