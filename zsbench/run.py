@@ -18,7 +18,7 @@ from rich.console import Console
 from zsbench import __version__, metrics
 from zsbench.bootstrap import bootstrap
 from zsbench.checkpoint import CheckpointInfo, load_learnt_state, read_checkpoint, save_checkpoint
-from zsbench.clip import Clip, load_clip
+from zsbench.clip import load_clip
 from zsbench.console import format_seconds, progress_bar
 from zsbench.dataset import Dataset
 from zsbench.environment import device_name, revision, versions
@@ -27,7 +27,6 @@ from zsbench.estimate import evaluation_seconds, training_seconds
 from zsbench.evaluation import Stopwatch, evaluate_records
 from zsbench.files import make_folder, sha256
 from zsbench.inference import predict_labels, resize
-from zsbench.method import Method
 from zsbench.picture import Row, save_gallery
 from zsbench.plan import Plan
 from zsbench.profiling import profile_method
@@ -45,8 +44,8 @@ from zsbench.result import (
     TrainingInfo,
     WeightsInfo,
 )
-from zsbench.training import TrainingState, train
 from zsbench.templates import read_templates
+from zsbench.training import TrainingState, train
 from zsbench.vocabulary import Vocabulary, encode_vocabulary, read_vocabulary
 
 GALLERY_IMAGES = 8
@@ -100,7 +99,12 @@ class Run:
         if self.plan.request.text_embeddings is None:
             return encode_vocabulary(self.clip, names, mask, self.plan.templates).to(self.device)
         classes = self.plan.dataset.classes
-        whole = read_vocabulary(self.plan.request.text_embeddings, classes, torch.ones(len(classes), dtype=torch.bool), self.clip.dim)
+        whole = read_vocabulary(
+            self.plan.request.text_embeddings,
+            classes,
+            torch.ones(len(classes), dtype=torch.bool),
+            self.clip.dim,
+        )
         keep = torch.tensor([name in names for name in classes])
         return Vocabulary(names, whole.embeddings[keep], mask).to(self.device)
 
@@ -129,7 +133,15 @@ class Run:
                 bar.reach(step, f"loss {losses['loss']:.3f}")
 
             train(
-                self.method, views, self.enter_phase, plan.recipe, plan.request.seed, self.accelerator, state, steps, on_step
+                self.method,
+                views,
+                self.enter_phase,
+                plan.recipe,
+                plan.request.seed,
+                self.accelerator,
+                state,
+                steps,
+                on_step,
             )
         self.training = TrainingInfo(
             dataset=plan.dataset.name,
@@ -198,12 +210,16 @@ class Run:
         plan = self.plan
         image = plan.dataset.read(plan.protocol.split, plan.eval_ids[0]).image
         prompts = len(plan.dataset.classes) * len(read_templates(plan.templates))
-        return profile_method(self.method, self.clip, plan.protocol, image.shape[:2], prompts, self.device, seconds=seconds)
+        return profile_method(
+            self.method, self.clip, plan.protocol, image.shape[:2], prompts, self.device, seconds=seconds
+        )
 
     def gallery(self) -> None:
         """Pictures of images spread evenly over the split."""
         plan = self.plan
-        chosen = [plan.eval_ids[i] for i in np.unique(np.linspace(0, len(plan.eval_ids) - 1, GALLERY_IMAGES).astype(int))]
+        chosen = [
+            plan.eval_ids[i] for i in np.unique(np.linspace(0, len(plan.eval_ids) - 1, GALLERY_IMAGES).astype(int))
+        ]
         rows = [self.picture(plan.dataset, image_id) for image_id in chosen]
         title = f"{plan.method_class.name} on {plan.dataset.name}, {plan.setting}"
         dataset = plan.dataset
@@ -248,10 +264,10 @@ class Run:
             name=plan.method_class.name,
             variant=plan.request.variant,
             options=plan.options.model_dump(mode="json"),
-            clip=Path(plan.clip).name,
+            clip="/".join(Path(plan.clip).parts[-2:]),
             templates=plan.request.text_embeddings.name if plan.request.text_embeddings else plan.templates,
             weights=WeightsInfo(
-                source=weights.source,
+                source=Path(weights.source).name,
                 sha256=weights.sha256,
                 random=weights.random,
                 missing=list(weights.missing),
@@ -312,9 +328,25 @@ def final_loss(steps: Path) -> float:
 
 
 def class_rows(counts: metrics.Counts, dataset: Dataset) -> list[ClassRow]:
-    columns = (metrics.iou(counts), metrics.accuracy(counts), metrics.dice(counts), counts.tp, counts.pred, counts.gt)
+    columns = (
+        metrics.iou(counts),
+        metrics.accuracy(counts),
+        metrics.dice(counts),
+        counts.tp,
+        counts.pred,
+        counts.gt,
+    )
     return [
-        ClassRow(name=name, seen=bool(seen), iou=iou, accuracy=acc, dice=dice, tp=int(tp), pred=int(pred), gt=int(gt))
+        ClassRow(
+            name=name,
+            seen=bool(seen),
+            iou=iou,
+            accuracy=acc,
+            dice=dice,
+            tp=int(tp),
+            pred=int(pred),
+            gt=int(gt),
+        )
         for name, seen, iou, acc, dice, tp, pred, gt in zip(dataset.classes, dataset.seen_mask, *columns, strict=True)
     ]
 
@@ -323,7 +355,12 @@ def labels_fingerprint(records: Records) -> str:
     """Hash of the ground truth as the records saw it: `(image id, class, gt)` where gt > 0."""
     ordered = records.sorted()
     present = ordered.gt > 0
-    rows = zip(ordered.ids[ordered.image[present]].tolist(), ordered.cls[present].tolist(), ordered.gt[present].tolist(), strict=True)
+    rows = zip(
+        ordered.ids[ordered.image[present]].tolist(),
+        ordered.cls[present].tolist(),
+        ordered.gt[present].tolist(),
+        strict=True,
+    )
     return hashlib.sha256(json.dumps(list(rows)).encode()).hexdigest()
 
 
