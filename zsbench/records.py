@@ -1,0 +1,437 @@
+"""What was measured: per image and class, the pixels that are right, predicted and true."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+import sys
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zsbench.errors import UserError
+from zsbench.files import write_atomically
+
+if sys.platform != "win32":
+    import fcntl
+
+Ints = NDArray[np.int64]
+
+COLUMNS = ("image", "cls", "tp", "pred", "gt")
+SCHEMA = "zsbench-records-1"
+
+
+def count(label: NDArray[Any], prediction: NDArray[Any], num_classes: int) -> Ints:
+    """Count the pixels of one image: int64 (R, 4) rows (class, tp, pred, gt), ascending by class.
+
+    `label`, `prediction`: integer arrays of one shape, usually (H, W), holding class indices
+    0..num_classes-1. A pixel is dropped where its *label* is negative (`IGNORE`, `UNLABELLED`), whatever was
+    predicted there. A negative prediction is an abstention: the pixel stays in `gt` and counts as an error.
+    Only classes that are present or predicted get a row. Raises `UserError` for different shapes, other
+    dtypes, and values of `num_classes` or more.
+    """
+    if label.shape != prediction.shape:
+        raise UserError(f"the label has shape {label.shape}, its prediction {prediction.shape}: they must be equal.")
+    label, prediction = _indices(label, "label", num_classes), _indices(prediction, "prediction", num_classes)
+    # A joint histogram is one pass, and fastest until it has more bins than the image has pixels.
+    few = (num_classes + 1) ** 2 <= max(label.size, 1 << 12)
+    tp, pred, gt = (_joint if few else _separate)(label, prediction, num_classes)
+    cls = np.flatnonzero(pred + gt)
+    return np.stack([cls, tp[cls], pred[cls], gt[cls]], axis=1)
+
+
+def _indices(array: NDArray[Any], what: str, num_classes: int) -> NDArray[Any]:
+    """`array` flat, with every negative value as -1."""
+    if not np.can_cast(array.dtype, np.int64):
+        raise UserError(f"the {what} has dtype {array.dtype}: class indices are integers that fit into int64.")
+    flat = array.reshape(-1)
+    if flat.size and flat.max() >= num_classes:
+        raise UserError(
+            f"the {what} holds the value {flat.max()}: expected class indices 0..{num_classes - 1}, "
+            "or a negative value for no class."
+        )
+    return np.maximum(flat, -1) if flat.size and flat.min() < -1 else flat
+
+
+def _joint(label: NDArray[Any], prediction: NDArray[Any], num_classes: int) -> tuple[Ints, Ints, Ints]:
+    width = num_classes + 1
+    key = np.multiply(label, width, dtype=np.intp)
+    key += prediction
+    key += width + 1
+    joint = np.bincount(key, minlength=width * width).reshape(width, width)[1:]
+    return joint[:, 1:].diagonal(), joint[:, 1:].sum(axis=0), joint.sum(axis=1)
+
+
+def _separate(label: NDArray[Any], prediction: NDArray[Any], num_classes: int) -> tuple[Ints, Ints, Ints]:
+    labelled = label >= 0
+    label, prediction = label[labelled], prediction[labelled]
+    kinds = (label[label == prediction], prediction[prediction >= 0], label)
+    tp, pred, gt = (np.bincount(kind, minlength=num_classes) for kind in kinds)
+    return tp, pred, gt
+
+
+@dataclass(frozen=True, eq=False)
+class Records:
+    """The counts of N images in R sparse rows, by column.
+
+    `ids`: unicode (N,), unique; an image without a labelled pixel is here and has no row. `image`: int64 (R,)
+    index into `ids`. `cls`: int64 (R,) class index. `tp`, `pred`, `gt`: int64 (R,) pixels of that image
+    predicted rightly as the class, predicted as the class, and labelled as the class. At most one row per
+    image and class. Construction raises `UserError` where this does not hold, so whatever is a `Records` is
+    consistent.
+    """
+
+    ids: NDArray[np.str_]
+    image: Ints
+    cls: Ints
+    tp: Ints
+    pred: Ints
+    gt: Ints
+
+    def __post_init__(self) -> None:
+        names = self.ids.tolist()
+        if len(set(names)) < len(names):
+            ordered = np.sort(self.ids)
+            twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+            raise UserError(
+                f"image id recorded twice: {str(twice[0])!r}"
+                + (f" (and {len(twice) - 1} more)." if len(twice) > 1 else ".")
+            )
+        columns = [getattr(self, name) for name in COLUMNS]
+        if any(column.dtype != np.int64 or column.shape != (self.image.size,) for column in columns):
+            raise UserError(f"records need the columns {', '.join(COLUMNS)}, all int64 and of one length.")
+        if not self.image.size:
+            return
+        in_range = min(self.image.min(), self.cls.min(), self.tp.min()) >= 0 and self.image.max() < len(names)
+        if not in_range or np.any(self.tp > np.minimum(self.pred, self.gt)) or np.any(self.pred + self.gt <= 0):
+            raise UserError("records are inconsistent: expected 0 <= tp <= pred, gt and pred + gt > 0 in every row.")
+        place = np.sort(self.image * (self.cls.max() + 1) + self.cls)
+        if np.any(place[1:] == place[:-1]):
+            raise UserError("records are inconsistent: two rows for one class of one image.")
+
+    @classmethod
+    def empty(cls) -> Records:
+        """No images."""
+        return cls.of([], [])
+
+    @classmethod
+    def of(cls, ids: Sequence[str], rows: Sequence[NDArray[np.integer[Any]]]) -> Records:
+        """Records of images `ids` from the rows that `count` gave for each; one id twice is a `UserError`."""
+        if len(ids) != len(rows):
+            raise ValueError(f"{len(ids)} image ids, but rows of {len(rows)} images")
+        if any("\0" in image_id for image_id in ids):
+            raise UserError("an image id may not contain a NUL character.")
+        table = np.concatenate([np.empty((0, 4), np.int64), *rows]).astype(np.int64, copy=False)
+        image = np.repeat(np.arange(len(ids)), np.array([len(of_image) for of_image in rows], dtype=np.int64))
+        # Contiguous columns: everything downstream reads one column at a time.
+        return cls(np.array(ids, dtype=np.str_), image, *np.ascontiguousarray(table.T))
+
+    @classmethod
+    def merge(cls, parts: Iterable[Records]) -> Records:
+        """Union of disjoint parts, such as the shares of processes; an image in two is a `UserError`."""
+        parts = [cls.empty(), *parts]
+        offsets = np.cumsum([0, *(len(part.ids) for part in parts)])
+        image = np.concatenate([part.image + offset for part, offset in zip(parts, offsets, strict=False)])
+        columns = [np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS[1:]]
+        return cls(np.concatenate([part.ids for part in parts]), image, *columns)
+
+    def select(self, ids: Iterable[str]) -> Records:
+        """These images only, in the order given; raises `UserError` naming an id that is not recorded."""
+        wanted = list(ids)
+        place = {image_id: index for index, image_id in enumerate(self.ids.tolist())}
+        missing = [image_id for image_id in wanted if image_id not in place]
+        if missing:
+            raise UserError(f"no record of image {missing[0]!r} ({len(missing)} of {len(wanted)} are missing).")
+        index = np.full(len(self.ids), -1, dtype=np.int64)
+        index[[place[image_id] for image_id in wanted]] = np.arange(len(wanted))
+        kept = index[self.image] >= 0
+        columns = (getattr(self, name)[kept] for name in COLUMNS[1:])
+        return Records(np.array(wanted, dtype=np.str_), index[self.image[kept]], *columns)
+
+    def sorted(self) -> Records:
+        """Canonical order: images by id (code points), rows by image, then class."""
+        order = np.argsort(self.ids)
+        rank = np.empty(len(order), dtype=np.int64)
+        rank[order] = np.arange(len(order))
+        image = rank[self.image]
+        rows = np.lexsort((self.cls, image))
+        return Records(self.ids[order], image[rows], *(getattr(self, name)[rows] for name in COLUMNS[1:]))
+
+    def sha256(self) -> str:
+        """Hex digest of the canonical order: the same for equal records, in whatever order they came."""
+        ordered = self.sorted()
+        digest = hashlib.sha256(json.dumps([SCHEMA, ordered.ids.tolist()]).encode())
+        for name in COLUMNS:
+            digest.update(getattr(ordered, name).astype("<i8").tobytes())
+        return digest.hexdigest()
+
+    def save(self, path: Path) -> None:
+        """Write a compressed `.npz` in canonical order, whole or not at all; `UserError` where that fails.
+
+        Equal records give equal files. The digest inside lets `load` refuse a damaged one.
+        """
+        ordered = self.sorted()
+        arrays = {name: getattr(ordered, name) for name in ("ids", *COLUMNS)}
+
+        def write(temporary: Path) -> None:
+            with temporary.open("wb") as stream:
+                np.savez_compressed(stream, schema=np.array(SCHEMA), sha256=np.array(self.sha256()), **arrays)
+                stream.flush()
+                os.fsync(stream.fileno())
+
+        try:
+            write_atomically(path, write)
+        except OSError as error:
+            raise UserError(f"cannot write {path}: {error.strerror or error}.") from error
+
+    @classmethod
+    def load(cls, path: Path) -> Records:
+        """Read what `save` wrote; `UserError` if the file is absent, foreign, truncated or damaged."""
+        try:
+            with path.open("rb") as stream:
+                arrays = _read_arrays(stream)
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error.strerror or error}.") from error
+        if arrays is None or str(arrays.get("schema")) != SCHEMA:
+            raise UserError(
+                f"{path} is no records file of this version of zsbench, or it is truncated. Run the evaluation again."
+            )
+        try:
+            records = cls(*(arrays[name] for name in ("ids", *COLUMNS)))
+            intact = records.sha256() == str(arrays["sha256"])
+        except (KeyError, TypeError, UserError) as error:
+            raise UserError(f"{path} is damaged: {error} Run the evaluation again.") from error
+        if not intact:
+            raise UserError(f"{path} is damaged: its counts do not match its checksum. Run the evaluation again.")
+        return records
+
+    def dense(self, num_classes: int) -> Ints:
+        """int64 (N, C, 3): tp, pred, gt of every image and class, zero where there is no row."""
+        check_classes(self, num_classes)
+        table = np.zeros((len(self.ids), num_classes, 3), dtype=np.int64)
+        table[self.image, self.cls] = np.stack([self.tp, self.pred, self.gt], axis=1)
+        return table
+
+    def image_miou(self) -> NDArray[np.float64]:
+        """float64 (N,): mean IoU in percent over the classes present or predicted in an image, NaN for none.
+
+        For finding images, not for reporting: the mean of these is not the mIoU of the dataset.
+        """
+        iou = 100.0 * self.tp / (self.gt + self.pred - self.tp)
+        classes = np.bincount(self.image, minlength=len(self.ids))
+        total = np.bincount(self.image, weights=iou, minlength=len(self.ids))
+        mean = np.full(len(self.ids), np.nan)
+        np.divide(total, classes, out=mean, where=classes > 0)
+        return mean
+
+    def worst(self, most: int | None = None) -> list[tuple[str, float]]:
+        """The `most` images (all by default) with the lowest `image_miou` as (id, percent), worst first.
+
+        Images without a labelled pixel are left out.
+        """
+        miou = self.image_miou()
+        order = np.lexsort((self.ids, miou))[: np.count_nonzero(~np.isnan(miou))]
+        return [(str(self.ids[i]), float(miou[i])) for i in order[:most]]
+
+
+def check_classes(records: Records, num_classes: int) -> None:
+    """Raise `UserError` where a row's class is not in 0..num_classes-1."""
+    if records.cls.size and records.cls.max() >= num_classes:
+        raise UserError(
+            f"the records hold class {records.cls.max()}, but there are {num_classes} classes: "
+            "they belong to another dataset."
+        )
+
+
+def _read_arrays(stream: Any) -> dict[str, NDArray[Any]] | None:
+    """The arrays of an npz file, or None where it is something else."""
+    try:
+        with np.load(stream, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except Exception:  # foreign bytes make the zip, zlib and npy parsers raise a dozen unrelated types
+        return None
+
+
+_MAGIC = b"ZSJ1"
+_HEAD = struct.Struct("<4sI")  # magic, length of the payload
+_CHECK = struct.Struct("<I")  # crc32 of all that precedes it in the frame
+
+
+class Journal:
+    """Records on disk while they are made: whatever kills the process, a batch is kept wholly or not at all.
+
+    The file is a sequence of frames (magic, length, zlib-compressed payload, crc32). The first holds the
+    fingerprint, a string that says which run this is; each other one holds a batch of images and is on the
+    disk when `append` returns. Opening an existing journal takes up all whole frames and drops what a killed
+    process left of the last one.
+
+    Raises `UserError` for a file that is no journal, is damaged elsewhere than at its end, belongs to a run
+    with another fingerprint, is being written by another process, or cannot be written.
+    """
+
+    def __init__(self, path: Path, fingerprint: str) -> None:
+        self.path = path
+        self._ids: list[str] = []
+        self._rows: list[Ints] = []
+        self._end = 0
+        self.done: set[str] = set()
+        """Ids of the images recorded; grows with `append`."""
+        try:
+            self._file = FileIO(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)), "r+")
+        except OSError as error:
+            raise UserError(f"cannot write {path}: {error.strerror or error}.") from error
+        try:
+            _lock(self._file, path)
+            self._recover(self._file.readall(), fingerprint)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def append(self, ids: Sequence[str], rows: Sequence[NDArray[np.integer[Any]]]) -> None:
+        """Record images with the rows that `count` gave for each; an id recorded before is a `UserError`."""
+        again = [image_id for image_id in ids if image_id in self.done]
+        if again:
+            raise UserError(
+                f"image {again[0]!r} is already recorded in {self.path}: ids must be unique within a split."
+            )
+        Records.of(ids, rows)  # nothing inconsistent reaches the disk
+        if ids:
+            self._write(_frame(_pack(ids, rows)))
+            self._take(ids, rows)
+
+    def records(self) -> Records:
+        """Everything recorded so far, in the order of arrival. Costs time in proportion to all of it."""
+        return Records.of(self._ids, self._rows)
+
+    def close(self) -> None:
+        """Let another process have the file."""
+        self._file.close()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _take(self, ids: Sequence[str], rows: Sequence[NDArray[np.integer[Any]]]) -> None:
+        self._ids.extend(map(str, ids))
+        self._rows.extend(table.astype(np.int64) for table in rows)
+        self.done.update(self._ids[-len(ids) :])
+
+    def _write(self, frame: bytes) -> None:
+        try:
+            self._file.truncate(self._end)  # what an interrupted write may have left
+            self._file.seek(self._end)
+            rest = memoryview(frame)
+            while rest:
+                rest = rest[self._file.write(rest) :]
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise UserError(
+                f"cannot write {self.path}: {error.strerror or error}. {len(self.done)} images are recorded: "
+                "put this right and run again with --resume."
+            ) from error
+        self._end += len(frame)
+
+    def _recover(self, data: bytes, fingerprint: str) -> None:
+        if not data.startswith(_MAGIC[: len(data)]):
+            raise UserError(f"{self.path} is no journal of zsbench: choose another output folder or move it away.")
+        frames, self._end = _whole_frames(data)
+        if any(_read_frame(data, at) for at in _places(data, _MAGIC, self._end)):
+            raise UserError(f"{self.path} is damaged at byte {self._end}, before its end. Delete it to start again.")
+        if not frames:
+            self._write(_frame(fingerprint.encode("utf-8", "surrogatepass")))
+            _sync_folder(self.path.parent)
+            return
+        recorded = frames[0].decode("utf-8", "surrogatepass")
+        if recorded != fingerprint:
+            raise UserError(
+                f"{self.path} belongs to another run: it was started as {recorded!r}, "
+                f"this is {fingerprint!r}. Repeat that run's options to resume it, choose another output "
+                "folder, or delete it to start again."
+            )
+        self._file.truncate(self._end)
+        for frame in frames[1:]:
+            self._take(*_unpack(frame))
+        self.records()  # an image recorded twice is an error now, not at the end of the run
+
+
+def _lock(file: FileIO, path: Path) -> None:
+    """Keep other processes from writing; the system lets go when this one ends, however it ends."""
+    if sys.platform == "win32":
+        return
+    try:
+        # Held by the process, not the open file: workers that outlive a killed parent must not keep it.
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        raise UserError(f"another process is writing {path}: wait for it, or choose another output folder.") from None
+    except OSError:
+        return  # a file system without locks
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new file's name last; some systems cannot, and need not."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _pack(ids: Sequence[str], rows: Sequence[NDArray[np.integer[Any]]]) -> bytes:
+    names = json.dumps([list(ids), [len(table) for table in rows]]).encode()
+    return struct.pack("<I", len(names)) + names + np.concatenate(rows).astype("<i8").tobytes()
+
+
+def _unpack(payload: bytes) -> tuple[list[str], list[Ints]]:
+    (length,) = struct.unpack_from("<I", payload)
+    ids, lengths = json.loads(payload[4 : 4 + length])
+    table = np.frombuffer(payload, dtype="<i8", offset=4 + length).reshape(-1, 4).astype(np.int64)
+    return ids, np.split(table, np.cumsum(lengths)[:-1])
+
+
+def _frame(payload: bytes) -> bytes:
+    packed = zlib.compress(payload)
+    frame = _HEAD.pack(_MAGIC, len(packed)) + packed
+    return frame + _CHECK.pack(zlib.crc32(frame))
+
+
+def _read_frame(data: bytes, at: int) -> tuple[bytes, int] | None:
+    """Payload and end of the frame that begins at byte `at`, or None where there is no whole one."""
+    if at + _HEAD.size > len(data):
+        return None
+    magic, length = _HEAD.unpack_from(data, at)
+    check = at + _HEAD.size + length
+    end = check + _CHECK.size
+    if magic != _MAGIC or end > len(data) or _CHECK.unpack_from(data, check) != (zlib.crc32(data[at:check]),):
+        return None
+    return zlib.decompress(data[at + _HEAD.size : check]), end
+
+
+def _whole_frames(data: bytes) -> tuple[list[bytes], int]:
+    """Payloads of the unbroken run of frames from the beginning, and where it ends."""
+    payloads, end = [], 0
+    while frame := _read_frame(data, end):
+        payload, end = frame
+        payloads.append(payload)
+    return payloads, end
+
+
+def _places(data: bytes, word: bytes, start: int) -> Iterator[int]:
+    at = data.find(word, start)
+    while at >= 0:
+        yield at
+        at = data.find(word, at + 1)
