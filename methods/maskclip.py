@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -31,7 +33,7 @@ class MaskClip(Method):
         return logits.mT.unflatten(-1, (height, width))
 
 
-def values_only(block, tokens: Tensor) -> Tensor:
+def values_only(block: Any, tokens: Tensor) -> Tensor:
     """A transformer block in which every token attends to itself alone: (B, L, D) to (B, L, D)."""
     attention = block.attn
     weight, bias = attention.in_proj_weight.chunk(3)[2], attention.in_proj_bias.chunk(3)[2]

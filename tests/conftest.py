@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pytest
 
 from zsbench.clip import Clip, load_clip
 from zsbench.dataset import IGNORE, Dataset, Defaults, Protocol, Sample
+from zsbench.result import Result
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -55,9 +59,9 @@ class Squares(Dataset):
     classes = ("grey", "red", "green", "blue")
     unseen = ("blue",)
     palette = ((128, 128, 128), (255, 0, 0), (0, 255, 0), (0, 0, 255))
-    groups = {"unseen things": ("blue",)}
+    groups = MappingProxyType({"unseen things": ("blue",)})
     side = 32
-    counts = {"train": 12, "val": 8}
+    counts = MappingProxyType({"train": 12, "val": 8})
 
     def __init__(self, root: Path | None = None) -> None:
         super().__init__(root)
@@ -65,7 +69,14 @@ class Squares(Dataset):
             clip="",
             weights="random",
             protocol=Protocol(short_side=None, crop=None, stride=None),
-            recipe={"iterations": 4, "batch_size": 2, "crop": 32, "short_side": None, "scale": (1, 1), "workers": 0},
+            recipe={
+                "iterations": 4,
+                "batch_size": 2,
+                "crop": 32,
+                "short_side": None,
+                "scale": (1, 1),
+                "workers": 0,
+            },
         )
 
     def ids(self, split: str) -> Sequence[str]:
@@ -85,3 +96,58 @@ class Squares(Dataset):
 @pytest.fixture
 def squares() -> Squares:
     return Squares()
+
+
+def build_result(**changes: Any) -> Result:
+    """A small valid result; `changes` replace its fields."""
+    metric = {"value": 50.0, "stderr": 1.0, "low": 48.0, "high": 52.0}
+    weights = {"source": "w", "sha256": "0" * 64, "random": False, "missing": [], "unexpected": []}
+    content = {
+        "date": "2026-01-01T00:00:00+00:00",
+        "command": "zsbench run",
+        "method": {
+            "name": "m",
+            "variant": None,
+            "options": {},
+            "clip": "c",
+            "templates": "single",
+            "weights": weights,
+            "checkpoint_sha256": None,
+        },
+        "dataset": {
+            "name": "d",
+            "split": "val",
+            "images": 2,
+            "complete": True,
+            "classes": 2,
+            "unseen": ["y"],
+            "classes_sha256": "a" * 64,
+            "labels_sha256": "b" * 64,
+        },
+        "setting": "inductive",
+        "protocol": {},
+        "seed": 0,
+        "metrics": {name: metric for name in ("pAcc", "mIoU", "mIoU_S", "mIoU_U", "hIoU")},
+        "classes_scored": 2,
+        "per_class": [
+            {"name": "x", "seen": True, "iou": math.nan, "accuracy": 1, "dice": 1, "tp": 0, "pred": 0, "gt": 0}
+        ],
+        "timing": {"data": 0, "model": 0, "post": 0, "metrics": 0},
+        "environment": {
+            "zsbench": "0",
+            "commit": None,
+            "dirty": None,
+            "versions": {},
+            "device": "cpu",
+            "device_name": "x",
+            "threads": 1,
+            "dtype": "float32",
+        },
+        "records_sha256": "c" * 64,
+    }
+    return Result.model_validate({**content, **changes})
+
+
+@pytest.fixture
+def make_result() -> Callable[..., Result]:
+    return build_result

@@ -26,7 +26,7 @@ def test_shapes_ranges_and_determinism(height, width, seed):
     again, label_again = augment(sample(height, width), recipe, np.random.default_rng(seed))
     assert image.shape == (3, 24, 24) and label.shape == (24, 24)
     assert image.dtype == torch.float32 and label.dtype == torch.int64
-    assert 0 <= image.min() and image.max() <= 1
+    assert image.min() >= 0 and image.max() <= 1
     assert set(label.unique().tolist()) <= {IGNORE, 0, 1, 2, 3, 4}
     assert torch.equal(image, again) and torch.equal(label, label_again)
 
@@ -40,7 +40,11 @@ def test_image_and_label_move_together(seed):
 
 
 def test_padding_is_ignored_and_black():
-    image, label = augment(sample(10, 12), Recipe(crop=16, short_side=None, scale=(1, 1), flip=0, photometric=False), np.random.default_rng(0))
+    image, label = augment(
+        sample(10, 12),
+        Recipe(crop=16, short_side=None, scale=(1, 1), flip=0, photometric=False),
+        np.random.default_rng(0),
+    )
     assert (label[10:] == IGNORE).all() and (label[:, 12:] == IGNORE).all()
     assert (image[:, 10:] == 0).all() and (image[:, :, 12:] == 0).all()
 
@@ -55,7 +59,12 @@ def test_crop_avoids_a_dominating_class():
         _, window = random_crop(image, label, recipe, np.random.default_rng(seed))
         mixed += len(window.unique()) > 1
     alone = sum(
-        len(random_crop(image, label, recipe.model_copy(update={"category_limit": 1.0}), np.random.default_rng(s))[1].unique()) > 1
+        len(
+            random_crop(image, label, recipe.model_copy(update={"category_limit": 1.0}), np.random.default_rng(s))[
+                1
+            ].unique()
+        )
+        > 1
         for s in range(50)
     )
     assert mixed > alone

@@ -6,7 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from zsbench.checkpoint import CheckpointInfo, learnt_state, load_learnt_state, read_checkpoint, save_checkpoint
+from zsbench.checkpoint import (
+    CheckpointInfo,
+    learnt_state,
+    load_learnt_state,
+    read_checkpoint,
+    save_checkpoint,
+)
 from zsbench.errors import UserError
 
 INFO = CheckpointInfo(
@@ -55,7 +61,10 @@ def test_round_trip(tmp_path):
     [
         (lambda s: s.pop("0.weight"), "missing 0.weight"),
         (lambda s: s.update(extra=torch.zeros(1)), "unexpected extra"),
-        (lambda s: s.update({"0.weight": torch.zeros(5, 2)}), r"0.weight is \(5, 2\), the method has \(3, 2\)"),
+        (
+            lambda s: s.update({"0.weight": torch.zeros(5, 2)}),
+            r"0.weight is \(5, 2\), the method has \(3, 2\)",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(change, message):

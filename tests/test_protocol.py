@@ -67,7 +67,12 @@ def test_transductive_phases_share_the_iterations(iterations, share):
     recipe = Recipe(iterations=iterations, self_training_from=share)
     found = phases("transductive", recipe)
     assert sum(phase.iterations for phase in found) == iterations
-    assert [phase.setting for phase in found] in ([], ["inductive"], ["transductive"], ["inductive", "transductive"])
+    assert [phase.setting for phase in found] in (
+        [],
+        ["inductive"],
+        ["transductive"],
+        ["inductive", "transductive"],
+    )
 
 
 def test_other_settings_have_one_phase():

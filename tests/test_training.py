@@ -57,7 +57,11 @@ def same(a, b):
 
 def test_loss_falls(squares, recipe):
     losses = []
-    fit(squares, recipe.model_copy(update={"iterations": 60}), on_step=lambda step, values: losses.append(values["loss"]))
+    fit(
+        squares,
+        recipe.model_copy(update={"iterations": 60}),
+        on_step=lambda step, values: losses.append(values["loss"]),
+    )
     assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 
@@ -13,7 +13,7 @@ from zsbench.clip import load_clip
 from zsbench.dataset import Dataset
 from zsbench.errors import UserError
 from zsbench.method import Method
-from zsbench.plan import Request, choose_device, make_plan, open_dataset, resolve_options
+from zsbench.plan import Request, choose_device, make_plan, open_dataset, resolve_clip, resolve_options
 from zsbench.profiling import Timed, profile_method
 from zsbench.result import Efficiency, Result
 from zsbench.run import carry_out
@@ -36,7 +36,9 @@ def load_method(
     weights: str | None = None,
 ) -> Method:
     """The method `name`, built on the dataset's CLIP (or `clip` with `weights`) and told the dataset's vocabulary."""
-    request = Request(method=name, dataset=dataset, variant=variant, options=as_text(options), clip=clip, weights=weights)
+    request = Request(
+        method=name, dataset=dataset, variant=variant, options=as_text(options), clip=clip, weights=weights
+    )
     return build(request)[0]
 
 
@@ -72,7 +74,7 @@ def profile(
     clip: str | None = None,
     weights: str | None = None,
     size: str | None = None,
-    timed: str = "end-to-end",
+    timed: Timed = "end-to-end",
     device: str | None = None,
     seconds: float = 10.0,
 ) -> Efficiency:
@@ -80,8 +82,6 @@ def profile(
 
     `size`: "HEIGHTxWIDTH" before resizing; by default an image that fills one window of the dataset's protocol.
     """
-    if timed not in get_args(Timed):
-        raise UserError(f"--timed {timed!r}: expected {' or '.join(get_args(Timed))}.")
     request = Request(
         method=method,
         dataset=dataset,
@@ -96,7 +96,14 @@ def profile(
     image_size = parse_size(size) if size else (side, side)
     prompts = len(data.classes) * len(read_templates(data.defaults.templates))
     return profile_method(
-        segmenter, model, data.defaults.protocol, image_size, prompts, choose_device(device), timed=timed, seconds=seconds
+        segmenter,
+        model,
+        data.defaults.protocol,
+        image_size,
+        prompts,
+        choose_device(device),
+        timed=timed,
+        seconds=seconds,
     )
 
 
@@ -106,7 +113,7 @@ def build(request: Request) -> tuple[Method, Dataset, Any]:
     data.validate()
     method_class = registry.load_method_class(request.method)
     options = resolve_options(method_class, data.name, request, None)
-    model = load_clip(request.clip or data.defaults.clip, request.weights or data.defaults.weights)
+    model = load_clip(*resolve_clip(request.clip, request.weights, data.defaults))
     segmenter = method_class(model, options)
     device = choose_device(request.device)
     vocabulary = encode_vocabulary(model, data.classes, torch.from_numpy(data.seen_mask), data.defaults.templates)

@@ -1,4 +1,4 @@
-"""Training augmentation: random scale, crop with a category limit, flip, photometric distortion (mmsegmentation 0.24's pipeline).
+"""Training augmentation after mmsegmentation 0.24: random scale, crop with a category limit, flip, photometric distortion.
 
 Each function takes its randomness from a NumPy generator, so that a training sample is a function of (seed, sample number)
 alone, however many processes read.

@@ -44,7 +44,7 @@ def learnt_state(module: nn.Module) -> dict[str, Tensor]:
 
 
 def load_learnt_state(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Copy `state` into `module`, strictly: raises `UserError` naming every tensor left over, missing or of another shape."""
+    """Copy `state` into `module`, strictly: raises `UserError` naming tensors left over, missing or of another shape."""
     own = learnt_state(module)
     problems = [f"missing {name}" for name in own.keys() - state.keys()]
     problems += [f"unexpected {name}" for name in state.keys() - own.keys()]
@@ -80,6 +80,6 @@ def read_checkpoint(path: Path) -> tuple[CheckpointInfo, dict[str, Tensor]]:
             metadata = (file.metadata() or {}).get(METADATA_KEY)
             if metadata is None:
                 raise UserError(f"{path} is a safetensors file, but no zsbench checkpoint.")
-            return CheckpointInfo(**json.loads(metadata)), {name: file.get_tensor(name) for name in file.keys()}
+            return CheckpointInfo(**json.loads(metadata)), {name: file.get_tensor(name) for name in list(file.keys())}
     except (SafetensorError, ValidationError, json.JSONDecodeError, OSError) as error:
         raise UserError(f"{path} is no zsbench checkpoint, or a damaged one: {error}") from error

@@ -5,40 +5,95 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from typer.core import TyperGroup
 
 from zsbench import registry
 from zsbench.errors import UserError
 
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """A user's mistake, an interruption or a full memory ends in one message and exit code 2.
+
+    `ZSBENCH_DEBUG=1` shows the traceback of a user's mistake.
+    """
+    try:
+        yield
+    except UserError as error:
+        if os.environ.get("ZSBENCH_DEBUG"):
+            raise
+        errors.print(f"[bold red]error:[/] {error}", markup=True, soft_wrap=True)
+    except KeyboardInterrupt:
+        errors.print(
+            "[bold red]interrupted:[/] what was computed is kept; the same command with --resume goes on.",
+            soft_wrap=True,
+        )
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        errors.print(
+            "[bold red]error:[/] out of memory. Reduce --batch-size or -r micro_batch=1 in training, --eval-batch in "
+            "evaluation, or choose --dtype bfloat16; records so far are kept and --resume goes on.",
+            soft_wrap=True,
+        )
+    else:
+        return
+    sys.exit(2)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
+
+
+class PlainErrors(TyperGroup):
+    """The group of commands, all of which fail plainly."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with plain_errors():
+            return super().invoke(ctx)
+
+
 app = typer.Typer(
+    cls=PlainErrors,
     help="Measure zero-shot semantic segmentation methods: how good, and how expensive, under one protocol.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
     rich_markup_mode="rich",
 )
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
 
 PLUGIN_HELP = "a Python file that registers methods or datasets; may be repeated"
 Method = Annotated[str, typer.Option(help="name of a method (`zsbench list methods`)")]
 DatasetName = Annotated[str, typer.Option("--dataset", help="name of a dataset (`zsbench list datasets`)")]
-Assignments = Annotated[Optional[list[str]], typer.Option("--option", "-o", help="an option of the method, key=value; may be repeated")]
-ClipName = Annotated[Optional[str], typer.Option(help="open_clip model or a model config (JSON); default: the dataset's")]
-WeightsName = Annotated[Optional[str], typer.Option(help="open_clip tag, local file, or `random`; default: the dataset's")]
-Templates = Annotated[Optional[str], typer.Option(help="single, vild15, imagenet80, or a text file of templates")]
-DataRoot = Annotated[Optional[Path], typer.Option(help="where the data lies; else $ZSBENCH_DATA, else ./data")]
-Device = Annotated[Optional[str], typer.Option(help="cpu, cuda or cuda:N; default: CUDA where there is one")]
-Plugins = Annotated[Optional[list[Path]], typer.Option("--plugin", help=PLUGIN_HELP)]
-CheckpointPath = Annotated[Optional[Path], typer.Option(help="learnt weights written by `zsbench train` or `run`")]
-Variant = Annotated[Optional[str], typer.Option(help="a named set of options of the method")]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option("--option", "-o", help="an option of the method, key=value; may be repeated"),
+]
+ClipName = Annotated[
+    str | None,
+    typer.Option(
+        help="open_clip model, model config (JSON), or a dataset that comes with a CLIP; default: the dataset's"
+    ),
+]
+WeightsName = Annotated[str | None, typer.Option(help="open_clip tag, local file, or `random`; default: the dataset's")]
+Templates = Annotated[str | None, typer.Option(help="single, vild15, imagenet80, or a text file of templates")]
+DataRoot = Annotated[Path | None, typer.Option(help="where the data lies; else $ZSBENCH_DATA, else ./data")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; default: CUDA where there is one")]
+Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help=PLUGIN_HELP)]
+CheckpointPath = Annotated[Path | None, typer.Option(help="learnt weights written by `zsbench train` or `run`")]
+Variant = Annotated[str | None, typer.Option(help="a named set of options of the method")]
 
 
 def pairs(texts: list[str] | None, flag: str) -> dict[str, str]:
@@ -56,31 +111,38 @@ def run_verb(verb: Any, summary: str) -> None:
     def command(
         method: Method = "zegclip",
         dataset: DatasetName = "miniworld",
-        setting: Annotated[Optional[str], typer.Option(help="inductive, transductive, supervised or training-free")] = None,
+        setting: Annotated[
+            str | None, typer.Option(help="inductive, transductive, supervised or training-free")
+        ] = None,
         variant: Variant = None,
         option: Assignments = None,
         recipe: Annotated[
-            Optional[list[str]], typer.Option("--recipe", "-r", help="an entry of the training recipe, key=value; may be repeated")
+            list[str] | None,
+            typer.Option("--recipe", "-r", help="an entry of the training recipe, key=value; may be repeated"),
         ] = None,
-        iterations: Annotated[Optional[int], typer.Option(min=1, help="training steps")] = None,
-        batch_size: Annotated[Optional[int], typer.Option(min=1, help="images per training step, over all devices")] = None,
+        iterations: Annotated[int | None, typer.Option(min=1, help="training steps")] = None,
+        batch_size: Annotated[
+            int | None, typer.Option(min=1, help="images per training step, over all devices")
+        ] = None,
         clip: ClipName = None,
         weights: WeightsName = None,
         templates: Templates = None,
         text_embeddings: Annotated[
-            Optional[Path], typer.Option(help=".npy of ready text embeddings, one row per class")
+            Path | None, typer.Option(help=".npy of ready text embeddings, one row per class")
         ] = None,
         checkpoint: CheckpointPath = None,
-        transfer: Annotated[bool, typer.Option("--transfer", help="evaluate a checkpoint with another dataset's classes")] = False,
+        transfer: Annotated[
+            bool, typer.Option("--transfer", help="evaluate a checkpoint with another dataset's classes")
+        ] = False,
         data_root: DataRoot = None,
         seed: Annotated[int, typer.Option(min=0, help="seed of initialisation, order and augmentation")] = 0,
         device: Device = None,
         dtype: Annotated[str, typer.Option(help="float32, bfloat16 or (evaluation only) float16")] = "float32",
-        limit: Annotated[Optional[int], typer.Option(min=1, help="use only the first N images of each split")] = None,
-        eval_batch: Annotated[Optional[int], typer.Option(min=1, help="images scored together")] = None,
+        limit: Annotated[int | None, typer.Option(min=1, help="use only the first N images of each split")] = None,
+        eval_batch: Annotated[int | None, typer.Option(min=1, help="images scored together")] = None,
         workers: Annotated[int, typer.Option(min=0, help="processes that read images for evaluation")] = 0,
         resume: Annotated[bool, typer.Option("--resume", help="go on where this very run was stopped")] = False,
-        out: Annotated[Optional[Path], typer.Option(help="output folder; default runs/<method>-<dataset>-seed<N>")] = None,
+        out: Annotated[Path | None, typer.Option(help="output folder; default runs/<method>-<dataset>-seed<N>")] = None,
         plugin: Plugins = None,
     ) -> None:
         given = dict(locals())
@@ -115,8 +177,11 @@ def profile(
     option: Assignments = None,
     clip: ClipName = None,
     weights: WeightsName = None,
-    size: Annotated[Optional[str], typer.Option(help="HEIGHTxWIDTH of the image; default: one full window of the protocol")] = None,
-    timed: Annotated[str, typer.Option(help="what is timed: model or end-to-end")] = "end-to-end",
+    size: Annotated[
+        str | None,
+        typer.Option(help="HEIGHTxWIDTH of the image; default: one full window of the protocol"),
+    ] = None,
+    timed: Annotated[Literal["model", "end-to-end"], typer.Option(help="what is timed")] = "end-to-end",
     device: Device = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the numbers as JSON")] = False,
     plugin: Plugins = None,
@@ -130,7 +195,15 @@ def profile(
     for path in plugin or []:
         registry.add_file(path)
     cost = profile_api(
-        method, dataset, variant=variant, options=pairs(option, "-o"), clip=clip, weights=weights, size=size, timed=timed, device=device
+        method,
+        dataset,
+        variant=variant,
+        options=pairs(option, "-o"),
+        clip=clip,
+        weights=weights,
+        size=size,
+        timed=timed,
+        device=device,
     )
     if as_json:
         print(cost.model_dump_json(indent=1))
@@ -142,15 +215,18 @@ def profile(
 def predict(
     image: Annotated[Path, typer.Argument(help="an image file")],
     classes: Annotated[str, typer.Option(help='class names, separated by commas: "cat, grass, sky"')],
-    method: Annotated[Optional[str], typer.Option(help="default: the checkpoint's method, else maskclip")] = None,
-    dataset: Annotated[Optional[str], typer.Option(help="take CLIP and protocol from this dataset; default: the checkpoint's")] = None,
+    method: Annotated[str | None, typer.Option(help="default: the checkpoint's method, else maskclip")] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="take CLIP and protocol from this dataset; default: the checkpoint's"),
+    ] = None,
     option: Assignments = None,
     clip: ClipName = None,
     weights: WeightsName = None,
     templates: Templates = None,
     checkpoint: CheckpointPath = None,
     device: Device = None,
-    out: Annotated[Optional[Path], typer.Option(help="folder for the pictures; default: the current one")] = None,
+    out: Annotated[Path | None, typer.Option(help="folder for the pictures; default: the current one")] = None,
     plugin: Plugins = None,
 ) -> None:
     """Segment one image into classes of your choice: an overlay with a legend, and the label map."""
@@ -178,7 +254,7 @@ def predict(
 def leaderboard(
     folder: Annotated[Path, typer.Option(help="folder with results/*.json and published.csv")] = Path("leaderboards"),
     check: Annotated[bool, typer.Option("--check", help="change nothing; fail if a committed table is stale")] = False,
-    add: Annotated[Optional[list[Path]], typer.Option(help="a result.json to take in; may be repeated")] = None,
+    add: Annotated[list[Path] | None, typer.Option(help="a result.json to take in; may be repeated")] = None,
 ) -> None:
     """Write the Markdown tables from the committed results, or check that they are up to date."""
     from zsbench.leaderboard import add_result, check_tables, write_tables
@@ -195,7 +271,7 @@ def leaderboard(
 
 @app.command("list")
 def list_plugins(
-    kind: Annotated[Optional[str], typer.Argument(help="methods or datasets; default: both")] = None,
+    kind: Annotated[str | None, typer.Argument(help="methods or datasets; default: both")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print as JSON")] = False,
     plugin: Plugins = None,
 ) -> None:
@@ -229,37 +305,6 @@ def describe(entry: registry.Plugin) -> dict[str, object]:
     }
 
 
-@contextmanager
-def plain_errors() -> Iterator[None]:
-    """A user's mistake, an interruption or a full memory ends in one message and exit code 2; `ZSBENCH_DEBUG=1` shows the traceback."""
-    try:
-        yield
-    except UserError as error:
-        if os.environ.get("ZSBENCH_DEBUG"):
-            raise
-        errors.print(f"[bold red]error:[/] {error}", markup=True, soft_wrap=True)
-    except KeyboardInterrupt:
-        errors.print("[bold red]interrupted:[/] what was computed is kept; the same command with --resume goes on.", soft_wrap=True)
-    except (MemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
-            raise
-        errors.print(
-            "[bold red]error:[/] out of memory. Reduce --batch-size or -r micro_batch=1 in training, --eval-batch in evaluation, "
-            "or choose --dtype bfloat16; records so far are kept and --resume goes on.",
-            soft_wrap=True,
-        )
-    else:
-        return
-    sys.exit(2)
-
-
-def out_of_memory(error: BaseException) -> bool:
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
-
-
-def main(argv: list[str] | None = None) -> None:
+def main() -> None:
     """Entry point of the `zsbench` command."""
-    with plain_errors():
-        run: Callable[..., Any] = typer.main.get_command(app)
-        run.main(args=argv, standalone_mode=True)  # type: ignore[attr-defined]
+    app()

@@ -8,7 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from zsbench.plan import Plan
@@ -57,9 +65,15 @@ def show_plan(console: Console, plan: Plan) -> None:
     grid.add_row("CLIP", f"{Path(plan.clip).stem} with weights {Path(plan.weights).name}, templates {plan.templates}")
     if plan.trains:
         recipe = plan.recipe
-        grid.add_row("train", f"{recipe.iterations} iterations x {recipe.batch_size} images, from {len(plan.train_ids)} images")
+        grid.add_row(
+            "train",
+            f"{recipe.iterations} iterations x {recipe.batch_size} images, from {len(plan.train_ids)} images",
+        )
     elif plan.checkpoint is not None:
-        grid.add_row("checkpoint", f"{plan.request.checkpoint}, trained on {plan.checkpoint.dataset} ({plan.checkpoint.setting})")
+        grid.add_row(
+            "checkpoint",
+            f"{plan.request.checkpoint}, trained on {plan.checkpoint.dataset} ({plan.checkpoint.setting})",
+        )
     if plan.eval_ids:
         protocol = plan.protocol
         side = f"short side {protocol.short_side}" if protocol.short_side else "native size"
@@ -104,7 +118,9 @@ def show_result(console: Console, result: Result) -> None:
 def show_efficiency(console: Console, cost: Efficiency, device: str) -> None:
     """Parameters, multiply-adds and latency in a few lines."""
     idle = f", {cost.learnable_without_gradient:,} of them never trained" if cost.learnable_without_gradient else ""
-    console.print(f"parameters  {cost.learnable_params:,} learnable{idle}; {cost.image_path_params:,} in the image path")
+    console.print(
+        f"parameters  {cost.learnable_params:,} learnable{idle}; {cost.image_path_params:,} in the image path"
+    )
     windows = f" in {cost.windows} windows" if cost.windows > 1 else ""
     height, width = cost.input_size
     console.print(
@@ -124,6 +140,8 @@ def show_timing(console: Console, result: Result) -> None:
     if not total:
         return
     colours = {"data": "cyan", "model": "green", "post": "magenta", "metrics": "yellow"}
-    bar = "".join(f"[{colours[name]}]{'█' * max(1, round(BAR_WIDTH * value / total))}[/]" for name, value in seconds.items())
+    bar = "".join(
+        f"[{colours[name]}]{'█' * max(1, round(BAR_WIDTH * value / total))}[/]" for name, value in seconds.items()
+    )
     legend = ", ".join(f"[{colours[name]}]{name}[/] {value:.1f} s" for name, value in seconds.items())
     console.print(f"evaluation {bar} {legend}")

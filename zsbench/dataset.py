@@ -148,4 +148,6 @@ class Dataset(ABC):
         if self.background is not None and self.background not in self.classes:
             raise UserError(f"dataset {self.name}: its background {self.background!r} is none of its classes.")
         if len(self.palette) != len(self.classes):
-            raise UserError(f"dataset {self.name}: {len(self.classes)} classes but {len(self.palette)} palette colours.")
+            raise UserError(
+                f"dataset {self.name}: {len(self.classes)} classes but {len(self.palette)} palette colours."
+            )

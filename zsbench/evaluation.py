@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
@@ -73,7 +74,8 @@ def evaluate_records(
 ) -> tuple[Records, Stopwatch]:
     """Evaluate `method` on the images `ids` that `journal` lacks; returns the records of all, and the time by stage.
 
-    `on_batch` hears how many images are done. The method has been told the vocabulary. Logits are computed in `dtype`, everything after them in float32.
+    `on_batch` hears how many images are done. The method has been told the vocabulary.
+    Logits are computed in `dtype`, everything after them in float32.
     """
     method.eval().to(device)
     batches = [ids[at : at + batch_size] for at in range(0, len(ids), batch_size)]
@@ -106,9 +108,9 @@ def score_batch(
     protocol: Protocol,
     num_classes: int,
     watch: Stopwatch,
-) -> list[NDArray]:
+) -> list[NDArray[np.int64]]:
     """Record rows of each sample; images of equal size go through the method together."""
-    rows: dict[int, NDArray] = {}
+    rows: dict[int, NDArray[np.int64]] = {}
     for indices in by_size(images):
         batch = torch.stack([images[i] for i in indices]).to(watch.device, non_blocking=True)
         predictions = predict_labels(method, batch, [samples[i].label.shape for i in indices], protocol, watch)

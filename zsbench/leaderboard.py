@@ -45,7 +45,13 @@ def add_result(path: Path, folder: Path) -> Path:
     reason = refusal(result)
     if reason:
         raise UserError(f"{path} cannot enter a leaderboard: {reason}.")
-    words = (result.dataset.name, result.method.name, result.method.variant, result.setting, f"seed{result.seed}")
+    words = (
+        result.dataset.name,
+        result.method.name,
+        result.method.variant,
+        result.setting,
+        f"seed{result.seed}",
+    )
     name = re.sub(r"[^a-z0-9]+", "-", "-".join(word for word in words if word).lower())
     target = make_folder(folder / "results") / f"{name}.json"
     result.save(target)
@@ -74,7 +80,9 @@ def read_published(folder: Path) -> list[dict[str, str]]:
 def tables(folder: Path) -> dict[str, str]:
     """File name to Markdown text, one page for each dataset that was measured or published about."""
     entries, published = read_entries(folder), read_published(folder)
-    datasets = {entry.result.dataset.name for entry in entries} | {row["dataset_id"] for row in published if row["dataset_id"]}
+    datasets = {entry.result.dataset.name for entry in entries} | {
+        row["dataset_id"] for row in published if row["dataset_id"]
+    }
     return {f"{name}.md": page(name, entries, published) for name in sorted(datasets)}
 
 
@@ -91,9 +99,13 @@ def page(dataset: str, entries: Sequence[Entry], published: Sequence[dict[str, s
     for setting in SETTING_ORDER:
         for digest, rows in group(measured, setting):
             parts += [f"### {setting}, class names `{digest[:12]}`", measured_table(rows)]
-    rows = [row for row in published if row["dataset_id"] == dataset]
-    if rows:
-        parts += ["## Reported in publications", "As printed there; none of it was measured with zsbench.", published_table(rows)]
+    reported = [row for row in published if row["dataset_id"] == dataset]
+    if reported:
+        parts += [
+            "## Reported in publications",
+            "As printed there; none of it was measured with zsbench.",
+            published_table(reported),
+        ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -114,7 +126,13 @@ def measured_table(entries: Sequence[Entry]) -> str:
     rank = "hIoU" if entries[0].result.dataset.unseen else "mIoU"
     ordered = sorted(rows.items(), key=lambda item: -rank_value(item[1], rank))
     groups = [name for name in entries[0].result.metrics if ":" in name]
-    headers = ["method", "variant", "seeds", *HEADLINE.values(), *[f"IoU {name.split(':')[1]}" for name in groups]]
+    headers = [
+        "method",
+        "variant",
+        "seeds",
+        *HEADLINE.values(),
+        *[f"IoU {name.split(':')[1]}" for name in groups],
+    ]
     headers += ["learnable M", "GMACs", "results"]
     body = [
         [

@@ -43,12 +43,12 @@ class Method(nn.Module, ABC):
     presets: ClassVar[Mapping[str, Preset]] = {}
     trainable: ClassVar[bool] = False
     name: ClassVar[str]
+    vocabulary: Vocabulary
 
     def __init__(self, clip: Clip, options: Any) -> None:
         super().__init__()
         self.clip = clip
         self.options = options
-        self.vocabulary: Vocabulary | None = None
 
     def set_vocabulary(self, vocabulary: Vocabulary) -> None:
         """Be told the classes; logits from now on have one channel for each, in this order."""

@@ -35,12 +35,19 @@ def colourise(label: NDArray[np.int32], palette: Palette) -> NDArray[np.uint8]:
     return colours[np.where(label < 0, len(palette), label)]
 
 
-def legend_patches(labels: Sequence[NDArray[np.int32]], names: Sequence[str], unseen: Sequence[str], palette: Palette) -> list[Patch]:
+def rgb(colour: tuple[int, int, int]) -> tuple[float, float, float]:
+    """Channels 0..255 to matplotlib's 0..1."""
+    return colour[0] / 255, colour[1] / 255, colour[2] / 255
+
+
+def legend_patches(
+    labels: Sequence[NDArray[np.int32]], names: Sequence[str], unseen: Sequence[str], palette: Palette
+) -> list[Patch]:
     """One patch for each class that occurs, unseen ones marked with a star."""
     present = sorted({int(c) for label in labels for c in np.unique(label) if c >= 0})
     return [
         Patch(
-            facecolor=np.array(palette[c]) / 255,
+            facecolor=rgb(palette[c]),
             edgecolor="black" if names[c] in unseen else "none",
             label=f"{names[c]} *" if names[c] in unseen else names[c],
         )
@@ -48,7 +55,9 @@ def legend_patches(labels: Sequence[NDArray[np.int32]], names: Sequence[str], un
     ]
 
 
-def save_gallery(path: Path, rows: Sequence[Row], names: Sequence[str], unseen: Sequence[str], palette: Palette, title: str) -> None:
+def save_gallery(
+    path: Path, rows: Sequence[Row], names: Sequence[str], unseen: Sequence[str], palette: Palette, title: str
+) -> None:
     """Draw image | truth | prediction, two samples a line, with a legend of the classes that occur; unseen ones starred."""
     lines = (len(rows) + 1) // 2
     patches = legend_patches([label for row in rows for label in (row.truth, row.prediction)], names, unseen, palette)
@@ -66,11 +75,20 @@ def save_gallery(path: Path, rows: Sequence[Row], names: Sequence[str], unseen: 
             if line == 0:
                 ax.set_title(heading, fontsize=9)
     figure.suptitle(title, fontsize=11)
-    figure.legend(handles=patches, loc="outside lower center", ncols=8, fontsize=8, frameon=False, title="* unseen in training")
+    figure.legend(
+        handles=patches,
+        loc="outside lower center",
+        ncols=8,
+        fontsize=8,
+        frameon=False,
+        title="* unseen in training",
+    )
     save_figure(path, figure)
 
 
-def save_overlay(path: Path, image: NDArray[np.uint8], label: NDArray[np.int32], names: Sequence[str], palette: Palette) -> None:
+def save_overlay(
+    path: Path, image: NDArray[np.uint8], label: NDArray[np.int32], names: Sequence[str], palette: Palette
+) -> None:
     """Draw the prediction half transparent over the image, with a legend that says each class's share of the pixels."""
     mixed = (0.45 * image + 0.55 * colourise(label, palette)).astype(np.uint8)
     shares = np.bincount(label[label >= 0], minlength=len(names)) / max(label.size, 1)
@@ -80,7 +98,7 @@ def save_overlay(path: Path, image: NDArray[np.uint8], label: NDArray[np.int32],
     ax.imshow(mixed, interpolation="nearest")
     ax.set_axis_off()
     patches = [
-        Patch(facecolor=np.array(palette[c]) / 255, label=f"{names[c]}  {100 * shares[c]:.1f} %")
+        Patch(facecolor=rgb(palette[c]), label=f"{names[c]}  {100 * shares[c]:.1f} %")
         for c in np.argsort(-shares)
         if shares[c] > 0
     ]

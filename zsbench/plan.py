@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from zsbench import registry
 from zsbench.checkpoint import CheckpointInfo, read_checkpoint
-from zsbench.dataset import Dataset, Protocol
+from zsbench.dataset import Dataset, Defaults, Protocol
 from zsbench.errors import UserError, did_you_mean
 from zsbench.evaluation import split_ids
 from zsbench.method import Method, Options
@@ -146,10 +146,13 @@ def make_plan(verb: Verb, request: Request) -> Plan:
     )
     trains = method_class.trainable and verb != "eval"
     if method_class.trainable and verb == "eval" and checkpoint is None:
-        raise UserError(f"{request.method} is a trained method: give its weights with --checkpoint, or use `zsbench run`.")
+        raise UserError(
+            f"{request.method} is a trained method: give its weights with --checkpoint, or use `zsbench run`."
+        )
     if verb == "train" and not trains:
         raise UserError(f"{request.method} is training-free: use `zsbench eval`.")
     protocol = dataset.defaults.protocol
+    clip, weights = resolve_clip(request.clip, request.weights, dataset.defaults)
     return Plan(
         verb=verb,
         request=request,
@@ -157,8 +160,8 @@ def make_plan(verb: Verb, request: Request) -> Plan:
         options=options,
         dataset=dataset,
         setting=setting,
-        clip=request.clip or dataset.defaults.clip,
-        weights=request.weights or default_weights(request, dataset),
+        clip=clip,
+        weights=weights,
         templates=request.templates or dataset.defaults.templates,
         recipe=recipe,
         protocol=protocol,
@@ -184,7 +187,8 @@ def check_checkpoint(request: Request, checkpoint: CheckpointInfo | None, datase
         return
     if checkpoint.method != request.method:
         raise UserError(
-            f"{request.checkpoint} holds weights of {checkpoint.method}, not of {request.method}: give --method {checkpoint.method}."
+            f"{request.checkpoint} holds weights of {checkpoint.method}, not of {request.method}: "
+            f"give --method {checkpoint.method}."
         )
     if tuple(checkpoint.classes) != dataset.classes and not request.transfer:
         raise UserError(
@@ -247,11 +251,16 @@ def parse_text(value: Any) -> Any:
     return value.split(",") if "," in value else value
 
 
-def default_weights(request: Request, dataset: Dataset) -> str:
-    """The dataset's weights belong to its CLIP; another CLIP needs its own."""
-    if request.clip is not None and request.clip != dataset.defaults.clip:
-        raise UserError(f"--clip {request.clip} needs --weights: an open_clip tag, a file, or `random`.")
-    return dataset.defaults.weights
+def resolve_clip(clip: str | None, weights: str | None, defaults: Defaults) -> tuple[str, str]:
+    """`(model, weights)`: what was asked for, else the defaults; the name of a dataset stands for the CLIP it comes with.
+
+    Weights belong to their model, so another model needs its own: raises `UserError` where they are not given.
+    """
+    if clip is not None and any(entry.name == clip for entry in registry.plugins("dataset")):
+        defaults, clip = registry.load_dataset_class(clip).defaults, None
+    if clip is not None and clip != defaults.clip and weights is None:
+        raise UserError(f"--clip {clip} needs --weights: an open_clip tag, a file, or `random`.")
+    return clip or defaults.clip, weights or defaults.weights
 
 
 def choose_device(text: str | None) -> torch.device:
@@ -263,7 +272,10 @@ def choose_device(text: str | None) -> torch.device:
     except RuntimeError as error:
         raise UserError(f"--device {text!r} is no device; give cpu, cuda or cuda:N.") from error
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: this torch finds no CUDA device. Use --device cpu, or install a CUDA build of torch and its driver.")
+        raise UserError(
+            "--device cuda: this torch finds no CUDA device. Use --device cpu, or install a CUDA build of torch "
+            "and its driver."
+        )
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(f"--device {text}: there are {torch.cuda.device_count()} CUDA devices, numbered from 0.")
     return device
@@ -281,7 +293,13 @@ def choose_dtype(text: str, trains: bool) -> torch.dtype:
 def default_out(request: Request, setting: Setting) -> Path:
     """`runs/<method>-<variant>-<dataset>-<setting>-seed<N>`; a finished run's folder is never taken again."""
     usual = setting in ("inductive", "training-free")
-    parts = [request.method, request.variant, request.dataset, None if usual else setting, f"seed{request.seed}"]
+    parts = [
+        request.method,
+        request.variant,
+        request.dataset,
+        None if usual else setting,
+        f"seed{request.seed}",
+    ]
     first = Path("runs") / "-".join(part for part in parts if part)
     folders = itertools.chain([first], (first.with_name(f"{first.name}-{number}") for number in itertools.count(2)))
     return next(folder for folder in folders if not (folder / "result.json").exists())

@@ -16,7 +16,7 @@ from zsbench.errors import UserError
 from zsbench.files import make_folder
 from zsbench.inference import predict_labels, resize
 from zsbench.picture import save_label_map, save_overlay, spread_palette
-from zsbench.plan import choose_device, merge
+from zsbench.plan import choose_device, merge, resolve_clip
 from zsbench.vocabulary import encode_vocabulary
 
 
@@ -45,7 +45,7 @@ def predict_image(
     if method_class.trainable and info is None:
         raise UserError(f"{method_class.name} is a trained method: give its weights with --checkpoint.")
     pixels = read_picture(image)
-    model = load_clip(clip or defaults.clip, weights or defaults.weights)
+    model = load_clip(*resolve_clip(clip, weights, defaults))
     stored = info.options if info else {}
     segmenter = method_class(
         model, merge(method_class.Options, stored, options or {}, what=f"option of {method_class.name}")

@@ -55,14 +55,14 @@ def learnable(module: nn.Module) -> dict[str, nn.Parameter]:
 
 def without_gradient(method: Method, side: int, device: torch.device) -> int:
     """Number of learnable parameters that receive no gradient from one training step on a `side`-pixel square."""
-    if not method.trainable or method.vocabulary is None:
+    if not method.trainable:
         return 0
     training = method.training
     method.train()
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(1, 3, side, side, generator=generator).to(device)
     labels = torch.randint(IGNORE, len(method.vocabulary), (1, side, side), generator=generator).to(device)
-    torch.stack(list(method.losses(images, labels).values())).sum().backward()
+    torch.stack(list(method.losses(images, labels).values())).sum().backward()  # type: ignore[no-untyped-call]
     idle = sum(parameter.numel() for parameter in learnable(method).values() if parameter.grad is None)
     method.zero_grad(set_to_none=True)
     method.train(training)

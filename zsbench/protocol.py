@@ -1,4 +1,4 @@
-"""What each setting lets a method see. A method never holds the dataset: it learns from a view that hides what is forbidden."""
+"""What each setting lets a method see: it never holds the dataset, but learns from a view that hides what is forbidden."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Phase:
 
 
 def phases(setting: Setting, recipe: Recipe) -> tuple[Phase, ...]:
-    """Transductive training is inductive first, then self-training with a fresh optimiser (ZegCLIP, section 3.5, as released)."""
+    """Transductive training is inductive first, then self-training with a fresh optimiser (ZegCLIP, 3.5, as released)."""
     if setting != "transductive":
         return (Phase(setting, recipe.iterations),)
     first = round(recipe.iterations * recipe.self_training_from)

@@ -14,7 +14,9 @@ class Recipe(BaseModel):
 
     iterations: int = Field(20_000, ge=0, description="optimiser steps, over all phases")
     batch_size: int = Field(16, ge=1, description="images per optimiser step, over all devices and micro-batches")
-    micro_batch: int | None = Field(None, ge=1, description="images in memory at once; gradients are accumulated to batch_size")
+    micro_batch: int | None = Field(
+        None, ge=1, description="images in memory at once; gradients are accumulated to batch_size"
+    )
     learning_rate: float = Field(2e-4, gt=0, description="peak rate of the optimiser")
     weight_decay: float = Field(0.01, ge=0, description="AdamW's decoupled decay, applied to every learnable tensor")
     betas: tuple[float, float] = Field((0.9, 0.999), description="AdamW's moments")
@@ -24,17 +26,23 @@ class Recipe(BaseModel):
     warmup_ratio: float = Field(1e-6, ge=0, le=1, description="rate at step 0 as a share of the scheduled one")
     gradient_clip: float | None = Field(None, gt=0, description="bound on the gradient's norm")
     crop: int = Field(512, ge=1, description="side of the square training crop in pixels; smaller images are padded")
-    short_side: int | None = Field(512, ge=1, description="short side before the random scale; None keeps the image's size")
+    short_side: int | None = Field(
+        512, ge=1, description="short side before the random scale; None keeps the image's size"
+    )
     long_side: int = Field(2048, ge=1, description="bound on the long side before the random scale")
     scale: tuple[float, float] = Field((0.5, 2.0), description="range of the random scale")
-    category_limit: float = Field(0.75, gt=0, le=1, description="a crop is redrawn while one class covers more than this share")
+    category_limit: float = Field(
+        0.75, gt=0, le=1, description="a crop is redrawn while one class covers more than this share"
+    )
     flip: float = Field(0.5, ge=0, le=1, description="probability of a horizontal flip")
     photometric: bool = Field(True, description="random brightness, contrast, saturation and hue")
     pseudo_labels: Literal["unseen", "all"] = Field(
         "unseen",
-        description="transductive: pixels that get pseudo labels: those of unseen classes (the paper's dagger) or all unlabelled",
+        description="transductive: pseudo labels for pixels of unseen classes (the paper's dagger), or all unlabelled",
     )
-    self_training_from: float = Field(0.5, ge=0, le=1, description="transductive: share of the steps trained inductively first")
+    self_training_from: float = Field(
+        0.5, ge=0, le=1, description="transductive: share of the steps trained inductively first"
+    )
     workers: int = Field(2, ge=0, description="processes that read training images")
 
 

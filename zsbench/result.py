@@ -36,7 +36,9 @@ class Metric(Schema):
 class ClassRow(Schema):
     name: str = Field(description="class name as given to the method")
     seen: bool = Field(description="learnt from in the inductive setting")
-    iou: Number = Field(description="intersection over union in percent; null if the class is neither present nor predicted")
+    iou: Number = Field(
+        description="intersection over union in percent; null if the class is neither present nor predicted"
+    )
     accuracy: Number = Field(description="share of its pixels that were found, in percent; null if absent")
     dice: Number = Field(description="2tp/(gt+pred) in percent")
     tp: int = Field(description="pixels of the class predicted as the class")
@@ -84,7 +86,9 @@ class Efficiency(Schema):
     learnable_params: int = Field(description="parameters with requires_grad, each tensor once")
     learnable_without_gradient: int = Field(description="of these, those that never receive a gradient")
     image_path_params: int = Field(description="all parameters that an image passes through, text encoder apart")
-    gmacs: Number = Field(description="multiply-adds of one image in 1e9: convolutions, matrix products, attention; all windows")
+    gmacs: Number = Field(
+        description="multiply-adds of one image in 1e9: convolutions, matrix products, attention; all windows"
+    )
     gflops: Number = Field(description="2 x gmacs")
     text_gmacs: Number = Field(description="multiply-adds of encoding the vocabulary once, in 1e9")
     input_size: list[int] = Field(description="height and width of the profiled image after resizing")
@@ -118,7 +122,7 @@ class Environment(Schema):
 class Result(Schema):
     """One method on one dataset in one setting with one seed."""
 
-    schema_version: Literal[1] = Field(SCHEMA_VERSION, description="version of this schema")
+    schema_version: Literal[1] = Field(default=1, description="version of this schema")
     date: str = Field(description="UTC time of the end of the run, ISO 8601")
     command: str = Field(description="command line that reproduces it")
     method: MethodInfo = Field(description="what was measured")
@@ -126,7 +130,9 @@ class Result(Schema):
     setting: str = Field(description="inductive, transductive, supervised or training-free")
     protocol: dict[str, Any] = Field(description="resizing and sliding window")
     seed: int = Field(description="seed of initialisation, order and augmentation")
-    metrics: dict[str, Metric] = Field(description="pAcc, mAcc, mIoU, mIoU_S, mIoU_U, hIoU, fwIoU, mDice and groups of classes")
+    metrics: dict[str, Metric] = Field(
+        description="pAcc, mAcc, mIoU, mIoU_S, mIoU_U, hIoU, fwIoU, mDice and groups of classes"
+    )
     classes_scored: int = Field(description="classes with a defined IoU, over which mIoU is the mean")
     per_class: list[ClassRow] = Field(description="every class")
     reported: dict[str, Number] = Field(default_factory=dict, description="what the method's paper prints for this row")

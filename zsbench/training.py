@@ -188,7 +188,12 @@ class PhaseLoop:
         """Batches of this process from step `start` on: of each total batch it takes a contiguous share."""
         total, local, rank = self.recipe.batch_size, self.local_batch, self.accelerator.process_index
         batches = [
-            list(range(step * total + rank * local + at, step * total + rank * local + min(at + self.micro_batch, local)))
+            list(
+                range(
+                    step * total + rank * local + at,
+                    step * total + rank * local + min(at + self.micro_batch, local),
+                )
+            )
             for step in range(start, self.iterations)
             for at in range(0, local, self.micro_batch)
         ]
@@ -219,8 +224,8 @@ class PhaseLoop:
             loss = torch.stack(list(losses.values())).sum()
             if not torch.isfinite(loss):
                 raise UserError(
-                    f"the loss is {loss.item()} on images {', '.join(ids)}. Lower the learning rate, or look at these images; "
-                    "the last good state is kept and --resume continues from it."
+                    f"the loss is {loss.item()} on images {', '.join(ids)}. Lower the learning rate, or look at these "
+                    "images; the last good state is kept and --resume continues from it."
                 )
             self.accelerator.backward(loss * share)
             for name, value in {**losses, "loss": loss}.items():

@@ -1,4 +1,4 @@
-"""What dense methods share of a CLIP vision transformer: normalised pixels, tokens at any image size, projected features."""
+"""What dense methods share of a CLIP vision transformer: normalised pixels, and tokens at any image size."""
 
 from __future__ import annotations
 

@@ -1,0 +1,31 @@
+"""The examples of CONTRIBUTING.md are programs, and they are run."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+BLOCKS = re.findall(r"```python\n# (\w+\.py)\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.S)
+COMMANDS = re.findall(r"^    (zsbench eval --plugin .*)$", (ROOT / "CONTRIBUTING.md").read_text(), re.M)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_example_runs_as_written(command, tmp_path):
+    for name, code in BLOCKS:
+        (tmp_path / name).write_text(code)
+    words = [*command.split()[1:], "--limit", "8", "--out", "out"]
+    run = subprocess.run([sys.executable, "-m", "zsbench", *words], cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert (tmp_path / "out" / "result.json").exists()
+    assert "hIoU" in run.stdout
+
+
+def test_both_examples_are_there():
+    assert [name for name, _ in BLOCKS] == ["my_method.py", "my_dataset.py"]
+    assert len(COMMANDS) == 2
+    assert all(len(code.splitlines()) <= 40 for _, code in BLOCKS)

@@ -1,0 +1,156 @@
+"""Plans: defaults resolved in a known order, and every mistake explained before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from pydantic import Field
+
+from zsbench import plan as planning
+from zsbench.checkpoint import CheckpointInfo
+from zsbench.dataset import Defaults
+from zsbench.errors import UserError
+from zsbench.method import Method, Options, Preset
+from zsbench.plan import Request, choose_device, choose_dtype, make_plan, merge, resolve_clip
+from zsbench.recipe import Recipe
+
+
+class ToyOptions(Options):
+    depth: int = Field(1, ge=1)
+    kind: str = "plain"
+    limit: float | None = 0.5
+
+
+class Toy(Method):
+    name = "toy"
+    Options = ToyOptions
+    trainable = True
+    variants = {"deep": {"depth": 5, "kind": "variant"}}
+    presets = {"squares": Preset({"depth": 2, "limit": 0.1}, {"iterations": 3, "learning_rate": 0.5})}
+
+
+class Free(Method):
+    name = "free"
+
+
+@pytest.fixture(autouse=True)
+def plugins(monkeypatch, squares):
+    monkeypatch.setattr(planning.registry, "load_method_class", {"toy": Toy, "free": Free}.__getitem__)
+    monkeypatch.setattr(planning.registry, "load_dataset_class", lambda name: type(squares))
+
+
+def request(**changes):
+    return Request(**{"method": "toy", "dataset": "squares", **changes})
+
+
+def test_later_layers_win_defaults_preset_variant_own():
+    assert make_plan("run", request()).options == ToyOptions(depth=2, limit=0.1)
+    assert make_plan("run", request(variant="deep")).options == ToyOptions(depth=5, kind="variant", limit=0.1)
+    own = make_plan("run", request(variant="deep", options={"depth": "7", "limit": "none"}))
+    assert own.options == ToyOptions(depth=7, kind="variant", limit=None)
+
+
+def test_recipe_layers_defaults_dataset_preset_own():
+    recipe = make_plan("run", request(recipe={"scale": "0.5,1"}, batch_size=8)).recipe
+    assert (recipe.crop, recipe.iterations, recipe.learning_rate) == (32, 3, 0.5)
+    assert (recipe.scale, recipe.batch_size) == ((0.5, 1.0), 8)
+
+
+def test_limit_takes_the_first_images_of_each_split():
+    plan = make_plan("run", request(limit=3))
+    assert plan.train_ids == ("train0", "train1", "train2") and plan.eval_ids == ("val0", "val1", "val2")
+
+
+def test_fingerprint_tells_apart_what_changes_numbers_and_nothing_else(tmp_path):
+    base = make_plan("run", request()).fingerprint
+    assert make_plan("run", request(out=tmp_path, workers=3, resume=True)).fingerprint == base
+    for change in ({"seed": 1}, {"limit": 2}, {"options": {"depth": "3"}}, {"iterations": 9}, {"dtype": "bfloat16"}):
+        assert make_plan("run", request(**change)).fingerprint != base
+
+
+@pytest.mark.parametrize(
+    ("verb", "changes", "message"),
+    [
+        ("run", {"options": {"dept": "3"}}, "unknown option of toy: 'dept'. Did you mean 'depth'"),
+        ("run", {"options": {"depth": "0"}}, "option of toy depth='0'"),
+        ("run", {"recipe": {"iteration": "3"}}, "unknown recipe entry: 'iteration'. Did you mean 'iterations'"),
+        ("run", {"variant": "dep"}, "no variant 'dep'; it has: deep. Did you mean 'deep'"),
+        ("run", {"setting": "training-free"}, "toy cannot run in the training-free setting"),
+        ("run", {"method": "free", "setting": "inductive"}, "free cannot run in the inductive setting"),
+        ("eval", {}, "trained method: give its weights with --checkpoint"),
+        ("train", {"method": "free"}, "training-free: use `zsbench eval`"),
+        ("run", {"dtype": "float61"}, "Did you mean 'float16'"),
+        ("run", {"dtype": "float16"}, "float16 is for evaluation"),
+        ("run", {"checkpoint": Path("absent")}, "absent does not exist"),
+    ],
+)
+def test_mistakes_are_explained(verb, changes, message):
+    with pytest.raises(UserError, match=message.replace("(", "\\(")):
+        make_plan(verb, request(**changes))
+
+
+@pytest.mark.parametrize(
+    ("stored", "message"),
+    [
+        ({"method": "zoy"}, "holds weights of zoy, not of toy: give --method zoy"),
+        ({"classes": ["cat"]}, "was trained on other .1 classes., not with the 4 classes of squares"),
+    ],
+)
+def test_a_checkpoint_of_something_else_is_refused(monkeypatch, stored, message, squares):
+    info = CheckpointInfo(
+        zsbench_version="0",
+        method="toy",
+        options={},
+        clip="",
+        clip_sha256=None,
+        dataset="other",
+        classes=list(squares.classes),
+        unseen=["blue"],
+        setting="inductive",
+        seed=0,
+        recipe={},
+    )
+    monkeypatch.setattr(planning, "read_checkpoint", lambda path: (info.model_copy(update=stored), {}))
+    with pytest.raises(UserError, match=message):
+        make_plan("eval", request(checkpoint=Path("c")))
+    if "classes" in stored:
+        assert make_plan("eval", request(checkpoint=Path("c"), transfer=True)).checkpoint is not None
+
+
+def test_command_reproduces_the_request():
+    asked = request(variant="deep", options={"depth": "3"}, recipe={"crop": "16"}, seed=2, transfer=True, limit=5)
+    words = asked.command("run").split()
+    assert words[:2] == ["zsbench", "run"] and "--transfer" in words
+    for pair in (["--seed", "2"], ["-o", "depth=3"], ["-r", "crop=16"], ["--variant", "deep"], ["--limit", "5"]):
+        assert pair == words[words.index(pair[0]) :][:2]
+
+
+def test_default_folder_never_takes_a_finished_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first = make_plan("run", request()).out
+    first.mkdir(parents=True)
+    (first / "result.json").touch()
+    second = make_plan("run", request()).out
+    assert second != first and second.parent == first.parent
+
+
+def test_another_clip_needs_its_own_weights():
+    with pytest.raises(UserError, match="needs --weights"):
+        resolve_clip("ViT-L-14", None, Defaults())
+    assert resolve_clip(None, "random", Defaults()) == ("ViT-B-16-quickgelu", "random")
+
+
+def test_merge_reads_none_and_lists():
+    assert merge(Recipe, {"gradient_clip": "none", "betas": "0.5,0.6"}, what="x").betas == (0.5, 0.6)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_an_absent_device_is_explained():
+    with pytest.raises(UserError, match="finds no CUDA device"):
+        choose_device("cuda")
+    with pytest.raises(UserError, match="is no device"):
+        choose_device("gpu")
+    assert choose_device(None) == torch.device("cpu")
+    assert choose_dtype("bfloat16", trains=True) == torch.bfloat16

@@ -1,0 +1,55 @@
+"""Result files: complete, described, and refused when they are something else."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+from pydantic import BaseModel
+
+from zsbench import Result
+from zsbench import result as schema
+from zsbench.errors import UserError
+
+
+def test_round_trip_keeps_unrounded_floats_and_undefined_values(make_result, tmp_path):
+    exact = {"value": 100 / 3, "stderr": 0.1 + 0.2, "low": 0.0, "high": 1.0}
+    result = make_result(metrics={"hIoU": exact})
+    result.save(tmp_path / "r.json")
+    again = Result.load(tmp_path / "r.json")
+    assert again.metrics["hIoU"].value == 100 / 3 and again.metrics["hIoU"].stderr == 0.1 + 0.2
+    assert math.isnan(again.per_class[0].iou)
+    assert json.loads((tmp_path / "r.json").read_text())["per_class"][0]["iou"] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{}", "schema version None"),
+        ('{"schema_version": 99}', "schema version 99"),
+        ("[1]", "schema version None"),
+        ("not json", "is not JSON"),
+        ('{"schema_version": 1}', "no valid result"),
+    ],
+)
+def test_other_files_are_refused(tmp_path, text, message):
+    (tmp_path / "r.json").write_text(text)
+    with pytest.raises(UserError, match=message):
+        Result.load(tmp_path / "r.json")
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"absent\.json does not exist"):
+        Result.load(tmp_path / "absent.json")
+
+
+def test_every_field_is_described():
+    models = [value for value in vars(schema).values() if isinstance(value, type) and issubclass(value, BaseModel)]
+    undescribed = [
+        f"{model.__name__}.{name}"
+        for model in models
+        for name, field in model.model_fields.items()
+        if not field.description
+    ]
+    assert undescribed == []
