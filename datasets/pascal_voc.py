@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from zsbench.dataset import Defaults, Protocol
+from zsbench.names import NameSet, by_name
 from zsbench.readers import Files, FolderDataset, LabelMap, Masks, Source
+from zsbench.readers.palette import voc_palette
 from zsbench.registry import register_dataset
 
 NAMES = (
@@ -13,13 +15,6 @@ NAMES = (
     "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
 UNSEEN = ("pottedplant", "sheep", "sofa", "train", "tvmonitor")
-PALETTE = (
-    (128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128), (128, 0, 128),
-    (0, 128, 128), (128, 128, 128), (64, 0, 0), (192, 0, 0), (64, 128, 0),
-    (192, 128, 0), (64, 0, 128), (192, 0, 128), (64, 128, 128), (192, 128, 128),
-    (0, 64, 0), (128, 64, 0), (0, 192, 0), (128, 192, 0), (0, 64, 128),
-)  # fmt: skip
-
 WHERE = """\
 PASCAL VOC 2012: unpack VOCtrainval_11-May-2012.tar (2 GB), http://host.robots.ox.ac.uk/pascal/VOC/voc2012/
 Expected, with the data root at VOC2012 or any folder around it:
@@ -47,9 +42,7 @@ def sources(labels: LabelMap) -> dict[str, tuple[Source, ...]]:
         "SegmentationClassAug/{id}.png",
         without=(f"{LISTS}/train.txt", f"{LISTS}/val.txt"),
     )
-    without_sbd = (
-        "SBD's masks (SegmentationClassAug) are not there: this is train (1,464), not train_aug (10,582)."
-    )
+    without_sbd = "SBD's masks (SegmentationClassAug) are not there: this is train (1,464), not train_aug (10,582)."
     return {
         "train": (
             Masks(files=(listed("train"), further), labels=labels, count=10_582),
@@ -60,23 +53,78 @@ def sources(labels: LabelMap) -> dict[str, tuple[Source, ...]]:
     }
 
 
+WEAR = ", ".join(f"person in {wear}" for wear in ("shirt", "jeans", "dress", "sweater", "skirt", "jacket"))
+SCREEN = "television monitor, tv monitor, monitor, television, screen"
+SCENERY = (
+    "sky; wall; tree; wood; grass; road; sea; river; mountain; sands; desk; bed; building; cloud; lamp; door; "
+    "window; wardrobe; ceiling; shelf; curtain; stair; floor; hill; rail; fence"
+)
+
+
+def renamed(**words: str) -> list[str]:
+    """The 20 names as the training-free methods write them: ship, table, and what else `words` says."""
+    changed = {"boat": "ship", "diningtable": "table"} | words
+    return [changed.get(name, name) for name in NAMES]
+
+
+SCLIP = renamed(person=f"person, {WEAR}", tvmonitor=SCREEN)
+CORRCLIP = renamed(person="people")
+TRAINING_FREE = Protocol(short_side=336, crop=224, stride=112)
+"""SCLIP's, followed by NACLIP and SC-CLIP."""
+RECIPE = {"iterations": 20_000, "batch_size": 16, "crop": 512, "short_side": 512}
+
+
 class Voc(FolderDataset):
     """What all VOC tasks share: the folders, and where they come from."""
 
     inside = ("", "VOC2012", "VOCdevkit/VOC2012")
     expects = ("JPEGImages", "SegmentationClass", LISTS)
     where = WHERE
+    licence = "Flickr terms of use; research use granted by the PASCAL VOC organisers"
+    disk = "2 GB unpacked"
 
 
 @register_dataset("pascal-voc")
 class PascalVoc(Voc):
-    """PASCAL VOC 2012, 15 seen and 5 unseen classes, background ignored."""
+    """PASCAL VOC 2012: 20 classes, 15 seen and 5 unseen, background ignored."""
 
     classes = NAMES
     unseen = UNSEEN
-    palette = PALETTE
+    palette = voc_palette(20, first=1)
+    name_sets = by_name(NameSet.parse("sclip", SCLIP, "SCLIP, NACLIP"))
     splits = sources(LabelMap.consecutive(20, first=1, ignored=(0, 255)))
-    defaults = Defaults(
-        protocol=Protocol(short_side=512, crop=512, stride=426),
-        recipe={"iterations": 20_000, "batch_size": 16, "crop": 512, "short_side": 512},
+    defaults = Defaults(protocol=Protocol(short_side=512, crop=512, stride=426), recipe=RECIPE)
+
+
+@register_dataset("voc20")
+class Voc20(Voc):
+    """PASCAL VOC 2012: 20 classes, background ignored, nothing unseen; the training-free methods'
+    protocol.
+    """
+
+    classes = NAMES
+    palette = voc_palette(20, first=1)
+    name_sets = by_name(
+        NameSet.parse("sclip", SCLIP, "SCLIP, NACLIP"),
+        NameSet.parse("proxyclip", renamed(), "ProxyCLIP, Trident"),
+        NameSet.parse("corrclip", CORRCLIP, "CorrCLIP"),
     )
+    splits = sources(LabelMap.consecutive(20, first=1, ignored=(0, 255)))
+    defaults = Defaults(templates="imagenet80", names="sclip", protocol=TRAINING_FREE, recipe=RECIPE)
+
+
+@register_dataset("voc21")
+class Voc21(Voc):
+    """PASCAL VOC 2012: 20 classes and background, as the training-free methods evaluate it."""
+
+    classes = ("background", *NAMES)
+    palette = voc_palette(21)
+    background = "background"
+    name_sets = by_name(
+        NameSet.parse("sclip", [SCENERY, *SCLIP], "SCLIP, NACLIP"),
+        NameSet.parse("proxyclip", [SCENERY, *renamed()], "ProxyCLIP, Trident"),
+        NameSet.parse("clearclip", ["background", *renamed()], "ClearCLIP"),
+        NameSet.parse("corrclip", [SCENERY, *CORRCLIP], "CorrCLIP"),
+    )
+    splits = sources(LabelMap.consecutive(21))
+    defaults = Defaults(templates="imagenet80", names="sclip", protocol=TRAINING_FREE, recipe=RECIPE)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,9 +37,7 @@ class NameSet:
         split = [tuple(filter(None, (word.strip() for word in re.split("[;,]", line)))) for line in lines]
         for number, words in enumerate(split, 1):
             if not words:
-                raise UserError(
-                    f"name set {name}: line {number} has no name; each class needs a line of its own."
-                )
+                raise UserError(f"name set {name}: line {number} has no name; each class needs a line of its own.")
         return cls(name, tuple(split), source)
 
     @property
@@ -82,7 +80,8 @@ def read_names(path: Path, classes: Sequence[str]) -> NameSet:
     if len(lines) != len(classes):
         raise UserError(
             f"{path}: {len(lines)} lines for {len(classes)} classes. Each class needs one line, in this order: "
-            f"{', '.join(classes[:5])}, ..."
+            + ", ".join(classes[:5])
+            + ", ..."
         )
     names = NameSet.parse(path.stem, lines, str(path))
     owner: dict[str, int] = {}
@@ -90,7 +89,10 @@ def read_names(path: Path, classes: Sequence[str]) -> NameSet:
         for word in words:
             if owner.setdefault(word, index) != index:
                 twice = f"{classes[owner[word]]!r} (line {owner[word] + 1}) and {classes[index]!r} (line {index + 1})"
-                raise UserError(
-                    f"{path}: {word!r} is given to two classes, {twice}; a class needs its own words."
-                )
+                raise UserError(f"{path}: {word!r} is given to two classes, {twice}; a class needs its own words.")
     return names
+
+
+def by_name(*sets: NameSet) -> Mapping[str, NameSet]:
+    """Name sets by their names, as `Dataset.name_sets` has them."""
+    return {each.name: each for each in sets}

@@ -20,11 +20,14 @@ class FolderDataset(Dataset):
     """A dataset as data: `splits` gives for each split its sources, of which the first one present is read.
 
     `inside`: where below the given root the dataset may lie, so that users may point at any of its outer
-    folders. `expects`: what has to exist there for it to be recognised.
+    folders. `expects`: what has to exist there for it to be recognised, alternatives separated by `|`.
+    `licence`, `disk`: what a user should know before downloading it.
     """
 
     inside: tuple[str, ...] = ("",)
     expects: tuple[str, ...] = ()
+    licence: str = ""
+    disk: str = ""
     splits: Mapping[str, tuple[Source, ...]]
 
     def __init__(self, root: Path | None = None) -> None:
@@ -86,9 +89,7 @@ class FolderDataset(Dataset):
         for image_id in ids:
             pair = self.pair(split, image_id)
             if not pair.image.exists():
-                raise UserError(
-                    f"{pair.image}: no such image, but {self.name} {split} lists it.\n{self.where}"
-                )
+                raise UserError(f"{pair.image}: no such image, but {self.name} {split} lists it.\n{self.where}")
             if not pair.label.exists():
                 raise UserError(f"{pair.image}: its mask is missing: expected {pair.label}.\n{self.where}")
 

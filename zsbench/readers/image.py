@@ -41,9 +41,7 @@ def open_picture(path: Path, what: str) -> Image.Image:
     except IsADirectoryError:
         raise UserError(f"{path}: expected a {what}, found a folder.") from None
     except UnidentifiedImageError:
-        raise UserError(
-            f"{path}: not an image file in a known format ({path.stat().st_size} bytes)."
-        ) from None
+        raise UserError(f"{path}: not an image file in a known format ({path.stat().st_size} bytes).") from None
     except Image.DecompressionBombError as error:
         raise UserError(f"{path}: refused as too large to be a {what}: {error}") from None
     except PermissionError:

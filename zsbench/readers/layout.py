@@ -10,19 +10,20 @@ from pathlib import Path
 from zsbench.errors import UserError
 
 
-def find_home(
-    name: str, root: Path | None, inside: Sequence[str], expects: Sequence[str], where: str
-) -> Path:
-    """The first of `root/inside` that has all of `expects`; else a `UserError` that says what was found."""
+def find_home(name: str, root: Path | None, inside: Sequence[str], expects: Sequence[str], where: str) -> Path:
+    """The first of `root/inside` that has all of `expects`; else a `UserError` that says what was found.
+
+    An expected path may give alternatives, `images|photos`.
+    """
     if root is None:
         raise UserError(f"dataset {name} needs its files: give --data-root or set ZSBENCH_DATA.\n{where}")
     if not root.is_dir():
         state = "is not a folder" if root.exists() else "does not exist"
         raise UserError(f"data root {root} {state}. Give --data-root or set ZSBENCH_DATA.\n{where}")
     for candidate in (root / part for part in inside):
-        if candidate.is_dir() and all((candidate / expected).exists() for expected in expects):
+        if all(any((candidate / path).exists() for path in expected.split("|")) for expected in expects):
             return candidate
-    wanted = ", ".join(expects)
+    wanted = ", ".join(expected.replace("|", " or ") for expected in expects)
     raise UserError(f"data root {root} is not {name}: expected {wanted}; found {listing(root)}.\n{where}")
 
 
@@ -34,9 +35,7 @@ def listing(folder: Path, limit: int = 8) -> str:
 
 
 def read_ids(path: Path) -> list[str]:
-    """The first word of each line. Raises `UserError` for a missing list, or an id that leads out of the
-    root.
-    """
+    """The first word of each line. Raises `UserError` for a missing list or an id that leads out of the root."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -62,13 +61,14 @@ def fixed_folder(pattern: str) -> str:
     return "/".join(folders[: next(wild, len(folders))])
 
 
-def match_ids(home: Path, pattern: str) -> Iterator[str]:
-    """The ids of all files below `home` that match a pattern; an id may hold slashes, `*` matches within a
-    name.
+def match_ids(home: Path, pattern: str, of_shape: str = ".+") -> Iterator[str]:
+    """The ids of all files below `home` that match a pattern; `*` matches within a name.
+
+    An id is any text, slashes included, that the regular expression `of_shape` matches.
     """
     base = home / fixed_folder(pattern)
     head, tail = (re.escape(part).replace(r"\*", "[^/]*") for part in pattern.split("{id}", 1))
-    shape = re.compile(f"{head}(.+){tail}")
+    shape = re.compile(f"{head}({of_shape}){tail}")
     for folder, _, names in os.walk(base):
         inner = Path(folder).relative_to(home).as_posix()
         for name in names:
@@ -91,6 +91,4 @@ def resolve_all(home: Path, pattern: str, image_id: str) -> list[Path]:
     shape = re.compile(".*".join(map(re.escape, name.split("*"))))
     if not (home / folder).is_dir():
         return []
-    return sorted(
-        home / folder / entry.name for entry in os.scandir(home / folder) if shape.fullmatch(entry.name)
-    )
+    return sorted(home / folder / entry.name for entry in os.scandir(home / folder) if shape.fullmatch(entry.name))

@@ -48,13 +48,9 @@ def read_binary(path: Path, threshold: int = 127) -> NDArray[np.int32]:
     """
     with open_picture(path, "mask") as picture:
         if picture.mode in DEEP_MODES:
-            raise UserError(
-                f"{path}: a black and white mask of more than 8 bits (PIL mode {picture.mode!r})."
-            )
+            raise UserError(f"{path}: a black and white mask of more than 8 bits (PIL mode {picture.mode!r}).")
         colours = np.asarray(picture.convert("RGB")).astype(np.int32)
         spread = int((colours.max(axis=2) - colours.min(axis=2)).max(initial=0))
         if spread > GREY_TOLERANCE:
-            raise UserError(
-                f"{path}: a mask with colours; expected black for the ground and white for the object."
-            )
+            raise UserError(f"{path}: a mask with colours; expected black for the ground and white for the object.")
         return (colours[:, :, 0] >= threshold).astype(np.int32)

@@ -70,8 +70,8 @@ class Files:
 
     `image`, `label`: paths below the root with `{id}` for the image's id; a `*` stands for any extension.
     `ids`: a list file below the root (the first word of each line is an id); empty takes every label file
-    that matches, sorted. `without`: list files whose ids are left out. `more`: further masks of the same
-    image, with wildcards, united with the first by the larger value.
+    that matches and whose id the regular expression `shape` matches, sorted. `without`: list files whose ids
+    are left out. `more`: further masks of the same image, with wildcards, united by the larger value.
     """
 
     image: str
@@ -79,11 +79,12 @@ class Files:
     ids: str = ""
     without: tuple[str, ...] = ()
     more: str = ""
+    shape: str = ".+"
 
     def find(self, home: Path) -> list[str]:
         """The ids, in the list's order or sorted."""
         left_out = {name for listing in self.without for name in read_ids(home / listing)}
-        found = read_ids(home / self.ids) if self.ids else sorted(match_ids(home, self.label))
+        found = read_ids(home / self.ids) if self.ids else sorted(match_ids(home, self.label, self.shape))
         return [name for name in found if name not in left_out]
 
 
@@ -98,6 +99,12 @@ class Masks(Source):
         patterns = [pattern for files in self.files for pattern in (files.image, files.label)]
         lists = [path for files in self.files for path in (files.ids, *files.without) if path]
         return tuple(dict.fromkeys([*map(fixed_folder, patterns), *lists]))
+
+    def present(self, home: Path) -> bool:
+        """Whether lists and folders are there, and in folders without a list at least one mask."""
+        return super().present(home) and all(
+            files.ids or any(True for _ in match_ids(home, files.label, files.shape)) for files in self.files
+        )
 
     def open(self, home: Path) -> Opened:
         return OpenedMasks(self, home)

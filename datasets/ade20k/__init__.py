@@ -1,0 +1,132 @@
+"""ADE20K with 150 classes (SceneParsing) and with 847 (the full set)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zsbench.dataset import IGNORE, Defaults, Protocol
+from zsbench.errors import UserError
+from zsbench.names import NameSet, by_name
+from zsbench.readers import Files, FolderDataset, LabelMap, Masks, Source
+from zsbench.readers.image import read_image
+from zsbench.readers.palette import voc_palette
+from zsbench.registry import register_dataset
+
+
+def read_rows(name: str) -> list[list[str]]:
+    """The tab-separated rows of a file beside this one."""
+    return [line.split("\t") for line in (Path(__file__).parent / name).read_text().splitlines()]
+
+
+ROWS150 = read_rows("classes150.txt")
+NAMES150 = tuple(name for name, _ in ROWS150)
+UNSEEN150 = tuple(NAMES150[i] for i in (9, 15, 30, 37, 49, 60, 74, 81, 89, 99, 112, 128, 136, 143, 149))
+"""FreeSeg's 15 novel classes (Qin et al. 2023)."""
+
+ROWS847 = read_rows("classes847.txt")
+NAMES847 = tuple(names for _, _, names in ROWS847)
+"""All words that ADE20K has for each class, as ZegFormer and CAT-Seg put them into the prompts."""
+OBJECT_INDEX = tuple(int(index) for index, _, _ in ROWS847)
+"""Number of each class among the objects of the ADE20K archive."""
+UNSEEN847 = tuple(names for _, frequency, names in ROWS847 if frequency == "rare")
+"""ZegFormer's split by frequency: 212 frequent and 360 common classes are seen, the 275 in at most ten images
+not.
+"""
+
+WHERE150 = """\
+ADE20K SceneParsing: ADEChallengeData2016.zip (1 GB) from http://sceneparsing.csail.mit.edu
+Expected, with the data root at ADEChallengeData2016 or the folder around it:
+  ADEChallengeData2016/images/{training,validation}/<id>.jpg
+  ADEChallengeData2016/annotations/{training,validation}/<id>.png   (0 = other, 1..150)"""
+
+WHERE847 = """\
+ADE20K full: ADE20K_2021_17_01.zip (15 GB) from https://groups.csail.mit.edu/vision/datasets/ADE20K/ (registration needed)
+Expected, with the data root at ADE20K_2021_17_01 or the folder around it:
+  ADE20K_2021_17_01/images/ADE/{training,validation}/<scene>/.../<id>.jpg and <id>_seg.png
+or, much faster to read, what `zsbench data prepare ade-full` writes from these:
+  ADE20K_2021_17_01/annotations_full/{training,validation}/<scene>/.../<id>.png   (16 bits: 0..846, 65535 = ignored)"""
+
+
+def read_objects(path: Path) -> NDArray[np.int32]:
+    """int32 (H, W): the object index that red and green of a `_seg.png` encode (R // 10 * 256 + G), 0 for
+    none.
+    """
+    colours = read_image(path).astype(np.int32)
+    if (colours[:, :, 0] // 10 > MAX_OBJECT // 256).any():
+        raise UserError(f"{path}: not an ADE20K object map: its red channel has no such object.")
+    return colours[:, :, 0] // 10 * 256 + colours[:, :, 1]
+
+
+MAX_OBJECT = 4095
+FULL = LabelMap({0: IGNORE} | {index: i for i, index in enumerate(OBJECT_INDEX)}, otherwise=IGNORE)
+PREPARED = LabelMap.consecutive(847, ignored=(65_535,))
+RECIPE = {"iterations": 80_000, "batch_size": 16, "crop": 512, "short_side": 512}
+
+
+def sources150(folder: str, count: int) -> tuple[Source, ...]:
+    files = Files(f"images/{folder}/{{id}}.jpg", f"annotations/{folder}/{{id}}.png")
+    labels = LabelMap.consecutive(150, first=1, ignored=(0,))
+    return (Masks(files=(files,), labels=labels, count=count),)
+
+
+def sources847(folder: str, count: int) -> tuple[Source, ...]:
+    """Prepared 16-bit labels, the object maps of the archive, or MaskFormer's prepared folders, which are
+    resized.
+    """
+    image = f"images/ADE/{folder}/{{id}}.jpg"
+    prepared = Files(image, f"annotations_full/{folder}/{{id}}.png")
+    released = Files(image, f"images/ADE/{folder}/{{id}}_seg.png")
+    resized = Files(f"images_detectron2/{folder}/{{id}}.jpg", f"annotations_detectron2/{folder}/{{id}}.tif")
+    other = "Images and labels are MaskFormer's, resized to a short side of 512: scores differ from the originals'."
+    return (
+        Masks(files=(prepared,), labels=PREPARED, count=count),
+        Masks(files=(released,), labels=FULL, count=count, decode=read_objects),
+        Masks(files=(resized,), labels=PREPARED, count=count, note=other),
+    )
+
+
+SPLITS150 = {"train": sources150("training", 20_210), "val": sources150("validation", 2_000)}
+SPLITS847 = {"train": sources847("training", 25_574), "val": sources847("validation", 2_000)}
+
+
+@register_dataset("ade20k")
+class Ade20k(FolderDataset):
+    """ADE20K SceneParsing: 150 classes, 135 seen and 15 unseen (FreeSeg's split)."""
+
+    classes = NAMES150
+    unseen = UNSEEN150
+    palette = voc_palette(150, first=1)
+    inside = ("", "ADEChallengeData2016", "ade/ADEChallengeData2016", "ade20k/ADEChallengeData2016")
+    expects = ("images", "annotations")
+    where = WHERE150
+    licence = "BSD 3-Clause (annotations); images for research and education"
+    disk = "1.2 GB unpacked"
+    name_sets = by_name(
+        NameSet.parse("sclip", [name.replace(" ", "") for name in NAMES150], "SCLIP, cls_ade20k.txt"),
+        NameSet.parse("synonyms", [words for _, words in ROWS150], "objectInfo150.txt of SceneParsing"),
+    )
+    splits = SPLITS150
+    defaults = Defaults(templates="vild15", protocol=Protocol(short_side=512, crop=512, stride=426), recipe=RECIPE)
+
+
+@register_dataset("ade-full")
+class AdeFull(FolderDataset):
+    """ADE20K full: 847 classes, 572 seen and 275 unseen (ZegFormer's split by frequency)."""
+
+    classes = NAMES847
+    unseen = UNSEEN847
+    palette = voc_palette(847, first=1)
+    inside = ("", "ADE20K_2021_17_01", "ADE20K_2021_17_01/ADE20K_2021_17_01")
+    expects = ("images|images_detectron2",)
+    where = WHERE847
+    licence = "research and education, after registration"
+    disk = "70 GB unpacked"
+    name_sets = by_name(
+        NameSet("first", tuple((names.split(",")[0],) for names in NAMES847), "the first of ADE20K's words"),
+        NameSet.parse("synonyms", NAMES847, "all of ADE20K's words, the best of them counts"),
+    )
+    splits = SPLITS847
+    defaults = Defaults(templates="vild15", protocol=Protocol(short_side=512, crop=512, stride=426), recipe=RECIPE)
