@@ -57,7 +57,11 @@ def test_other_class_names_and_settings_are_other_tables(make_result, tmp_path):
     ("part", "change", "message"),
     [
         ("dataset", {"complete": False}, "only 2 images"),
-        ("method", {"weights": {"source": "random", "sha256": None, "random": True, "missing": [], "unexpected": []}}, "random"),
+        (
+            "method",
+            {"weights": {"source": "random", "sha256": None, "random": True, "missing": [], "unexpected": []}},
+            "random",
+        ),
     ],
 )
 def test_what_means_nothing_is_refused(make_result, tmp_path, part, change, message):

@@ -93,6 +93,17 @@ DataRoot = Annotated[Path | None, typer.Option(help="where the data lies; else $
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; default: CUDA where there is one")]
 Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help=PLUGIN_HELP)]
 CheckpointPath = Annotated[Path | None, typer.Option(help="learnt weights written by `zsbench train` or `run`")]
+RecipeEntries = Annotated[
+    list[str] | None,
+    typer.Option("--recipe", "-r", help="an entry of the training recipe, key=value; may be repeated"),
+]
+Iterations = Annotated[int | None, typer.Option(min=1, help="training steps")]
+Limit = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="a trial: the first N images of each split, one training step unless --iterations says more"
+    ),
+]
 Variant = Annotated[str | None, typer.Option(help="a named set of options of the method")]
 
 
@@ -116,11 +127,8 @@ def run_verb(verb: Any, summary: str) -> None:
         ] = None,
         variant: Variant = None,
         option: Assignments = None,
-        recipe: Annotated[
-            list[str] | None,
-            typer.Option("--recipe", "-r", help="an entry of the training recipe, key=value; may be repeated"),
-        ] = None,
-        iterations: Annotated[int | None, typer.Option(min=1, help="training steps")] = None,
+        recipe: RecipeEntries = None,
+        iterations: Iterations = None,
         batch_size: Annotated[
             int | None, typer.Option(min=1, help="images per training step, over all devices")
         ] = None,
@@ -138,7 +146,7 @@ def run_verb(verb: Any, summary: str) -> None:
         seed: Annotated[int, typer.Option(min=0, help="seed of initialisation, order and augmentation")] = 0,
         device: Device = None,
         dtype: Annotated[str, typer.Option(help="float32, bfloat16 or (evaluation only) float16")] = "float32",
-        limit: Annotated[int | None, typer.Option(min=1, help="use only the first N images of each split")] = None,
+        limit: Limit = None,
         eval_batch: Annotated[int | None, typer.Option(min=1, help="images scored together")] = None,
         workers: Annotated[int, typer.Option(min=0, help="processes that read images for evaluation")] = 0,
         resume: Annotated[bool, typer.Option("--resume", help="go on where this very run was stopped")] = False,
@@ -167,6 +175,51 @@ def run_verb(verb: Any, summary: str) -> None:
 run_verb("run", "Train (if the method learns), evaluate and profile a method on a dataset.")
 run_verb("train", "Train a method and write its checkpoint.")
 run_verb("eval", "Evaluate a method: a trained one with --checkpoint, a training-free one without.")
+
+
+@app.command()
+def ablate(
+    method: Annotated[str, typer.Argument(help="name of a method")],
+    table: Annotated[int, typer.Option(help="number of the ablation table in the method's paper")],
+    dataset: DatasetName = "miniworld",
+    seeds: Annotated[int, typer.Option(min=1, help="how many seeds, from 0")] = 3,
+    option: Assignments = None,
+    recipe: RecipeEntries = None,
+    iterations: Iterations = None,
+    data_root: DataRoot = None,
+    device: Device = None,
+    limit: Limit = None,
+    out: Annotated[Path | None, typer.Option(help="folder; default: runs/ablate-<method>-table<N>-<dataset>")] = None,
+    plugin: Plugins = None,
+) -> None:
+    """Measure an ablation table of a method's paper; finished cells are kept, failing ones listed."""
+    from zsbench.ablate import ablation_cells, ablation_rows, ablation_table
+    from zsbench.files import write_text
+    from zsbench.grid import run_grid
+    from zsbench.plan import Request
+
+    for path in plugin or []:
+        registry.add_file(path)
+    rows = ablation_rows(method, table)
+    request = Request(
+        method=method,
+        dataset=dataset,
+        options=pairs(option, "-o"),
+        recipe=pairs(recipe, "-r"),
+        iterations=iterations,
+        data_root=data_root,
+        device=device,
+        limit=limit,
+        plugin=tuple(plugin or ()),
+    )
+    folder = out or Path("runs") / f"ablate-{method}-table{table}-{dataset}"
+    cells = ablation_cells(request, rows, range(seeds), folder)
+    failed = run_grid(cells, console)
+    text = ablation_table(rows, cells)
+    write_text(folder / "table.md", text + "\n")
+    print(text)
+    if failed:
+        raise UserError("failed: " + "; ".join(f"{cell.out.name} ({cell.log_path})" for cell in failed))
 
 
 @app.command()

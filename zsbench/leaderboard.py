@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import re
 import statistics
@@ -15,6 +14,8 @@ from tabulate import tabulate
 
 from zsbench.errors import UserError
 from zsbench.files import make_folder, write_text
+from zsbench.grid import format_seeds
+from zsbench.published import read_published
 from zsbench.result import Result
 
 HEADLINE = {"pAcc": "pAcc", "mIoU_S": "mIoU(S)", "mIoU_U": "mIoU(U)", "hIoU": "hIoU"}
@@ -68,18 +69,9 @@ def read_entries(folder: Path) -> list[Entry]:
     return entries
 
 
-def read_published(folder: Path) -> list[dict[str, str]]:
-    """Rows of `published.csv`: what papers print."""
-    path = folder / "published.csv"
-    if not path.exists():
-        return []
-    with path.open(encoding="utf-8", newline="") as stream:
-        return list(csv.DictReader(stream))
-
-
 def tables(folder: Path) -> dict[str, str]:
     """File name to Markdown text, one page for each dataset that was measured or published about."""
-    entries, published = read_entries(folder), read_published(folder)
+    entries, published = read_entries(folder), read_published(folder / "published.csv")
     datasets = {entry.result.dataset.name for entry in entries} | {
         row["dataset_id"] for row in published if row["dataset_id"]
     }
@@ -139,7 +131,7 @@ def measured_table(entries: Sequence[Entry]) -> str:
             method,
             variant,
             len(members),
-            *[summarise(members, name) for name in (*HEADLINE, *groups)],
+            *[format_seeds([member.result for member in members], name) for name in (*HEADLINE, *groups)],
             *cost(members[0].result),
             ", ".join(f"[{member.result.seed}](results/{member.path.name})" for member in members),
         ]
@@ -151,16 +143,6 @@ def measured_table(entries: Sequence[Entry]) -> str:
 def rank_value(entries: Sequence[Entry], metric: str) -> float:
     value = statistics.fmean(entry.result.metrics[metric].value for entry in entries)
     return -1.0 if math.isnan(value) else value
-
-
-def summarise(entries: Sequence[Entry], metric: str) -> str:
-    """`mean ± std` over seeds, or `value ± stderr` of a single one."""
-    found = [entry.result.metrics[metric] for entry in entries if metric in entry.result.metrics]
-    values = [estimate.value for estimate in found]
-    if not values or any(math.isnan(value) for value in values):
-        return "-"
-    error = statistics.stdev(values) if len(values) > 1 else found[0].stderr
-    return f"{statistics.fmean(values):.1f} ± {error:.1f}"
 
 
 def cost(result: Result) -> tuple[str, str]:

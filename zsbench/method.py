@@ -31,16 +31,26 @@ class Preset:
     recipe: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Ablation:
+    """A row of an ablation table: the variant that it measures, and its label in the paper."""
+
+    variant: str
+    label: str
+
+
 class Method(nn.Module, ABC):
     """Base of all methods. The smallest useful one defines `predict`.
 
-    `Options`: the class of its options. `variants`: named overrides of them (`--variant`). `presets`: overrides by dataset
-    name. A method that learns sets `trainable` and defines `losses`; what it learns is what has `requires_grad`.
+    `Options`: the class of its options. `variants`: named overrides of them (`--variant`). `presets`: overrides by
+    dataset name. `tables`: the ablation tables of its paper, by number. A method that learns sets `trainable` and
+    defines `losses`; what it learns is what has `requires_grad`.
     """
 
     Options: ClassVar[type[Options]] = Options
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     presets: ClassVar[Mapping[str, Preset]] = {}
+    tables: ClassVar[Mapping[int, tuple[Ablation, ...]]] = {}
     trainable: ClassVar[bool] = False
     name: ClassVar[str]
     vocabulary: Vocabulary

@@ -61,6 +61,10 @@ class Request(BaseModel):
 
     def command(self, verb: Verb) -> str:
         """The command line that asks for the same again."""
+        return shlex.join(self.words(verb))
+
+    def words(self, verb: Verb) -> list[str]:
+        """`command`, word by word."""
         words = ["zsbench", verb]
         changed = self.model_dump(exclude_defaults=True, exclude={"options", "recipe", "plugin", "resume"}, mode="json")
         for name, value in changed.items():
@@ -69,7 +73,7 @@ class Request(BaseModel):
         words += [word for key, value in self.options.items() for word in ("-o", f"{key}={value}")]
         words += [word for key, value in self.recipe.items() for word in ("-r", f"{key}={value}")]
         words += [word for path in self.plugin for word in ("--plugin", str(path))]
-        return shlex.join(words)
+        return words
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,7 @@ def make_plan(verb: Verb, request: Request) -> Plan:
         Recipe,
         dataset.defaults.recipe,
         preset.recipe if preset else {},
+        {} if request.limit is None else {"iterations": 1, "batch_size": min(request.limit, 16)},
         request.recipe,
         {key: value for key, value in given.items() if value is not None},
         what="recipe entry",

@@ -31,6 +31,7 @@ from zsbench.picture import Row, save_gallery
 from zsbench.plan import Plan
 from zsbench.profiling import profile_method
 from zsbench.protocol import Phase, TrainingView, phases
+from zsbench.published import read_published, reported
 from zsbench.records import Journal, Records
 from zsbench.result import (
     ClassRow,
@@ -250,6 +251,9 @@ class Run:
             metrics={name: Metric(**asdict(estimate)) for name, estimate in estimates.items()},
             classes_scored=int((~np.isnan(metrics.iou(counts))).sum()),
             per_class=class_rows(counts, dataset),
+            reported=reported(
+                dataset.name, plan.method_class.name, plan.request.variant, plan.setting, read_published()
+            ),
             training=self.training,
             efficiency=efficiency,
             timing=Timing(**watch.seconds),

@@ -25,7 +25,7 @@ class Miniworld(Dataset):
     classes = CLASSES
     unseen = UNSEEN
     palette = PALETTE
-    groups = {  # noqa: RUF012  (data, as in every dataset)
+    groups = {
         "unseen things": tuple(name for name in THINGS if name in UNSEEN),
         "unseen stuff": tuple(name for name in STUFF if name in UNSEEN),
     }
