@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from zsbench.errors import UserError
 from zsbench.readers.layout import check_id, fixed_folder
+from zsbench.readers.mask import Raw
 from zsbench.readers.rle import decode_region
 from zsbench.readers.source import Opened, Pair, Source
 
@@ -55,7 +55,7 @@ class OpenedAnnotations(Opened):
         self._sizes[image_id]
         return Pair(self._home / self._image.replace("{id}", image_id), self._paths[0])
 
-    def raw(self, image_id: str) -> NDArray[np.int32]:
+    def raw(self, image_id: str) -> Raw:
         size = self._sizes[image_id]
         raw = np.zeros(size, dtype=np.int32)
         for path, annotation in self._regions.get(image_id, ()):

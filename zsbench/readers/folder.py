@@ -73,7 +73,7 @@ class FolderDataset(Dataset):
             raise UserError(f"{pair.image}: its mask is missing: expected {pair.label}.")
         raw = self._open(split).raw(image_id)
         label = labels(raw)
-        if (label == UNKNOWN).any():
+        if label.min(initial=0) == UNKNOWN:
             raise UserError(f"{pair.label}: {labels.explain(raw, self.palette)}")
         return label
 

@@ -1,7 +1,14 @@
-"""Images as they are stored: decoded whole, RGB, never turned by EXIF."""
+"""Images as they are stored: decoded whole, RGB, never turned by EXIF.
+
+JPEGs are decoded at full size: decoding them at a half or a quarter, as PIL's `draft` can, is faster but gives other
+pixels than decoding and resizing, and would move every score.
+"""
 
 from __future__ import annotations
 
+import io
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -14,41 +21,75 @@ EXIF_ORIENTATION = 0x0112
 TURNED = (5, 6, 7, 8)
 """Values of the EXIF orientation that swap height and width."""
 
+FORMATS = ("PNG", "JPEG", "JPEG2000", "TIFF", "BMP", "GIF", "WEBP", "PPM")
+"""What PIL may try; some of its other formats run programs or are read in part only."""
+
 DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 """PIL's modes with more than 8 bits per channel: `convert("RGB")` would clip them silently."""
+
+BIT_DEPTH = "bit depth"
+"""Key under which the info of a PNG has its bits per channel."""
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
     """uint8 (H, W, 3) RGB of an image file; grey, palette and CMYK images become RGB, alpha is dropped.
 
-    Raises `UserError` naming the file when it is missing, no image, truncated, too large, deeper than 8 bits.
+    Raises `UserError` naming the file when it is missing, no image, damaged, too large, or deeper than 8 bits.
     """
-    with open_picture(path, "image") as picture:
-        if picture.mode in DEEP_MODES:
-            raise UserError(
-                f"{path}: an image of PIL mode {picture.mode!r} has more than 8 bits per channel; expected 8."
-            )
-        return np.array(picture.convert("RGB"))
+    picture = open_picture(path, "image")
+    if picture.mode in DEEP_MODES:
+        raise UserError(f"{path}: an image of PIL mode {picture.mode!r} has more than 8 bits per channel; expected 8.")
+    return np.array(picture.convert("RGB"))
 
 
 def open_picture(path: Path, what: str) -> Image.Image:
     """The decoded PIL image of a file; `what` (`image`, `mask`) names it in the errors."""
+    content = read_bytes(path, what)
+    if content.startswith(PNG_SIGNATURE):
+        check_png(path, content, what)
     try:
-        picture = Image.open(path)
+        picture = Image.open(io.BytesIO(content), formats=FORMATS)
         picture.load()
+    except UnidentifiedImageError:
+        raise UserError(f"{path}: no {what} in a known format ({len(content)} bytes).") from None
+    except Image.DecompressionBombError as error:
+        raise UserError(f"{path}: refused as too large for this {what}: {error}") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # PIL's decoders raise anything at all on broken files
+        raise UserError(f"{path}: the {what} is damaged ({error}); fetch it again.") from None
+    if picture.format == "PNG":
+        picture.info[BIT_DEPTH] = content[24]
+    return picture
+
+
+def read_bytes(path: Path, what: str) -> bytes:
+    try:
+        return path.read_bytes()
     except FileNotFoundError:
         raise UserError(f"{path}: no such {what}.") from None
-    except IsADirectoryError:
-        raise UserError(f"{path}: expected a {what}, found a folder.") from None
-    except UnidentifiedImageError:
-        raise UserError(f"{path}: not an image file in a known format ({path.stat().st_size} bytes).") from None
-    except Image.DecompressionBombError as error:
-        raise UserError(f"{path}: refused as too large to be a {what}: {error}") from None
-    except PermissionError:
-        raise UserError(f"{path}: permission to read it denied.") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:  # what PIL's decoders raise on broken files
-        raise UserError(f"{path}: the {what} is damaged ({error}); fetch it again.") from None
-    return picture
+    except OSError as error:
+        raise UserError(f"{path}: the {what} cannot be read ({error.strerror}).") from None
+
+
+def check_png(path: Path, content: bytes, what: str) -> None:
+    """Verify length and checksum of each chunk of a PNG, which PIL does not do for pixel data."""
+    place = len(PNG_SIGNATURE)
+    while place + 12 <= len(content):
+        (length,) = struct.unpack_from(">I", content, place)
+        end = place + 12 + length
+        if end > len(content) or zlib.crc32(content[place + 4 : end - 4]) != int.from_bytes(
+            content[end - 4 : end], "big"
+        ):
+            raise UserError(
+                f"{path}: the {what} is damaged (a PNG with a wrong checksum, or cut short); fetch it again."
+            )
+        if content[place + 4 : place + 8] == b"IEND":
+            return
+        place = end
+    raise UserError(f"{path}: the {what} is cut short (a PNG without its end); fetch it again.")
 
 
 def turned_by_exif(path: Path) -> bool:

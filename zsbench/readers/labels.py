@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsbench.dataset import IGNORE
+from zsbench.readers.mask import Raw
 
 UNKNOWN = -3
 """Marks raw values that the map does not list; such a label never leaves this module's callers."""
@@ -47,12 +48,14 @@ class LabelMap:
             table[raw] = index
         return table
 
-    def __call__(self, raw: NDArray[np.int32]) -> NDArray[np.int32]:
+    def __call__(self, raw: Raw) -> NDArray[np.int32]:
         """int32 (H, W): class indices, `IGNORE`, or `UNKNOWN` where a raw value is not listed."""
         beyond = len(self.table) - 1
-        return self.table[np.where((raw < 0) | (raw > beyond), beyond, raw)]
+        if raw.dtype.kind == "i" and raw.min(initial=0) < 0:
+            raw = np.where(raw < 0, beyond, raw)
+        return np.take(self.table, raw, mode="clip")
 
-    def explain(self, raw: NDArray[np.int32], palette: tuple[tuple[int, int, int], ...] = ()) -> str:
+    def explain(self, raw: Raw, palette: tuple[tuple[int, int, int], ...] = ()) -> str:
         """Which raw values are not listed, and what a mask that holds them most likely is."""
         found = {int(value) for value in np.unique(raw)}
         wrong = sorted(found - set(self.values))

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from zsbench.errors import UserError
 from zsbench.readers.labels import LabelMap
 from zsbench.readers.layout import fixed_folder, match_ids, read_ids, resolve, resolve_all
-from zsbench.readers.mask import read_mask
+from zsbench.readers.mask import Raw, read_mask
 
 
 class Pair(NamedTuple):
@@ -36,8 +35,8 @@ class Opened(ABC):
         """The files of an id; raises `KeyError` for an unknown one. They need not exist."""
 
     @abstractmethod
-    def raw(self, image_id: str) -> NDArray[np.int32]:
-        """int32 (H, W) label values as annotated; raises `UserError` naming the file at fault."""
+    def raw(self, image_id: str) -> Raw:
+        """(H, W) label values as annotated; raises `UserError` naming the file at fault."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,10 +89,10 @@ class Files:
 
 @dataclass(frozen=True, kw_only=True)
 class Masks(Source):
-    """A split of image files and mask files. `decode`: reads a mask file as int32 (H, W) raw values."""
+    """A split of image files and mask files. `decode`: reads a mask file as (H, W) raw values."""
 
     files: tuple[Files, ...]
-    decode: Callable[[Path], NDArray[np.int32]] = read_mask
+    decode: Callable[[Path], Raw] = read_mask
 
     def needs(self) -> tuple[str, ...]:
         patterns = [pattern for files in self.files for pattern in (files.image, files.label)]
@@ -124,7 +123,7 @@ class OpenedMasks(Opened):
         files = self._files[image_id]
         return Pair(resolve(self._home, files.image, image_id), resolve(self._home, files.label, image_id))
 
-    def raw(self, image_id: str) -> NDArray[np.int32]:
+    def raw(self, image_id: str) -> Raw:
         files, first = self._files[image_id], self.pair(image_id).label
         raw = self._decode(first)
         for path in resolve_all(self._home, files.more, image_id) if files.more else ():
