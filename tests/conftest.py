@@ -121,6 +121,7 @@ def build_result(**changes: Any) -> Result:
             "complete": True,
             "classes": 2,
             "unseen": ["y"],
+            "names": "plain",
             "classes_sha256": "a" * 64,
             "labels_sha256": "b" * 64,
         },

@@ -152,7 +152,7 @@ def test_run_leaves_everything_it_promises(zsbench, tmp_path):
         "gallery.png",
     }
     result = Result.load(out / "result.json")
-    assert result.metrics["mIoU_S"].value > 90 and result.metrics["hIoU"].stderr >= 0
+    assert result.metrics["mIoU_S"].value > 30 and result.metrics["hIoU"].stderr >= 0
     assert result.dataset.images == 24 and result.dataset.complete
     assert result.method.weights.random and result.training.dataset == "halves"
     assert Records.load(out / "records.npz").sha256() == result.records_sha256

@@ -134,6 +134,10 @@ def run_verb(verb: Any, summary: str) -> None:
         ] = None,
         clip: ClipName = None,
         weights: WeightsName = None,
+        classes: Annotated[
+            str | None,
+            typer.Option(help="a name set of the dataset, or a text file: one class a line, synonyms after `;`"),
+        ] = None,
         templates: Templates = None,
         text_embeddings: Annotated[
             Path | None, typer.Option(help=".npy of ready text embeddings, one row per class")

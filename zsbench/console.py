@@ -62,7 +62,12 @@ def show_plan(console: Console, plan: Plan) -> None:
     variant = f" ({plan.request.variant})" if plan.request.variant else ""
     grid.add_row("method", f"{plan.method_class.name}{variant}, {plan.setting}")
     grid.add_row("dataset", f"{plan.dataset.name}: {len(plan.dataset.classes) - unseen} seen + {unseen} unseen classes")
-    grid.add_row("CLIP", f"{Path(plan.clip).stem} with weights {Path(plan.weights).name}, templates {plan.templates}")
+    for split, used in (("train", plan.train_ids), (plan.protocol.split, plan.eval_ids)):
+        note = plan.dataset.note(split) if used else ""
+        if note:
+            grid.add_row("", f"[yellow]{note}[/]")
+    clip, weights = "/".join(Path(plan.clip).parts[-2:]), Path(plan.weights).name
+    grid.add_row("CLIP", f"{clip}, weights {weights}; class names {plan.names.name}, templates {plan.templates}")
     if plan.trains:
         recipe = plan.recipe
         grid.add_row(
@@ -109,7 +114,7 @@ def show_result(console: Console, result: Result) -> None:
     if result.method.weights.random:
         console.print("[bold red]random weights:[/] these numbers mean nothing and no leaderboard takes them")
     if not result.dataset.complete:
-        console.print(f"[yellow]only {result.dataset.images} images (--limit):[/] no leaderboard takes this result")
+        console.print(f"[yellow]only {result.dataset.images} images of the split:[/] no leaderboard takes this result")
     if result.efficiency is not None:
         show_efficiency(console, result.efficiency, result.environment.device_name)
     show_timing(console, result)

@@ -105,6 +105,10 @@ class Dataset(ABC):
     def verify(self, split: str, ids: Sequence[str]) -> None:  # noqa: B027  # without files, nothing to verify
         """Raise `UserError` where a file of these images is absent: asked once, before anything long starts."""
 
+    def full_size(self, split: str) -> int | None:
+        """How many images the whole split has, where that is known: fewer make an incomplete evaluation."""
+        return None
+
     def note(self, split: str) -> str:
         """What a user should know about the split as found (which source is read, what is missing), or nothing."""
         return ""

@@ -70,12 +70,13 @@ def evaluate_records(
     dtype: torch.dtype = torch.float32,
     batch_size: int = 1,
     workers: int = 0,
+    owners: Sequence[int] | None = None,
     on_batch: Callable[[int], None] = lambda done: None,
 ) -> tuple[Records, Stopwatch]:
     """Evaluate `method` on the images `ids` that `journal` lacks; returns the records of all, and the time by stage.
 
-    `on_batch` hears how many images are done. The method has been told the vocabulary.
-    Logits are computed in `dtype`, everything after them in float32.
+    `owners`: the class of each word of the vocabulary, where classes have synonyms. `on_batch` hears how many images
+    are done. The method has been told the vocabulary. Logits are computed in `dtype`, everything after them in float32.
     """
     method.eval().to(device)
     batches = [ids[at : at + batch_size] for at in range(0, len(ids), batch_size)]
@@ -94,30 +95,39 @@ def evaluate_records(
         for _ in waiting:
             with watch.stage("data"):
                 samples, images = next(loader)
-            rows = score_batch(method, samples, images, protocol, len(dataset.classes), watch)
+            predictions = predict_batch(method, samples, images, protocol, watch)
             with watch.stage("metrics"):
+                rows = [
+                    count(sample.label, as_classes(prediction, owners), len(dataset.classes))
+                    for sample, prediction in zip(samples, predictions, strict=True)
+                ]
                 journal.append([sample.id for sample in samples], rows)
             on_batch(len(journal.done))
     return journal.records(), watch
 
 
-def score_batch(
+def predict_batch(
     method: Method,
     samples: Sequence[Sample],
     images: Sequence[torch.Tensor],
     protocol: Protocol,
-    num_classes: int,
     watch: Stopwatch,
-) -> list[NDArray[np.int64]]:
-    """Record rows of each sample; images of equal size go through the method together."""
-    rows: dict[int, NDArray[np.int64]] = {}
+) -> list[torch.Tensor]:
+    """The predicted words, int32 (H, W) for each sample; images of equal size go through the method together."""
+    predictions: dict[int, torch.Tensor] = {}
     for indices in by_size(images):
         batch = torch.stack([images[i] for i in indices]).to(watch.device, non_blocking=True)
-        predictions = predict_labels(method, batch, [samples[i].label.shape for i in indices], protocol, watch)
-        with watch.stage("metrics"):
-            for i, prediction in zip(indices, predictions, strict=True):
-                rows[i] = count(samples[i].label, prediction.cpu().numpy(), num_classes)
-    return [rows[i] for i in range(len(samples))]
+        chosen = [samples[i] for i in indices]
+        shapes, names = [sample.label.shape for sample in chosen], [sample.id for sample in chosen]
+        found = predict_labels(method, batch, shapes, protocol, watch, names=names)
+        predictions.update(zip(indices, found, strict=True))
+    return [predictions[i] for i in range(len(samples))]
+
+
+def as_classes(prediction: torch.Tensor, owners: Sequence[int] | None) -> NDArray[np.int32]:
+    """Predicted words as classes: a class wins where any of its words does. `owners`: each word's class."""
+    words = prediction.cpu().numpy()
+    return words if owners is None else np.asarray(owners, np.int32)[words]
 
 
 def by_size(images: Sequence[torch.Tensor]) -> list[list[int]]:
@@ -129,8 +139,12 @@ def by_size(images: Sequence[torch.Tensor]) -> list[list[int]]:
 
 
 def split_ids(dataset: Dataset, split: str, limit: int | None) -> list[str]:
-    """The ids of a split, the first `limit` of them if given; raises `UserError` where there are none."""
+    """The ids of a split, the first `limit` of them if given.
+
+    Raises `UserError` where there are none, or where a file of one of them is absent.
+    """
     ids = list(dataset.ids(split))[:limit]
     if not ids:
         raise UserError(f"the {split} split of {dataset.name} is empty; check --data-root and --limit.")
+    dataset.verify(split, ids)
     return ids

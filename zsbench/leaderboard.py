@@ -36,7 +36,7 @@ def refusal(result: Result) -> str | None:
     if result.method.weights.random:
         return "it was made with random weights"
     if not result.dataset.complete:
-        return f"it covers only {result.dataset.images} images (--limit)"
+        return f"it covers only {result.dataset.images} images of the split"
     return None
 
 
@@ -90,7 +90,10 @@ def page(dataset: str, entries: Sequence[Entry], published: Sequence[dict[str, s
         ]
     for setting in SETTING_ORDER:
         for digest, rows in group(measured, setting):
-            parts += [f"### {setting}, class names `{digest[:12]}`", measured_table(rows)]
+            parts += [
+                f"### {setting}, class names {rows[0].result.dataset.names} `{digest[:12]}`",
+                measured_table(rows),
+            ]
     reported = [row for row in published if row["dataset_id"] == dataset]
     if reported:
         parts += [

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
@@ -39,6 +40,20 @@ class Ablation:
     label: str
 
 
+@dataclass(frozen=True)
+class Released:
+    """A checkpoint in the format of a method's own release.
+
+    `options`: those that follow from it. `setting`: how it was trained, where the file tells. `check`: raises `UserError`
+    where it does not belong to `(seen, classes)` numbers of classes. `fill`: puts it into a method built on a CLIP, strictly.
+    """
+
+    options: Mapping[str, Any]
+    setting: str | None
+    check: Callable[[int, int], None]
+    fill: Callable[[Method, Clip], None]
+
+
 class Method(nn.Module, ABC):
     """Base of all methods. The smallest useful one defines `predict`.
 
@@ -63,6 +78,11 @@ class Method(nn.Module, ABC):
     def set_vocabulary(self, vocabulary: Vocabulary) -> None:
         """Be told the classes; logits from now on have one channel for each, in this order."""
         self.vocabulary = vocabulary
+
+    @classmethod
+    def read_released(cls, path: Path) -> Released | None:
+        """The checkpoint of the method's own release in `path`, recognised by its keys; None where it is none."""
+        return None
 
     @abstractmethod
     def predict(self, images: Tensor) -> Tensor:

@@ -20,7 +20,8 @@ from zsbench.checkpoint import CheckpointInfo, read_checkpoint
 from zsbench.dataset import Dataset, Defaults, Protocol
 from zsbench.errors import UserError, did_you_mean
 from zsbench.evaluation import split_ids
-from zsbench.method import Method, Options
+from zsbench.method import Method, Options, Released
+from zsbench.names import NameSet
 from zsbench.protocol import SETTINGS, Setting, parse_setting
 from zsbench.recipe import Recipe
 
@@ -44,6 +45,7 @@ class Request(BaseModel):
     batch_size: int | None = None
     clip: str | None = None
     weights: str | None = None
+    classes: str | None = None
     templates: str | None = None
     text_embeddings: Path | None = None
     checkpoint: Path | None = None
@@ -88,10 +90,12 @@ class Plan:
     setting: Setting
     clip: str
     weights: str
+    names: NameSet
     templates: str
     recipe: Recipe
     protocol: Protocol
     checkpoint: CheckpointInfo | None
+    released: Released | None
     train_ids: tuple[str, ...]
     eval_ids: tuple[str, ...]
     device: torch.device
@@ -109,7 +113,7 @@ class Plan:
             "method": self.method_class.name,
             "options": self.options.model_dump(mode="json"),
             "dataset": self.dataset.name,
-            "classes": self.dataset.classes_sha256,
+            "classes": self.names.sha256,
             "setting": self.setting,
             "clip": [self.clip, self.weights, self.templates, str(self.request.text_embeddings)],
             "recipe": self.recipe.model_dump(mode="json", exclude={"workers"}),
@@ -132,9 +136,9 @@ def make_plan(verb: Verb, request: Request) -> Plan:
     """Resolve a request. Raises `UserError` for anything unknown, contradictory or absent."""
     for path in request.plugin:
         registry.add_file(path)
-    checkpoint = None if request.checkpoint is None else read_checkpoint(request.checkpoint)[0]
     dataset = open_dataset(request.dataset, request.data_root)
     method_class = registry.load_method_class(request.method)
+    checkpoint, released = open_checkpoint(request, method_class, dataset)
     check_checkpoint(request, checkpoint, dataset)
     setting = choose_setting(request, method_class, checkpoint)
     options = resolve_options(method_class, dataset.name, request, checkpoint)
@@ -167,10 +171,12 @@ def make_plan(verb: Verb, request: Request) -> Plan:
         setting=setting,
         clip=clip,
         weights=weights,
+        names=dataset.names(request.classes),
         templates=request.templates or dataset.defaults.templates,
         recipe=recipe,
         protocol=protocol,
         checkpoint=checkpoint,
+        released=released,
         train_ids=tuple(split_ids(dataset, "train", request.limit)) if trains else (),
         eval_ids=tuple(split_ids(dataset, protocol.split, request.limit)) if verb != "train" else (),
         device=choose_device(request.device),
@@ -184,6 +190,40 @@ def open_dataset(name: str, root: Path | None) -> Dataset:
     dataset = registry.load_dataset_class(name)(root or Path(os.environ.get("ZSBENCH_DATA", "data")))
     dataset.validate()
     return dataset
+
+
+def open_checkpoint(
+    request: Request, method_class: type[Method], dataset: Dataset
+) -> tuple[CheckpointInfo | None, Released | None]:
+    """What `--checkpoint` says about itself, and its content where it is one of the method's own release.
+
+    A release does not name its classes: it is taken for one of `dataset` if the numbers of classes agree.
+    """
+    if request.checkpoint is None or request.checkpoint.suffix == ".safetensors":
+        return (None if request.checkpoint is None else read_checkpoint(request.checkpoint)[0]), None
+    if not request.checkpoint.is_file():
+        raise UserError(f"checkpoint {request.checkpoint} does not exist.")
+    released = method_class.read_released(request.checkpoint)
+    if released is None:
+        raise UserError(
+            f"{request.checkpoint} is no zsbench checkpoint (.safetensors) and none of {method_class.name}'s own release."
+        )
+    if not request.transfer:
+        released.check(int(dataset.seen_mask.sum()), len(dataset.classes))
+    info = CheckpointInfo(
+        zsbench_version="released",
+        method=method_class.name,
+        options=dict(released.options),
+        clip=request.clip or dataset.defaults.clip,
+        clip_sha256=None,
+        dataset=dataset.name,
+        classes=list(dataset.classes),
+        unseen=list(dataset.unseen),
+        setting=released.setting or request.setting or "inductive",
+        seed=0,
+        recipe={},
+    )
+    return info, released
 
 
 def check_checkpoint(request: Request, checkpoint: CheckpointInfo | None, dataset: Dataset) -> None:

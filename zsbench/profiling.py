@@ -62,7 +62,7 @@ def without_gradient(method: Method, side: int, device: torch.device) -> int:
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(1, 3, side, side, generator=generator).to(device)
     labels = torch.randint(IGNORE, len(method.vocabulary), (1, side, side), generator=generator).to(device)
-    torch.stack(list(method.losses(images, labels).values())).sum().backward()  # type: ignore[no-untyped-call]
+    torch.stack(list(method.losses(images, labels).values())).sum().backward()
     idle = sum(parameter.numel() for parameter in learnable(method).values() if parameter.grad is None)
     method.zero_grad(set_to_none=True)
     method.train(training)

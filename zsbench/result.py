@@ -68,10 +68,11 @@ class DatasetInfo(Schema):
     name: str = Field(description="name in the registry")
     split: str = Field(description="evaluated split")
     images: int = Field(description="evaluated images")
-    complete: bool = Field(description="the whole split was evaluated (no --limit)")
+    complete: bool = Field(description="the whole split was evaluated: no --limit, no image missing")
     classes: int = Field(description="number of classes")
     unseen: list[str] = Field(description="names of the unseen classes")
-    classes_sha256: str = Field(description="hash of the class names: only equal ones are ranked together")
+    names: str = Field(description="name set: the words by which the classes were put into the prompts")
+    classes_sha256: str = Field(description="hash of these words: only equal ones are ranked together")
     labels_sha256: str = Field(description="fingerprint of the ground truth: pixels per image and class")
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
@@ -24,7 +25,7 @@ from zsbench.dataset import Dataset
 from zsbench.environment import device_name, revision, versions
 from zsbench.errors import UserError
 from zsbench.estimate import evaluation_seconds, training_seconds
-from zsbench.evaluation import Stopwatch, evaluate_records
+from zsbench.evaluation import Stopwatch, as_classes, evaluate_records
 from zsbench.files import make_folder, sha256
 from zsbench.inference import predict_labels, resize
 from zsbench.picture import Row, save_gallery
@@ -68,7 +69,9 @@ class Run:
         self.clip = load_clip(plan.clip, plan.weights)
         self.method = plan.method_class(self.clip, plan.options)
         self.training: TrainingInfo | None = None
-        if plan.request.checkpoint is not None:
+        if plan.released is not None:
+            plan.released.fill(self.method, self.clip)
+        elif plan.request.checkpoint is not None:
             load_learnt_state(self.method, read_checkpoint(plan.request.checkpoint)[1], str(plan.request.checkpoint))
 
     def refuse_other_runs(self) -> None:
@@ -94,29 +97,33 @@ class Run:
     def checkpoint_path(self) -> Path:
         return self.out / "checkpoint.safetensors"
 
-    def vocabulary(self, names: tuple[str, ...], seen: np.ndarray) -> Vocabulary:
-        """The names as text embeddings: computed, or rows of the user's file, which lists all classes in order."""
-        mask = torch.from_numpy(np.asarray(seen))
-        if self.plan.request.text_embeddings is None:
-            return encode_vocabulary(self.clip, names, mask, self.plan.templates).to(self.device)
-        classes = self.plan.dataset.classes
+    def vocabulary(self, words: tuple[str, ...], seen: Sequence[bool]) -> Vocabulary:
+        """The words as text embeddings: computed, or rows of the user's file, which lists all words in order."""
+        plan, mask = self.plan, torch.tensor(seen)
+        if plan.request.text_embeddings is None:
+            return encode_vocabulary(self.clip, words, mask, plan.templates).to(self.device)
+        everything = plan.names.words
         whole = read_vocabulary(
-            self.plan.request.text_embeddings,
-            classes,
-            torch.ones(len(classes), dtype=torch.bool),
-            self.clip.dim,
+            plan.request.text_embeddings, everything, torch.ones(len(everything), dtype=torch.bool), self.clip.dim
         )
-        keep = torch.tensor([name in names for name in classes])
-        return Vocabulary(names, whole.embeddings[keep], mask).to(self.device)
+        rows = torch.tensor([everything.index(word) for word in words])
+        return Vocabulary(words, whole.embeddings[rows], mask).to(self.device)
+
+    def training_vocabulary(self, view: TrainingView) -> Vocabulary:
+        """What a view shows, each class by the first of its words."""
+        first = {
+            name: words[0] for name, words in zip(self.plan.dataset.classes, self.plan.names.synonyms, strict=True)
+        }
+        return self.vocabulary(tuple(first[name] for name in view.names), view.seen.tolist())
 
     def full_vocabulary(self) -> Vocabulary:
-        """All classes of the dataset, the seen ones marked; across datasets those that the source had learnt from."""
+        """All words of all classes, those of seen classes marked; across datasets those that the source had learnt from."""
         dataset, checkpoint = self.plan.dataset, self.plan.checkpoint
-        seen = dataset.seen_mask
+        seen = set(dataset.classes) - set(dataset.unseen)
         if checkpoint is not None and self.plan.request.transfer:
-            learnt = set(checkpoint.classes) - set(checkpoint.unseen)
-            seen = np.array([name in learnt for name in dataset.classes])
-        return self.vocabulary(dataset.classes, seen)
+            seen = set(checkpoint.classes) - set(checkpoint.unseen)
+        flags = [dataset.classes[owner] in seen for owner in self.plan.names.owners]
+        return self.vocabulary(self.plan.names.words, flags)
 
     def train(self) -> None:
         """Train, or take up what an earlier run left, and write the checkpoint."""
@@ -158,7 +165,7 @@ class Run:
         plan, total = self.plan, 0.0
         if plan.trains:
             view = TrainingView(plan.dataset, phases(plan.setting, plan.recipe)[0].setting, plan.train_ids)
-            self.method.set_vocabulary(self.vocabulary(view.names, view.seen))
+            self.method.set_vocabulary(self.training_vocabulary(view))
             total += training_seconds(self.method, len(view.names), plan.recipe, self.device)
         if plan.eval_ids:
             self.method.set_vocabulary(self.full_vocabulary())
@@ -167,7 +174,7 @@ class Run:
         return total
 
     def enter_phase(self, phase: Phase, view: TrainingView) -> None:
-        self.method.set_vocabulary(self.vocabulary(view.names, view.seen))
+        self.method.set_vocabulary(self.training_vocabulary(view))
 
     def checkpoint_info(self) -> CheckpointInfo:
         plan = self.plan
@@ -201,6 +208,7 @@ class Run:
                 plan.dtype,
                 plan.eval_batch,
                 plan.request.workers,
+                plan.names.owners,
                 bar.reach,
             )
         records.save(self.out / "records.npz")
@@ -210,7 +218,7 @@ class Run:
     def profile(self, seconds: float = 10.0) -> Efficiency:
         plan = self.plan
         image = plan.dataset.read(plan.protocol.split, plan.eval_ids[0]).image
-        prompts = len(plan.dataset.classes) * len(read_templates(plan.templates))
+        prompts = len(plan.names.words) * len(read_templates(plan.templates))
         return profile_method(
             self.method, self.clip, plan.protocol, image.shape[:2], prompts, self.device, seconds=seconds
         )
@@ -231,7 +239,8 @@ class Run:
         image = resize(sample.image, self.plan.protocol)[None].to(self.device)
         with torch.inference_mode():
             prediction = predict_labels(self.method, image, [sample.label.shape], self.plan.protocol)[0]
-        return Row(sample.image, sample.label, np.where(sample.label < 0, sample.label, prediction.cpu().numpy()))
+        classes = as_classes(prediction, self.plan.names.owners)
+        return Row(sample.image, sample.label, np.where(sample.label < 0, sample.label, classes))
 
     def result(self, records: Records, watch: Stopwatch, efficiency: Efficiency | None) -> Result:
         """Everything about the run, from the records alone where numbers are concerned."""
@@ -286,10 +295,12 @@ class Run:
             name=plan.dataset.name,
             split=plan.protocol.split,
             images=len(records.ids),
-            complete=plan.request.limit is None,
+            complete=plan.request.limit is None
+            and plan.dataset.full_size(plan.protocol.split) in (None, len(records.ids)),
             classes=len(plan.dataset.classes),
             unseen=list(plan.dataset.unseen),
-            classes_sha256=plan.dataset.classes_sha256,
+            names=plan.names.name,
+            classes_sha256=plan.names.sha256,
             labels_sha256=labels_fingerprint(records),
         )
 
