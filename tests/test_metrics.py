@@ -118,7 +118,7 @@ def counts(*rows: tuple[int, int, int]) -> Counts:
 
 class TestSummary:
     @pytest.mark.parametrize("convention", CONVENTIONS)
-    @settings(max_examples=60)
+    @settings(max_examples=60, deadline=None)
     @given(world=worlds())
     def test_equals_exact_fractions(self, convention: Convention, world: tuple[int, list[bool], list[Image]]) -> None:
         num_classes, seen, images = world
@@ -131,6 +131,7 @@ class TestSummary:
         assert {name for name in found if not close(found[name], expected[name])} == set()
         assert scored(total, np.array(seen), masks, convention) == number
 
+    @settings(deadline=None)
     @given(world=worlds(), order=st.randoms(use_true_random=False))
     def test_shares_of_processes_give_the_same_floats(
         self, world: tuple[int, list[bool], list[Image]], order: random.Random
