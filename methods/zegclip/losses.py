@@ -2,57 +2,50 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from zsbench.dataset import IGNORE, UNLABELLED
 
 from .options import ZegClipOptions
+from .pixel_sums import pixel_sums, upsample
 
 ALPHA = 0.25
-CHUNK = 2**24
-"""Full-size logits that are held at once; more are computed again in the backward pass."""
+"""Focal weight of a positive pixel; that of a negative one is 1 - ALPHA (released code; the paper's equation 4 has none)."""
 
 
-def upsample(masks: Tensor, size: tuple[int, int]) -> Tensor:
-    return F.interpolate(masks, size, mode="bilinear", align_corners=False)
+@dataclass(frozen=True)
+class Losses:
+    """Named scalars, and how many terms each is the mean of: to be weighted by when batches are put together."""
+
+    values: dict[str, Tensor]
+    terms: Tensor
 
 
-def pixel_sums(masks: Tensor, labels: Tensor, first: int, options: ZegClipOptions) -> tuple[Tensor, Tensor, Tensor]:
-    """For classes `first`.. of low-resolution logits (B, c, h, w): three sums over pixels, each (B, c).
+def mask_losses(masks: Tensor, labels: Tensor, options: ZegClipOptions) -> Losses:
+    """The non-mutually exclusive losses of logits (B, C, h, w) for labels int64 (B, H, W), upsampled to H x W.
 
-    Pixelwise loss; probability; probability where the class is the label.
+    With n, the `terms`, the number of (image, present class) pairs: `mask` = weight / n * sum over all (image, class) of the
+    mean over pixels of the focal loss (alpha 0.25, gamma 2) or of binary cross-entropy; `dice` = weight / n * sum over
+    present pairs of 1 - (2 sum p t + 1) / (sum p + sum t + 1). Unlabelled pixels are negatives of every class, or left out.
     """
-    size = (labels.shape[-2], labels.shape[-1])
-    logits = upsample(masks, size)
-    classes = torch.arange(first, first + masks.shape[1], device=labels.device)
-    target = labels[:, None] == classes[:, None, None]
-    probability = logits.sigmoid()
-    if options.nel == "bce":
-        pixelwise = F.softplus(torch.where(target, -logits, logits))
-    else:
-        positive = ALPHA * (1 - probability) ** 2 * F.softplus(-logits)
-        negative = (1 - ALPHA) * probability**2 * F.softplus(logits)
-        pixelwise = torch.where(target, positive, negative)
-    if options.ignored == "ignored":
-        valid = (labels != IGNORE)[:, None]
-        pixelwise, probability = pixelwise * valid, probability * valid
-    return pixelwise.sum((2, 3)), probability.sum((2, 3)), (probability * target).sum((2, 3))
-
-
-def all_pixel_sums(masks: Tensor, labels: Tensor, options: ZegClipOptions) -> tuple[Tensor, Tensor, Tensor]:
-    """`pixel_sums` of all classes, in chunks of at most `CHUNK` full-size logits."""
-    step = max(1, CHUNK // labels.numel())
-    starts = range(0, masks.shape[1], step)
-    if len(starts) == 1:
-        return pixel_sums(masks, labels, 0, options)
-    parts = [
-        checkpoint(pixel_sums, masks[:, at : at + step], labels, at, options, use_reentrant=False) for at in starts
-    ]
-    pixelwise, probability, overlap = (torch.cat(sums, 1) for sums in zip(*parts, strict=True))
-    return pixelwise, probability, overlap
+    valid = labels != IGNORE if options.ignored == "ignored" else None
+    sums = pixel_sums(masks.float(), labels, valid, "bce" if options.nel == "bce" else "focal")
+    pixelwise = sums.loss if options.nel == "bce" else (1 - ALPHA) * sums.loss + (2 * ALPHA - 1) * sums.label_loss
+    pixels = labels[0].numel() if valid is None else valid.sum((1, 2)).clamp(min=1)[:, None]
+    area = areas(labels, masks.shape[1])
+    present = area > 0
+    terms = present.sum().clamp(min=1)
+    losses = {"mask": options.mask_weight * (pixelwise / pixels).sum() / terms}
+    if options.nel == "focal_dice":
+        overlap = area - sums.label_wrong
+        predicted = overlap + sums.wrong - sums.label_wrong
+        dice = 1 - (2 * overlap + 1) / (predicted + area + 1)
+        losses["dice"] = options.dice_weight * (dice * present).sum() / terms
+    return Losses(losses, terms)
 
 
 def areas(labels: Tensor, classes: int) -> Tensor:
@@ -63,32 +56,12 @@ def areas(labels: Tensor, classes: int) -> Tensor:
     return counts[:, :classes]
 
 
-def mask_losses(masks: Tensor, labels: Tensor, options: ZegClipOptions) -> dict[str, Tensor]:
-    """The non-mutually exclusive losses of logits (B, C, h, w) for labels int64 (B, H, W), upsampled to H x W.
-
-    With n the number of (image, present class) pairs: `mask` = weight / n * sum over all (image, class) of the mean over
-    pixels of focal loss (alpha 0.25, gamma 2) or binary cross-entropy; `dice` = weight / n * sum over present pairs of
-    1 - (2 sum p t + 1) / (sum p + sum t + 1).
-    """
-    pixelwise, probability, overlap = all_pixel_sums(masks.float(), labels, options)
-    area = areas(labels, masks.shape[1])
-    present = area > 0
-    pairs = present.sum().clamp(min=1)
-    pixels: Tensor | int = labels[0].numel()
-    if options.ignored == "ignored":
-        pixels = (labels != IGNORE).sum((1, 2)).clamp(min=1)[:, None]
-    losses = {"mask": options.mask_weight * (pixelwise / pixels).sum() / pairs}
-    if options.nel == "focal_dice":
-        dice = 1 - (2 * overlap + 1) / (probability + area + 1)
-        losses["dice"] = options.dice_weight * (dice * present).sum() / pairs
-    return losses
-
-
-def softmax_loss(masks: Tensor, labels: Tensor) -> dict[str, Tensor]:
+def softmax_loss(masks: Tensor, labels: Tensor) -> Losses:
     """Cross-entropy over classes of upsampled logits, averaged over labelled pixels (0 where there are none)."""
     logits = upsample(masks.float(), (labels.shape[-2], labels.shape[-1]))
     total = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
-    return {"cross_entropy": total / (labels != IGNORE).sum().clamp(min=1)}
+    terms = (labels != IGNORE).sum().clamp(min=1)
+    return Losses({"cross_entropy": total / terms}, terms)
 
 
 @torch.no_grad()

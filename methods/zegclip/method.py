@@ -9,16 +9,15 @@ from torch import Tensor
 
 from zsbench.clip import Clip
 from zsbench.dataset import UNLABELLED
-from zsbench.errors import UserError
 from zsbench.method import Method
 from zsbench.recipe import Recipe
 from zsbench.registry import register_method
 
 from .decoder import Decoder
 from .encoder import PromptedEncoder
-from .losses import mask_losses, pseudo_labels, softmax_loss
+from .losses import Losses, mask_losses, pseudo_labels, softmax_loss
 from .options import ZegClipOptions
-from .presets import PRESETS, VARIANTS
+from .presets import PRESETS, TABLES, VARIANTS
 from .queries import RelationshipDescriptor
 
 RELEASED_CALIBRATION = 0.1
@@ -31,9 +30,13 @@ class ZegClip(Method):
     Options = ZegClipOptions
     variants = VARIANTS
     presets = PRESETS
+    tables = TABLES
     trainable = True
     options: ZegClipOptions
     self_trained: Tensor
+    """bool (): whether training has seen pseudo labels, after which the release does not calibrate."""
+    loss_terms: Tensor
+    """int64 (): how many terms the last losses are means of."""
 
     def __init__(self, clip: Clip, options: ZegClipOptions) -> None:
         super().__init__(clip, options)
@@ -44,8 +47,6 @@ class ZegClip(Method):
 
     def masks(self, images: Tensor, every_layer: bool = False) -> list[Tensor]:
         """Mask logits (B, C, h, w) at the patches, of the last decoder layer or of every one."""
-        if self.vocabulary is None:
-            raise UserError("zegclip was told no classes: call set_vocabulary first.")
         patch = self.clip.patch_size
         image, patches = self.encoder(images)
         queries = self.descriptor(self.vocabulary.embeddings, image)
@@ -57,7 +58,6 @@ class ZegClip(Method):
 
     def score(self, logits: Tensor, classes: slice) -> Tensor:
         """The sigmoid of sigmoid losses (for softmax the logits), less the calibration of seen classes."""
-        assert self.vocabulary is not None, "logits come from predict, which needs a vocabulary"
         scores = logits if self.options.nel == "off" else logits.sigmoid()
         seen = self.vocabulary.seen[classes].to(scores.device)
         return scores - (self.calibration.to(scores.device) * seen)[:, None, None]
@@ -71,16 +71,18 @@ class ZegClip(Method):
 
     def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         masks = self.masks(images, self.options.deep_supervision)
-        assert self.vocabulary is not None
         if self.training:
             self.self_trained.logical_or_((labels == UNLABELLED).any())
-        labels = pseudo_labels(masks[-1], labels, self.vocabulary.seen.to(labels.device))
-        losses = self.losses_of(masks[-1], labels)
+        start, step = self.options.loss_stride // 2, self.options.loss_stride
+        labels = pseudo_labels(masks[-1], labels[:, start::step, start::step], self.vocabulary.seen.to(labels.device))
+        last = self.losses_of(masks[-1], labels)
+        self.loss_terms = last.terms
+        losses = last.values
         for layer, auxiliary in enumerate(masks[:-1]):
-            losses |= {f"{name}_{layer}": loss for name, loss in self.losses_of(auxiliary, labels).items()}
+            losses |= {f"{name}_{layer}": loss for name, loss in self.losses_of(auxiliary, labels).values.items()}
         return losses
 
-    def losses_of(self, masks: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def losses_of(self, masks: Tensor, labels: Tensor) -> Losses:
         """The losses of one layer's masks (B, C, h, w)."""
         return softmax_loss(masks, labels) if self.options.nel == "off" else mask_losses(masks, labels, self.options)
 

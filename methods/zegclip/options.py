@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from zsbench.method import Options
 
@@ -56,8 +56,14 @@ class ZegClipOptions(Options):
         "negative",
         description="pixels without a label under sigmoid losses: negatives of every class (released code), or left out",
     )
+    loss_stride: int = Field(
+        1,
+        ge=1,
+        description="losses look at every n-th pixel of every n-th row: cheaper, and almost the same for large patches",
+    )
     deep_supervision: bool = Field(
-        False, description="losses on every decoder layer's masks, not the last one's alone (in the release, but never run)"
+        False,
+        description="losses on every decoder layer's masks, not the last one's alone (in the release, but never run)",
     )
     calibration: float | None = Field(
         None,
@@ -74,6 +80,8 @@ class ZegClipOptions(Options):
         "that counts equal the paper's Table 3",
     )
 
-    def model_post_init(self, _: Any) -> None:
+    @model_validator(mode="after")
+    def check_depth(self) -> ZegClipOptions:
         if self.dpt == "shallow" and self.prompt_depth is not None:
-            raise ValueError("prompt_depth is for dpt=deep; shallow prompts pass through all blocks")
+            raise ValueError("prompt_depth belongs to dpt=deep; shallow prompts pass through all blocks")
+        return self

@@ -1,0 +1,160 @@
+"""Checkpoints of the released ZegCLIP (mmsegmentation's naming) under the names of this implementation."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from zsbench.checkpoint import learnt_state
+from zsbench.errors import UserError
+
+LAYERS = "decode_head.decoder_1.layers"
+EMPTY_WEIGHT = "decode_head.loss_decode.criterion.empty_weight"
+PROMPTS = ("backbone.prompt_embeddings", "backbone.deep_prompt_embeddings")
+TEXT = "text_encoder."
+PREFIXES = {
+    "encoder.blocks.": "backbone.transformer.resblocks.",
+    "encoder.prompts.projection.": "backbone.prompt_proj.",
+    "encoder.prompts.norm.": "backbone.prompt_norm.",
+    "encoder.": "backbone.",
+    "descriptor.projection.": "decode_head.q_proj.",
+    "decoder.layers.": f"{LAYERS}.",
+}
+"""Our names and the released ones; the first that fits."""
+
+Trained = Literal["inductive", "transductive", "supervised"]
+
+
+@dataclass(frozen=True, eq=False)
+class Released:
+    """A released checkpoint as read.
+
+    `classes`: how many classes it was trained on (None where the file does not say). `setting`: where the configuration
+    stored in the file tells it.
+    """
+
+    source: str
+    state: Mapping[str, Tensor]
+    classes: int | None
+    setting: Trained | None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of `ZegClipOptions` that follow from its tensors; all others are at their defaults."""
+        layers = {key.split(".")[3] for key in self.state if key.startswith(f"{LAYERS}.")}
+        return {"prompts": self.state[PROMPTS[0]].shape[1], "layers": len(layers)}
+
+    def check_vocabulary(self, seen: int, classes: int) -> None:
+        """Raise `UserError` where it was not trained on `seen` of `classes` classes, nor on all of them."""
+        if self.classes not in (None, seen, classes):
+            raise UserError(
+                f"{self.source} was trained on {self.classes} classes; this vocabulary has {classes}, {seen} of them seen. "
+                "Give the --dataset that it was trained on (PASCAL VOC: 15 or 20 classes, COCO-Stuff: 156 or 171)."
+            )
+
+
+def is_released(state: Mapping[str, Any]) -> bool:
+    """Whether the keys are those of the released ZegCLIP."""
+    return f"{LAYERS}.0.multihead_attn.q.weight" in state and "decode_head.q_proj.weight" in state
+
+
+def read_released(path: Path) -> Released | None:
+    """The released checkpoint in a file, or None where it holds something else.
+
+    Only tensors and plain containers are read. Raises `UserError` for a file that is none of torch's or that needs more.
+    """
+    try:
+        content = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+        raise UserError(f"{path} cannot be read as a torch file of tensors: {error}") from error
+    state = content.get("state_dict", content) if isinstance(content, dict) else {}
+    if not is_released(state):
+        return None
+    weights = state.get(EMPTY_WEIGHT)
+    classes = None if weights is None else len(weights) - 1
+    meta = content.get("meta")
+    config = meta.get("config") if isinstance(meta, dict) else None
+    return Released(str(path), state, classes, trained_setting(config) if isinstance(config, str) else None)
+
+
+def trained_setting(config: str) -> Trained | None:
+    """The setting of a configuration file's text: `self_training=True`, or no unseen classes, or neither."""
+    if re.search(r"self_training\s*=\s*True", config):
+        return "transductive"
+    unseen = re.search(r"novel_class\s*=\s*\[([^]]*)\]", config)
+    return None if unseen is None else "inductive" if unseen[1].strip() else "supervised"
+
+
+def convert(released: Released, method: nn.Module) -> dict[str, Tensor]:
+    """The learnt state of `method` (a `ZegClip`) from a released checkpoint.
+
+    Raises `UserError` naming every key that has no place here, every tensor that no key fills, every shape that differs, and
+    where the CLIP inside the checkpoint is not that of `method`.
+    """
+    own, learnt = method.state_dict(), learnt_state(method)
+    taken, converted = {EMPTY_WEIGHT}, {}
+    problems = []
+    for name, tensor in own.items():
+        if name == "self_trained":
+            converted[name] = torch.tensor(released.setting == "transductive")
+            continue
+        keys = released_names(name)
+        taken.update(keys)
+        missing = [key for key in keys if key not in released.state]
+        if missing:
+            problems.append(f"missing: {', '.join(missing)}")
+            continue
+        value = torch.cat([released.state[key] for key in keys]) if len(keys) > 1 else released.state[keys[0]]
+        if value.shape != tensor.shape:
+            problems.append(f"{' and '.join(keys)} {tuple(value.shape)}, this method has {tuple(tensor.shape)}")
+        elif name in learnt:
+            converted[name] = value
+        elif not same(value, tensor):
+            problems.append(f"{keys[0]} is of another CLIP than the given one")
+    problems += [f"unexpected: {key}" for key in released.state if key not in taken and not is_unused(key, own)]
+    if problems:
+        shown = "; ".join(problems[:8]) + (f"; and {len(problems) - 8} more" if len(problems) > 8 else "")
+        raise UserError(
+            f"{released.source} does not fit. {shown}. Give the CLIP (ViT-B-16-quickgelu, openai) and the options, such as "
+            f"prompts={released.options['prompts']}, that it was trained with."
+        )
+    return converted
+
+
+def released_names(name: str) -> tuple[str, ...]:
+    """The released key or keys (to be concatenated) of one of our names."""
+    if name == "encoder.prompts.embeddings":
+        return PROMPTS
+    prefix = next(prefix for prefix in PREFIXES if name.startswith(prefix))
+    key = PREFIXES[prefix] + name.removeprefix(prefix)
+    return (key.replace(".attention.", ".multihead_attn."),)
+
+
+def is_unused(key: str, own: Mapping[str, Tensor]) -> bool:
+    """Whether a released tensor is known and needs no place: the text encoder, and what no output depends on."""
+    last = sum(name.endswith(".attention.q.weight") for name in own) - 1
+    idle = rf"\d+\.(self_attn|norm1)\..+|{last}\.(linear[12]|norm[23]|multihead_attn\.(v|proj))\..+"
+    return key.startswith(TEXT) or re.fullmatch(rf"{re.escape(LAYERS)}\.({idle})", key) is not None
+
+
+def check_text_encoder(released: Released, clip_state: Mapping[str, Tensor]) -> None:
+    """Raise `UserError` where the text encoder in the checkpoint is not that of `clip_state`, which embeds the classes."""
+    for key, tensor in released.state.items():
+        own = clip_state.get(key.removeprefix(TEXT)) if key.startswith(TEXT) else tensor
+        if own is None or not same(tensor, own):
+            raise UserError(
+                f"{released.source} was trained with another text encoder than the given CLIP's: {key} differs. "
+                "Give --clip ViT-B-16-quickgelu --weights openai."
+            )
+
+
+def same(stored: Tensor, own: Tensor) -> bool:
+    """Whether two tensors are equal up to the rounding of half precision or of a resized position embedding."""
+    return stored.shape == own.shape and torch.allclose(stored.float(), own.float().cpu(), rtol=2e-3, atol=1e-4)
