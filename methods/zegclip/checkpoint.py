@@ -7,13 +7,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from zsbench.checkpoint import learnt_state
+from zsbench.checkpoint import learnt_state, load_learnt_state
+from zsbench.clip import Clip
 from zsbench.errors import UserError
+from zsbench.method import Method
 
 LAYERS = "decode_head.decoder_1.layers"
 EMPTY_WEIGHT = "decode_head.loss_decode.criterion.empty_weight"
@@ -29,21 +31,21 @@ PREFIXES = {
 }
 """Our names and the released ones; the first that fits."""
 
-Trained = Literal["inductive", "transductive", "supervised"]
+SETTINGS = {15: "inductive", 156: "inductive", 20: "transductive", 171: "supervised"}
+"""The setting by the number of classes trained on, where the file has no configuration (20 may also be supervised)."""
 
 
 @dataclass(frozen=True, eq=False)
-class Released:
+class ReleasedFile:
     """A released checkpoint as read.
 
-    `classes`: how many classes it was trained on (None where the file does not say). `setting`: where the configuration
-    stored in the file tells it.
+    `classes`: how many classes it was trained on, `setting`: how; None where the file does not tell.
     """
 
     source: str
     state: Mapping[str, Tensor]
     classes: int | None
-    setting: Trained | None
+    setting: str | None
 
     @property
     def options(self) -> dict[str, Any]:
@@ -51,13 +53,19 @@ class Released:
         layers = {key.split(".")[3] for key in self.state if key.startswith(f"{LAYERS}.")}
         return {"prompts": self.state[PROMPTS[0]].shape[1], "layers": len(layers)}
 
-    def check_vocabulary(self, seen: int, classes: int) -> None:
+    def check(self, seen: int, classes: int) -> None:
         """Raise `UserError` where it was not trained on `seen` of `classes` classes, nor on all of them."""
         if self.classes not in (None, seen, classes):
             raise UserError(
-                f"{self.source} was trained on {self.classes} classes; this vocabulary has {classes}, {seen} of them seen. "
-                "Give the --dataset that it was trained on (PASCAL VOC: 15 or 20 classes, COCO-Stuff: 156 or 171)."
+                f"{self.source} was trained on {self.classes} classes; this dataset has {classes}, {seen} of them seen. "
+                "Give the --dataset that it was trained on (PASCAL VOC: 15 or 20 classes, COCO-Stuff: 156 or 171), "
+                "or --transfer to evaluate it with another vocabulary on purpose."
             )
+
+    def fill(self, method: Method, clip: Clip) -> None:
+        """Put it into a `ZegClip` built on `clip`; raises `UserError` for whatever does not belong together."""
+        check_text_encoder(self, clip.model.state_dict())
+        load_learnt_state(method, convert(self, method), self.source)
 
 
 def is_released(state: Mapping[str, Any]) -> bool:
@@ -65,7 +73,7 @@ def is_released(state: Mapping[str, Any]) -> bool:
     return f"{LAYERS}.0.multihead_attn.q.weight" in state and "decode_head.q_proj.weight" in state
 
 
-def read_released(path: Path) -> Released | None:
+def read_released(path: Path) -> ReleasedFile | None:
     """The released checkpoint in a file, or None where it holds something else.
 
     Only tensors and plain containers are read. Raises `UserError` for a file that is none of torch's or that needs more.
@@ -81,10 +89,11 @@ def read_released(path: Path) -> Released | None:
     classes = None if weights is None else len(weights) - 1
     meta = content.get("meta")
     config = meta.get("config") if isinstance(meta, dict) else None
-    return Released(str(path), state, classes, trained_setting(config) if isinstance(config, str) else None)
+    setting = trained_setting(config) if isinstance(config, str) else None
+    return ReleasedFile(str(path), state, classes, setting or SETTINGS.get(classes or 0))
 
 
-def trained_setting(config: str) -> Trained | None:
+def trained_setting(config: str) -> str | None:
     """The setting of a configuration file's text: `self_training=True`, or no unseen classes, or neither."""
     if re.search(r"self_training\s*=\s*True", config):
         return "transductive"
@@ -92,7 +101,7 @@ def trained_setting(config: str) -> Trained | None:
     return None if unseen is None else "inductive" if unseen[1].strip() else "supervised"
 
 
-def convert(released: Released, method: nn.Module) -> dict[str, Tensor]:
+def convert(released: ReleasedFile, method: nn.Module) -> dict[str, Tensor]:
     """The learnt state of `method` (a `ZegClip`) from a released checkpoint.
 
     Raises `UserError` naming every key that has no place here, every tensor that no key fills, every shape that differs, and
@@ -102,8 +111,8 @@ def convert(released: Released, method: nn.Module) -> dict[str, Tensor]:
     taken, converted = {EMPTY_WEIGHT}, {}
     problems = []
     for name, tensor in own.items():
-        if name == "self_trained":
-            converted[name] = torch.tensor(released.setting == "transductive")
+        if name == "knows_unseen":
+            converted[name] = torch.tensor(released.setting in ("transductive", "supervised"))
             continue
         keys = released_names(name)
         taken.update(keys)
@@ -144,7 +153,7 @@ def is_unused(key: str, own: Mapping[str, Tensor]) -> bool:
     return key.startswith(TEXT) or re.fullmatch(rf"{re.escape(LAYERS)}\.({idle})", key) is not None
 
 
-def check_text_encoder(released: Released, clip_state: Mapping[str, Tensor]) -> None:
+def check_text_encoder(released: ReleasedFile, clip_state: Mapping[str, Tensor]) -> None:
     """Raise `UserError` where the text encoder in the checkpoint is not that of `clip_state`, which embeds the classes."""
     for key, tensor in released.state.items():
         own = clip_state.get(key.removeprefix(TEXT)) if key.startswith(TEXT) else tensor

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from zsbench.clip import Clip
-from zsbench.dataset import UNLABELLED
-from zsbench.method import Method
+from zsbench.method import Method, Released
 from zsbench.recipe import Recipe
 from zsbench.registry import register_method
 
+from .checkpoint import read_released
 from .decoder import Decoder
 from .encoder import PromptedEncoder
 from .losses import Losses, mask_losses, pseudo_labels, softmax_loss
@@ -33,8 +34,8 @@ class ZegClip(Method):
     tables = TABLES
     trainable = True
     options: ZegClipOptions
-    self_trained: Tensor
-    """bool (): whether training has seen pseudo labels, after which the release does not calibrate."""
+    knows_unseen: Tensor
+    """bool (): whether unseen classes took part in training (self-training, full supervision); then nothing is calibrated."""
     loss_terms: Tensor
     """int64 (): how many terms the last losses are means of."""
 
@@ -43,7 +44,7 @@ class ZegClip(Method):
         self.encoder = PromptedEncoder(clip, options)
         self.descriptor = RelationshipDescriptor(clip.dim, options.rd)
         self.decoder = Decoder(clip.dim, options)
-        self.register_buffer("self_trained", torch.tensor(False))
+        self.register_buffer("knows_unseen", torch.tensor(False))
 
     def masks(self, images: Tensor, every_layer: bool = False) -> list[Tensor]:
         """Mask logits (B, C, h, w) at the patches, of the last decoder layer or of every one."""
@@ -52,6 +53,11 @@ class ZegClip(Method):
         queries = self.descriptor(self.vocabulary.embeddings, image)
         shape = (images.shape[-2] // patch, images.shape[-1] // patch)
         return [scores.unflatten(-1, shape) for scores in self.decoder(queries, patches, every_layer)]
+
+    @classmethod
+    def read_released(cls, path: Path) -> Released | None:
+        file = read_released(path)
+        return None if file is None else Released(file.options, file.setting, file.check, file.fill)
 
     def predict(self, images: Tensor) -> Tensor:
         return self.masks(images)[-1]
@@ -67,12 +73,10 @@ class ZegClip(Method):
         """What is subtracted from the scores of seen classes: float ()."""
         if self.options.calibration is not None:
             return torch.tensor(self.options.calibration)
-        return RELEASED_CALIBRATION * ~self.self_trained * (self.options.nel != "off")
+        return RELEASED_CALIBRATION * ~self.knows_unseen * (self.options.nel != "off")
 
     def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         masks = self.masks(images, self.options.deep_supervision)
-        if self.training:
-            self.self_trained.logical_or_((labels == UNLABELLED).any())
         start, step = self.options.loss_stride // 2, self.options.loss_stride
         labels = pseudo_labels(masks[-1], labels[:, start::step, start::step], self.vocabulary.seen.to(labels.device))
         last = self.losses_of(masks[-1], labels)
@@ -87,7 +91,11 @@ class ZegClip(Method):
         return softmax_loss(masks, labels) if self.options.nel == "off" else mask_losses(masks, labels, self.options)
 
     def parameter_groups(self, recipe: Recipe) -> list[dict[str, Any]]:
-        """One group, as released; a finetuned CLIP is a second one with a lower rate."""
+        """One group, as released; a finetuned CLIP is a second one with a lower rate.
+
+        Training starts here, so this is where it is noted whether the vocabulary to be learnt has unseen classes.
+        """
+        self.knows_unseen.fill_(not self.vocabulary.seen.all())
         if self.options.encoder == "frozen":
             return super().parameter_groups(recipe)
         clip = [p for name, p in self.encoder.named_parameters() if not name.startswith("prompts.")]

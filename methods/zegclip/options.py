@@ -67,8 +67,8 @@ class ZegClipOptions(Options):
     )
     calibration: float | None = Field(
         None,
-        description="subtracted from the scores of seen classes (not in the paper); none: as released, 0.1, but 0 after "
-        "self-training and with softmax",
+        description="subtracted from the scores of seen classes (not in the paper); none: as released, 0.1 after inductive "
+        "training, 0 after any with unseen classes and with softmax",
     )
     layers: int = Field(3, ge=1, description="decoder layers")
     heads: int = Field(8, ge=1, description="attention heads of the decoder; they must divide CLIP's embedding size")
