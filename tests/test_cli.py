@@ -1,4 +1,4 @@
-"""The command line as a user meets it: each command in a process of its own, each mistake one clear message."""
+"""The command line as a user meets it: what each command leaves behind, and one clear message for each mistake."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 from zsbench import Result
+from zsbench.cli import app
 from zsbench.records import Records
 
 PLUGIN = '''
@@ -28,7 +31,7 @@ import torch
 from torch import nn
 
 from zsbench.dataset import IGNORE, Dataset, Defaults, Protocol, Sample
-from zsbench.method import Method
+from zsbench.method import Ablation, Method, Options
 from zsbench.registry import register_dataset, register_method
 
 
@@ -59,14 +62,23 @@ class Halves(Dataset):
         return Sample(image_id, image, label)
 
 
+class ColoursOptions(Options):
+    broken: bool = False
+
+
 @register_method("colours")
 class Colours(Method):
     """Learns a linear map from pixel to text embedding."""
 
+    Options = ColoursOptions
     trainable = True
+    variants = {"whole": {}, "broken": {"broken": True}}
+    tables = {7: (Ablation("whole", "All of it"), Ablation("broken", "Less"))}
 
     def __init__(self, clip, options):
         super().__init__(clip, options)
+        if options.broken and not os.path.exists("mended"):
+            raise RuntimeError("broken on purpose")
         self.map = nn.Conv2d(3, clip.dim, 1)
 
     def predict(self, images):
@@ -94,23 +106,53 @@ class Far(Method):
 '''
 
 
-@pytest.fixture
-def zsbench(tmp_path, tiny_clip_config, monkeypatch):
-    """Run a command in a folder of its own, with the plugin file beside it; returns the finished process."""
-    (tmp_path / "plugin.py").write_text(PLUGIN)
-    monkeypatch.setenv("TINY_CLIP", tiny_clip_config)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[1]))
+@pytest.fixture(scope="module")
+def plugin(tmp_path_factory):
+    path = tmp_path_factory.mktemp("plugin") / "plugin.py"
+    path.write_text(PLUGIN)
+    return path
 
-    def call(*words, **environment):
-        command = [sys.executable, "-m", "zsbench", *map(str, words)]
-        if words[0] in ("run", "train", "eval", "profile", "predict", "list"):
-            command += ["--plugin", "plugin.py"]
-        return subprocess.run(
-            command, cwd=tmp_path, env={**os.environ, **environment}, capture_output=True, text=True, timeout=300
-        )
+
+@dataclass(frozen=True)
+class Finished:
+    """What a command left: its exit code and what a user read."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def zsbench(tmp_path, plugin, tiny_clip_config, monkeypatch):
+    """Run a command in a folder of its own, in this process."""
+    monkeypatch.setenv("TINY_CLIP", tiny_clip_config)
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words):
+        command = [str(word) for word in words]
+        if words[0] != "leaderboard":
+            command += ["--plugin", str(plugin)]
+        done = CliRunner().invoke(app, command)
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return Finished(done.exit_code, done.stdout, done.stderr)
 
     return call
+
+
+@pytest.fixture
+def process(tmp_path, plugin, monkeypatch):
+    """Start a command in a process of its own."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[1]))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+    def start(*words, **environment):
+        command = [sys.executable, "-m", "zsbench", *map(str, words), "--plugin", str(plugin)]
+        return subprocess.Popen(
+            command, cwd=tmp_path, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True
+        )
+
+    return start
 
 
 HALVES = ("--method", "colours", "--dataset", "halves")
@@ -173,23 +215,20 @@ def test_training_then_evaluating_equals_running(zsbench, tmp_path):
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
-def test_a_stopped_evaluation_resumes_to_the_same_bits(zsbench, tmp_path, end):
+def test_a_stopped_evaluation_resumes_to_the_same_bits(zsbench, process, tmp_path, end):
     assert zsbench("train", *HALVES, "--out", "t").returncode == 0
     words = ["eval", *HALVES, "--checkpoint", "t/checkpoint.safetensors", "--eval-batch", "1"]
     assert zsbench(*words, "--out", "whole").returncode == 0
-    command = [sys.executable, "-m", "zsbench", *words, "--out", "cut", "--plugin", "plugin.py"]
-    process = subprocess.Popen(
-        command, cwd=tmp_path, env={**os.environ, "SLOW": "0.1"}, stderr=subprocess.PIPE, text=True
-    )
+    started = process(*words, "--out", "cut", SLOW="0.1")
     journal = tmp_path / "cut" / "records.journal"
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and (not journal.exists() or journal.stat().st_size < 600):
         time.sleep(0.02)
-    process.send_signal(end)
-    stderr = process.communicate(timeout=60)[1]
+    started.send_signal(end)
+    stderr = started.communicate(timeout=60)[1]
     assert not (tmp_path / "cut" / "result.json").exists()
     if end == signal.SIGINT:
-        assert process.returncode == 2 and "--resume goes on" in " ".join(stderr.split()) and "Traceback" not in stderr
+        assert started.returncode == 2 and "--resume goes on" in " ".join(stderr.split()) and "Traceback" not in stderr
     assert "Go on with --resume" in message(zsbench(*words, "--out", "cut"))
     finished = zsbench(*words, "--out", "cut", "--resume")
     assert finished.returncode == 0, finished.stderr
@@ -243,6 +282,30 @@ def test_predict_draws_an_overlay_and_a_label_map(zsbench, tmp_path):
     with Image.open(tmp_path / "pictures" / "red-labels.png") as labels:
         assert labels.size == (30, 20) and set(np.unique(labels)) <= {0, 1}
     assert (tmp_path / "pictures" / "red-overlay.png").stat().st_size > 1000
+
+
+def test_several_seeds_are_runs_with_a_mean(zsbench, tmp_path):
+    finished = zsbench("run", *HALVES, "--seeds", "0,1", "--out", "many")
+    assert finished.returncode == 0, finished.stderr
+    seeds = [Result.load(tmp_path / "many" / f"seed{n}" / "result.json").seed for n in (0, 1)]
+    assert seeds == [0, 1] and "2 seeds: mean" in finished.stdout
+    assert "expected numbers" in message(zsbench("run", *HALVES, "--seeds", "0;1"))
+
+
+def test_an_ablation_survives_a_failing_cell_and_goes_on_where_it_stopped(zsbench, tmp_path):
+    words = ("ablate", "colours", "--table", "7", "--dataset", "halves", "--seeds", "2")
+    first = zsbench(*words)
+    assert "failed: broken-seed0" in message(first)
+    table = (tmp_path / "runs" / "ablate-colours-table7-halves" / "table.md").read_text()
+    assert [line.split("|")[1:3] for line in table.splitlines()[2:]] == [
+        [" All of it ", " 2       "],
+        [" Less      ", " 0       "],
+    ]
+    (tmp_path / "mended").touch()
+    second = zsbench(*words)
+    assert second.returncode == 0, second.stderr
+    assert second.stdout.count("done before") == 2
+    assert "has no ablation table 8; it has: 7" in message(zsbench(*words[:3], "8", *words[4:]))
 
 
 def test_profile_prints_json(zsbench):

@@ -116,6 +116,14 @@ def pairs(texts: list[str] | None, flag: str) -> dict[str, str]:
     return {key.strip(): value.strip() for key, _, value in split}
 
 
+def seed_numbers(text: str | None) -> list[int]:
+    """`0,1,2` as numbers."""
+    words = [] if text is None else text.split(",")
+    if not all(word.strip().isdigit() for word in words):
+        raise UserError(f"--seeds {text!r}: expected numbers separated by commas, such as 0,1,2.")
+    return [int(word) for word in words]
+
+
 def run_verb(verb: Any, summary: str) -> None:
     """Add `zsbench run`, `train` or `eval`: one signature, one body."""
 
@@ -148,6 +156,9 @@ def run_verb(verb: Any, summary: str) -> None:
         ] = False,
         data_root: DataRoot = None,
         seed: Annotated[int, typer.Option(min=0, help="seed of initialisation, order and augmentation")] = 0,
+        seeds: Annotated[
+            str | None, typer.Option(help="several seeds, 0,1,2: each is a run, then mean and deviation")
+        ] = None,
         device: Device = None,
         dtype: Annotated[str, typer.Option(help="float32, bfloat16 or (evaluation only) float16")] = "float32",
         limit: Limit = None,
@@ -158,20 +169,27 @@ def run_verb(verb: Any, summary: str) -> None:
         plugin: Plugins = None,
     ) -> None:
         given = dict(locals())
-        given.pop("verb", None)
-        from zsbench.console import show_plan, show_result
+        given.pop("verb")  # of the enclosing function
+        from zsbench.console import show_plan, show_result, show_seeds
         from zsbench.plan import Request, make_plan
         from zsbench.run import carry_out
 
         given["options"] = pairs(given.pop("option"), "-o")
         given["recipe"] = pairs(given.pop("recipe"), "-r")
         given["plugin"] = tuple(given["plugin"] or ())
-        plan = make_plan(verb, Request(**given))
-        show_plan(console, plan)
-        result = carry_out(plan, console)
-        if result is not None:
-            show_result(console, result)
-        console.print(f"written to {plan.out}")
+        chosen = seed_numbers(given.pop("seeds")) or [seed]
+        results = []
+        for number in chosen:
+            folder = out / f"seed{number}" if out and len(chosen) > 1 else out
+            plan = make_plan(verb, Request(**{**given, "seed": number, "out": folder}))
+            show_plan(console, plan)
+            result = carry_out(plan, console)
+            if result is not None:
+                show_result(console, result)
+                results.append(result)
+            console.print(f"written to {plan.out}")
+        if len(results) > 1:
+            show_seeds(console, results)
 
     app.command(verb, help=summary)(command)
 

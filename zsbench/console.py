@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import fmean
 
 from rich.console import Console
 from rich.progress import (
@@ -19,6 +20,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from zsbench.grid import format_seeds
 from zsbench.plan import Plan
 from zsbench.result import Efficiency, Metric, Result
 
@@ -118,6 +120,17 @@ def show_result(console: Console, result: Result) -> None:
     if result.efficiency is not None:
         show_efficiency(console, result.efficiency, result.environment.device_name)
     show_timing(console, result)
+
+
+def show_seeds(console: Console, results: Sequence[Result]) -> None:
+    """Mean ± standard deviation over seeds, beside the mean bootstrap error over images."""
+    table = Table(title=f"{len(results)} seeds: mean ± deviation over seeds (mean error over images)")
+    for name in HEADLINE:
+        table.add_column(name.replace("_S", "(S)").replace("_U", "(U)"), justify="right")
+    errors = [fmean(result.metrics[name].stderr for result in results) for name in HEADLINE]
+    cells = [format_seeds(results, name) for name in HEADLINE]
+    table.add_row(*[f"{cell} ({error:.1f})" for cell, error in zip(cells, errors, strict=True)])
+    console.print(table)
 
 
 def show_efficiency(console: Console, cost: Efficiency, device: str) -> None:

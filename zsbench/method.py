@@ -45,7 +45,8 @@ class Released:
     """A checkpoint in the format of a method's own release.
 
     `options`: those that follow from it. `setting`: how it was trained, where the file tells. `check`: raises `UserError`
-    where it does not belong to `(seen, classes)` numbers of classes. `fill`: puts it into a method built on a CLIP, strictly.
+    where it does not belong to `(seen, classes)` numbers of classes. `fill`: puts it into a method built on a CLIP,
+    strictly.
     """
 
     options: Mapping[str, Any]
