@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from zsbench.dataset import IGNORE, UNLABELLED
 from zsbench.errors import UserError
-from zsbench.records import COLUMNS, Journal, Records, count
+from zsbench.journal import Journal
+from zsbench.records import COLUMNS, Records, count
 
 ROOT = Path(__file__).parents[1]
 Rows = NDArray[np.int64]
@@ -410,7 +411,7 @@ spec = importlib.util.spec_from_file_location("helpers", sys.argv[1])
 helpers = importlib.util.module_from_spec(spec)
 sys.modules["helpers"] = helpers
 spec.loader.exec_module(helpers)
-from zsbench.records import Journal
+from zsbench.journal import Journal
 with Journal(Path(sys.argv[2]), "run") as journal:
     for ids in helpers.batches(450):
         if not journal.done.issuperset(ids):

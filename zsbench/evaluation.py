@@ -16,8 +16,9 @@ from torch.utils.data import Dataset as TorchDataset
 from zsbench.dataset import Dataset, Protocol, Sample
 from zsbench.errors import UserError
 from zsbench.inference import predict_labels, resize
+from zsbench.journal import Journal
 from zsbench.method import Method
-from zsbench.records import Journal, Records, count
+from zsbench.records import Records, count
 
 STAGES = ("data", "model", "post", "metrics")
 

@@ -28,12 +28,13 @@ from zsbench.estimate import evaluation_seconds, training_seconds
 from zsbench.evaluation import Stopwatch, as_classes, evaluate_records
 from zsbench.files import make_folder, sha256
 from zsbench.inference import predict_labels, resize
+from zsbench.journal import Journal
 from zsbench.picture import Row, save_gallery
 from zsbench.plan import Plan
 from zsbench.profiling import profile_method
 from zsbench.protocol import Phase, TrainingView, phases
 from zsbench.published import read_published, reported
-from zsbench.records import Journal, Records
+from zsbench.records import Records
 from zsbench.result import (
     ClassRow,
     DatasetInfo,
