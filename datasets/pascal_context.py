@@ -122,7 +122,7 @@ class Context(FolderDataset):
     expects = ("JPEGImages", "SegmentationClassContext|59_context_labels|trainval_merged.json")
     where = WHERE
     licence = "Flickr terms of use; annotations for research"
-    disk = "1.5 GB unpacked, 1 GB more for the annotation file"
+    disk = "1.5 GB, and the annotation file"
 
 
 @register_dataset("pascal-context")

@@ -43,7 +43,7 @@ Expected, with the data root at ADEChallengeData2016 or the folder around it:
   ADEChallengeData2016/annotations/{training,validation}/<id>.png   (0 = other, 1..150)"""
 
 WHERE847 = """\
-ADE20K full: ADE20K_2021_17_01.zip (15 GB) from https://groups.csail.mit.edu/vision/datasets/ADE20K/ (registration needed)
+ADE20K full: ADE20K_2021_17_01.zip from https://groups.csail.mit.edu/vision/datasets/ADE20K/ (registration needed)
 Expected, with the data root at ADE20K_2021_17_01 or the folder around it:
   ADE20K_2021_17_01/images/ADE/{training,validation}/<scene>/.../<id>.jpg and <id>_seg.png
 or, much faster to read, what `zsbench data prepare ade-full` writes from these:
@@ -123,7 +123,6 @@ class AdeFull(FolderDataset):
     expects = ("images|images_detectron2",)
     where = WHERE847
     licence = "research and education, after registration"
-    disk = "70 GB unpacked"
     name_sets = by_name(
         NameSet("first", tuple((names.split(",")[0],) for names in NAMES847), "the first of ADE20K's words"),
         NameSet.parse("synonyms", NAMES847, "all of ADE20K's words, the best of them counts"),

@@ -93,6 +93,9 @@ class FolderDataset(Dataset):
             if not pair.label.exists():
                 raise UserError(f"{pair.image}: its mask is missing: expected {pair.label}.\n{self.where}")
 
+    def full_size(self, split: str) -> int | None:
+        return self.source(split).count
+
     def note(self, split: str) -> str:
         source, count = self.source(split), len(self.ids(split))
         partial = source.count is not None and source.count != count

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from zsbench.errors import UserError
@@ -13,18 +13,24 @@ from zsbench.errors import UserError
 def find_home(name: str, root: Path | None, inside: Sequence[str], expects: Sequence[str], where: str) -> Path:
     """The first of `root/inside` that has all of `expects`; else a `UserError` that says what was found.
 
-    An expected path may give alternatives, `images|photos`.
+    An expected path may give alternatives, `images|photos`; an absolute path in `inside` needs no root.
     """
+    for candidate in (Path(part) if root is None else root / part for part in inside):
+        known = root is not None or candidate.is_absolute()
+        if known and candidate.is_dir() and all(map(candidate_has(candidate), expects)):
+            return candidate
+    wanted = ", ".join(expected.replace("|", " or ") for expected in expects) or ", ".join(inside)
     if root is None:
         raise UserError(f"dataset {name} needs its files: give --data-root or set ZSBENCH_DATA.\n{where}")
     if not root.is_dir():
         state = "is not a folder" if root.exists() else "does not exist"
         raise UserError(f"data root {root} {state}. Give --data-root or set ZSBENCH_DATA.\n{where}")
-    for candidate in (root / part for part in inside):
-        if all(any((candidate / path).exists() for path in expected.split("|")) for expected in expects):
-            return candidate
-    wanted = ", ".join(expected.replace("|", " or ") for expected in expects)
     raise UserError(f"data root {root} is not {name}: expected {wanted}; found {listing(root)}.\n{where}")
+
+
+def candidate_has(folder: Path) -> Callable[[str], bool]:
+    """Whether any of the alternatives of an expected path is in the folder."""
+    return lambda expected: any((folder / path).exists() for path in expected.split("|"))
 
 
 def listing(folder: Path, limit: int = 8) -> str:
