@@ -43,6 +43,7 @@ def sources(split: str, count: int) -> tuple[Source, ...]:
     )
 
 
+ARCHIVES = {"leftImg8bit_trainvaltest.zip": "", "gtFine_trainvaltest.zip": ""}
 SPLITS = {"train": sources("train", 2_975), "val": sources("val", 500)}
 
 
@@ -57,6 +58,7 @@ class Cityscapes(FolderDataset):
     where = WHERE
     licence = "research only, after registration"
     disk = "12 GB unpacked"
+    archives = ARCHIVES
     name_sets = by_name(NameSet.parse("sclip", [name.replace(" ", "") for name in NAMES], "SCLIP, cls_city_scapes.txt"))
     splits = SPLITS
     defaults = Defaults(

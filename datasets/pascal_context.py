@@ -4,9 +4,19 @@ here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zsbench.conversion import Conversion, Item, encode_png
 from zsbench.dataset import IGNORE, Defaults, Protocol
+from zsbench.errors import UserError
 from zsbench.names import NameSet, by_name
 from zsbench.readers import Files, FolderDataset, LabelMap, Masks, Source
+from zsbench.readers.coco import Regions, paint, read_json
+from zsbench.readers.layout import check_id
 from zsbench.readers.palette import voc_palette
 from zsbench.registry import register_dataset
 
@@ -68,6 +78,7 @@ and either
 or
   VOCdevkit/VOC2010/59_context_labels/<id>.png and ImageSets/Main/{train,val}.txt"""
 
+ARCHIVES = {"VOCtrainval_03-May-2010.tar": "", "59_context_labels.tar.gz": "VOCdevkit/VOC2010"}
 COUNTS = {"train": 4_996, "val": 5_104}
 MAIN_COUNTS = {"train": 4_998, "val": 5_105}
 
@@ -115,6 +126,66 @@ TRAINING_FREE = Defaults(
 )
 
 
+class DetailMasks(Conversion):
+    """The detail annotations (one JSON file) as label PNGs 0..59 and lists of ids, like mmsegmentation's converter."""
+
+    title = "detail annotations to SegmentationClassContext"
+    folder = "SegmentationClassContext"
+    count = sum(COUNTS.values())
+
+    def original(self, home: Path, source: Path | None) -> Path:
+        named = source if source and source.suffix == ".json" else (source or home) / "trainval_merged.json"
+        return named if named.exists() else home.parent / "trainval_merged.json"
+
+    def missing(self, home: Path, source: Path | None) -> str:
+        return (
+            ""
+            if self.original(home, source).exists()
+            else "no trainval_merged.json (put it into VOC2010, or give --source)"
+        )
+
+    def items(self, home: Path, source: Path | None) -> Sequence[Item]:
+        path = self.original(home, source)
+        content = read_json(path)
+        try:
+            images = [image for image in content["images"] if image["phase"] in COUNTS]
+            size = {image["image_id"]: (int(image["height"]), int(image["width"])) for image in images}
+            regions: dict[int, list[tuple[Path, dict[str, Any]]]] = {number: [] for number in size}
+            for annotation in content["annos_segmentation"]:
+                regions.get(annotation["image_id"], []).append((path, annotation))
+            items = [
+                (image["phase"], Path(image["file_name"]).stem, image["image_id"])
+                for image in sorted(images, key=lambda image: str(image["file_name"]))
+            ]
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{path}: not the detail annotations ({type(error).__name__}: {error}).") from None
+        for _, name, _ in items:
+            check_id(name, path)
+        return [
+            Item(f"{name}.png", (phase, Regions(name, size[number], tuple(regions[number]))))
+            for phase, name, number in items
+        ]
+
+    def convert(self, content: tuple[str, Regions]) -> bytes:
+        _, regions = content
+        label = DETAIL(paint(regions))
+        if label.min(initial=0) < 0:
+            raise UserError(
+                f"{regions.annotations[0][0]}: image {regions.image_id} has a category beyond the 59 classes."
+            )
+        return encode_png(label.astype(np.uint8), voc_palette(256))
+
+    def lists(self, items: Sequence[Item]) -> dict[str, list[str]]:
+        """The ids of each phase, sorted."""
+        ids: dict[str, list[str]] = {phase: [] for phase in COUNTS}
+        for item in items:
+            ids[item.content[0]].append(item.name.removesuffix(".png"))
+        return {f"ImageSets/SegmentationContext/{phase}.txt": sorted(names) for phase, names in ids.items()}
+
+
+DETAIL = LabelMap({category: value for value, category in enumerate(CATEGORIES)})
+
+
 class Context(FolderDataset):
     """What all PASCAL Context tasks share: folders and where they come from."""
 
@@ -123,6 +194,8 @@ class Context(FolderDataset):
     where = WHERE
     licence = "Flickr terms of use; annotations for research"
     disk = "1.5 GB, and the annotation file"
+    archives = ARCHIVES
+    conversions = (DetailMasks(),)
 
 
 @register_dataset("pascal-context")

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
+from zsbench.conversion import Conversion, Item, encode_png, first_folder, required
 from zsbench.dataset import Defaults, Protocol
+from zsbench.errors import UserError
 from zsbench.names import NameSet, by_name
 from zsbench.readers import Files, FolderDataset, LabelMap, Masks, Source
+from zsbench.readers.mat import read_mat
 from zsbench.readers.palette import voc_palette
 from zsbench.registry import register_dataset
 
@@ -21,9 +27,11 @@ Expected, with the data root at VOC2012 or any folder around it:
   VOCdevkit/VOC2012/JPEGImages/<id>.jpg
   VOCdevkit/VOC2012/SegmentationClass/<id>.png
   VOCdevkit/VOC2012/ImageSets/Segmentation/{train,val}.txt
-  VOCdevkit/VOC2012/SegmentationClassAug/<id>.png   (optional, SBD's masks: train is then the usual 10,582)"""
+  VOCdevkit/VOC2012/SegmentationClassAug/<id>.png   (optional, SBD's masks: train is then the usual 10,582;
+    unpack benchmark.tgz of SBD beside VOCdevkit and call `zsbench data prepare pascal-voc`)"""
 
 LISTS = "ImageSets/Segmentation"
+ARCHIVES = {"VOCtrainval_11-May-2012.tar": "", "benchmark.tgz": ""}
 OFFICIAL = "SegmentationClass/{id}.png"
 
 
@@ -74,6 +82,39 @@ TRAINING_FREE = Protocol(short_side=336, crop=224, stride=112)
 RECIPE = {"iterations": 20_000, "batch_size": 16, "crop": 512, "short_side": 512}
 
 
+class SbdMasks(Conversion):
+    """SBD's class masks (`cls/<id>.mat`) as PNGs with VOC's palette."""
+
+    title = "SBD's masks to SegmentationClassAug"
+    folder = "SegmentationClassAug"
+    count = 11_355
+
+    def originals(self, home: Path, source: Path | None) -> Path | None:
+        outer = [source] if source else [home, home.parent, home.parent.parent]
+        inside = ("", "cls", "dataset/cls", "benchmark_RELEASE/dataset/cls", "SBD/cls", "sbd/cls")
+        return first_folder([folder / path for folder in outer for path in inside], "*.mat")
+
+    def missing(self, home: Path, source: Path | None) -> str:
+        return (
+            ""
+            if self.originals(home, source)
+            else "no cls/*.mat of SBD (unpack benchmark.tgz beside it, or give --source)"
+        )
+
+    def items(self, home: Path, source: Path | None) -> Sequence[Item]:
+        folder = required(self.originals(home, source), "SBD's folder cls")
+        return [Item(f"{path.stem}.png", path) for path in sorted(folder.glob("*.mat"))]
+
+    def convert(self, content: Path) -> bytes:
+        try:
+            mask = read_mat(content)["GTcls"]["Segmentation"]
+        except (KeyError, TypeError):
+            raise UserError(f"{content}: no GTcls.Segmentation in it; is it a file of SBD's folder cls?") from None
+        if mask.ndim != 2 or mask.max(initial=0) > 20:
+            raise UserError(f"{content}: a mask with values beyond the 20 classes of VOC.")
+        return encode_png(mask, voc_palette(256))
+
+
 class Voc(FolderDataset):
     """What all VOC tasks share: the folders, and where they come from."""
 
@@ -82,6 +123,8 @@ class Voc(FolderDataset):
     where = WHERE
     licence = "Flickr terms of use; research use granted by the PASCAL VOC organisers"
     disk = "2 GB unpacked"
+    archives = ARCHIVES
+    conversions = (SbdMasks(),)
 
 
 @register_dataset("pascal-voc")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from zsbench.conversion import Conversion, Item, encode_png
 from zsbench.dataset import IGNORE, Defaults, Protocol
 from zsbench.errors import UserError
 from zsbench.names import NameSet, by_name
 from zsbench.readers import Files, FolderDataset, LabelMap, Masks, Source
 from zsbench.readers.image import read_image
+from zsbench.readers.layout import match_ids
 from zsbench.readers.palette import voc_palette
 from zsbench.registry import register_dataset
 
@@ -61,6 +64,8 @@ def read_objects(path: Path) -> NDArray[np.int32]:
 
 
 MAX_OBJECT = 4095
+ARCHIVES150 = {"ADEChallengeData2016.zip": ""}
+ARCHIVES847 = {"ADE20K_2021_17_01.zip": ""}
 FULL = LabelMap({0: IGNORE} | {index: i for i, index in enumerate(OBJECT_INDEX)}, otherwise=IGNORE)
 PREPARED = LabelMap.consecutive(847, ignored=(65_535,))
 RECIPE = {"iterations": 80_000, "batch_size": 16, "crop": 512, "short_side": 512}
@@ -92,6 +97,29 @@ SPLITS150 = {"train": sources150("training", 20_210), "val": sources150("validat
 SPLITS847 = {"train": sources847("training", 25_574), "val": sources847("validation", 2_000)}
 
 
+class FullLabels(Conversion):
+    """The object maps of the archive as 16-bit labels (0..846, 65535 = ignored), at full size."""
+
+    title = "object maps to 16-bit labels"
+    folder = "annotations_full"
+    count = 27_574
+
+    def missing(self, home: Path, source: Path | None) -> str:
+        return "" if (home / "images/ADE").is_dir() else "no images/ADE"
+
+    def items(self, home: Path, source: Path | None) -> Sequence[Item]:
+        found = ((folder, name) for folder in ("training", "validation") for name in sorted(maps(home, folder)))
+        return [Item(f"{folder}/{name}.png", home / f"images/ADE/{folder}/{name}_seg.png") for folder, name in found]
+
+    def convert(self, content: Path) -> bytes:
+        label = FULL(read_objects(content))
+        return encode_png(np.where(label == IGNORE, 65_535, label).astype(np.uint16))
+
+
+def maps(home: Path, folder: str) -> Iterator[str]:
+    return match_ids(home, f"images/ADE/{folder}/{{id}}_seg.png")
+
+
 @register_dataset("ade20k")
 class Ade20k(FolderDataset):
     """ADE20K SceneParsing: 150 classes, 135 seen and 15 unseen (FreeSeg's split)."""
@@ -102,6 +130,7 @@ class Ade20k(FolderDataset):
     inside = ("", "ADEChallengeData2016", "ade/ADEChallengeData2016", "ade20k/ADEChallengeData2016")
     expects = ("images", "annotations")
     where = WHERE150
+    archives = ARCHIVES150
     licence = "BSD 3-Clause (annotations); images for research and education"
     disk = "1.2 GB unpacked"
     name_sets = by_name(
@@ -122,6 +151,8 @@ class AdeFull(FolderDataset):
     inside = ("", "ADE20K_2021_17_01", "ADE20K_2021_17_01/ADE20K_2021_17_01")
     expects = ("images|images_detectron2",)
     where = WHERE847
+    archives = ARCHIVES847
+    conversions = (FullLabels(),)
     licence = "research and education, after registration"
     name_sets = by_name(
         NameSet("first", tuple((names.split(",")[0],) for names in NAMES847), "the first of ADE20K's words"),

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
+import numpy as np
+
+from zsbench.conversion import Conversion, Item, encode_png
 from zsbench.dataset import IGNORE, Defaults, Protocol
 from zsbench.names import NameSet, by_name
 from zsbench.readers import Annotations, Files, FolderDataset, LabelMap, Masks, Source
+from zsbench.readers.coco import Regions, paint
 from zsbench.readers.palette import voc_palette
 from zsbench.registry import register_dataset
 
@@ -29,6 +34,13 @@ UNSEEN = (
 UNUSED = sorted(set(range(182)) - set(PIXEL_VALUES))
 COUNTS = {"train": 118_287, "val": 5_000}
 NUMBER = r"\d{12}"
+ARCHIVES = {
+    "val2017.zip": "images",
+    "train2017.zip": "images",
+    "stuffthingmaps_trainval2017.zip": "stuffthingmaps",
+    "annotations_trainval2017.zip": "",
+    "stuff_annotations_trainval2017.zip": "",
+}
 
 WHERE = """\
 COCO-Stuff 164K: train2017.zip (18 GB) and val2017.zip (1 GB) from https://cocodataset.org, and
@@ -91,6 +103,27 @@ def sources(split: str, prepared: LabelMap, raw: LabelMap, categories: LabelMap)
     return (*masks, *annotations)
 
 
+class PixelMaps(Conversion):
+    """The annotation files as raw pixel maps, like those of stuffthingmaps (0..181, 255 = unlabelled)."""
+
+    def __init__(self, split: str) -> None:
+        self.split, self.count = split, COUNTS[split]
+        self.folder = f"stuffthingmaps/{split}2017"
+        self.title = f"annotation files to pixel maps, {split}2017"
+        self.files = tuple(f"annotations/{kind}_{split}2017.json" for kind in ("stuff", "instances"))
+
+    def missing(self, home: Path, source: Path | None) -> str:
+        return ", ".join(f"no {name}" for name in self.files if not (home / name).exists())
+
+    def items(self, home: Path, source: Path | None) -> Sequence[Item]:
+        opened = Annotations(image="{id}.jpg", files=self.files, labels=CATEGORIES).open(home)
+        return [Item(f"{name}.png", opened.regions(name)) for name in opened.ids()]
+
+    def convert(self, content: Regions) -> bytes:
+        categories = paint(content)
+        return encode_png(np.where((categories == 0) | (categories > 182), 255, categories - 1).astype(np.uint8))
+
+
 class Coco(FolderDataset):
     """What all COCO tasks share."""
 
@@ -99,6 +132,8 @@ class Coco(FolderDataset):
     where = WHERE
     licence = "images: Flickr terms of use; annotations: CC BY 4.0"
     disk = "20 GB, about 1 GB without train2017"
+    archives = ARCHIVES
+    conversions = (PixelMaps("val"), PixelMaps("train"))
 
 
 GROUPS = {"things": NAMES[:THINGS], "stuff": NAMES[THINGS:]}

@@ -77,7 +77,9 @@ class Card(Entry):
     weights: str = Field(Defaults.weights, description="open_clip tag or file")
     templates: str = Field(Defaults.templates, description="set of prompt templates")
     default_names: str = Field(PLAIN, description="the name set to use")
-    protocol: ProtocolEntry = Field(default_factory=lambda: ProtocolEntry.model_validate({}), description="how images reach the method")
+    protocol: ProtocolEntry = Field(
+        default_factory=lambda: ProtocolEntry.model_validate({}), description="how images reach the method"
+    )
     recipe: dict[str, Any] = Field(default_factory=dict, description="overrides of the training recipe")
 
 

@@ -6,9 +6,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from zsbench.errors import UserError
 from zsbench.readers.layout import check_id, fixed_folder
@@ -33,8 +34,16 @@ class Annotations(Source):
     def needs(self) -> tuple[str, ...]:
         return (fixed_folder(self.image), *self.files)
 
-    def open(self, home: Path) -> Opened:
+    def open(self, home: Path) -> OpenedAnnotations:
         return OpenedAnnotations(self, home)
+
+
+class Regions(NamedTuple):
+    """The annotations of one image, each with the file it is from; `size` is (height, width)."""
+
+    image_id: str
+    size: tuple[int, int]
+    annotations: tuple[tuple[Path, dict[str, Any]], ...]
 
 
 class OpenedAnnotations(Opened):
@@ -56,15 +65,11 @@ class OpenedAnnotations(Opened):
         return Pair(self._home / self._image.replace("{id}", image_id), self._paths[0])
 
     def raw(self, image_id: str) -> Raw:
-        size = self._sizes[image_id]
-        raw = np.zeros(size, dtype=np.int32)
-        for path, annotation in self._regions.get(image_id, ()):
-            try:
-                raw[decode_region(annotation["segmentation"], *size)] = annotation["category_id"]
-            except (KeyError, ValueError, TypeError, OverflowError) as error:
-                number = annotation.get("id", "without an id")
-                raise UserError(f"{path}: annotation {number} of image {image_id}: {error}.") from None
-        return raw
+        return paint(self.regions(image_id))
+
+    def regions(self, image_id: str) -> Regions:
+        """What is annotated in an image, in painting order."""
+        return Regions(image_id, self._sizes[image_id], tuple(self._regions.get(image_id, ())))
 
     def _take_in(self, path: Path) -> None:
         content = read_json(path)
@@ -78,6 +83,21 @@ class OpenedAnnotations(Opened):
             raise UserError(f"{path}: not a COCO annotation file ({type(error).__name__}: {error}).") from None
         for name in names.values():
             check_id(name, path)
+
+
+def paint(regions: Regions) -> NDArray[np.int32]:
+    """int32 (H, W): the category of the last region that covers a pixel, 0 where none does.
+
+    Raises `UserError` naming the file and the annotation at fault.
+    """
+    raw = np.zeros(regions.size, dtype=np.int32)
+    for path, annotation in regions.annotations:
+        try:
+            raw[decode_region(annotation["segmentation"], *regions.size)] = annotation["category_id"]
+        except (KeyError, ValueError, TypeError, OverflowError) as error:
+            number = annotation.get("id", "without an id")
+            raise UserError(f"{path}: annotation {number} of image {regions.image_id}: {error}.") from None
+    return raw
 
 
 def painting_order(annotation: dict[str, Any]) -> tuple[int, float]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from zsbench.conversion import Conversion
 from zsbench.dataset import Dataset, Sample
 from zsbench.errors import UserError, did_you_mean
 from zsbench.readers.image import read_image, turned_by_exif
@@ -21,13 +22,16 @@ class FolderDataset(Dataset):
 
     `inside`: where below the given root the dataset may lie, so that users may point at any of its outer
     folders. `expects`: what has to exist there for it to be recognised, alternatives separated by `|`.
-    `licence`, `disk`: what a user should know before downloading it.
+    `licence`, `disk`: what a user should know before downloading it. `archives`: names of its downloads, and the folder
+    below the root that each is unpacked into. `conversions`: what makes readable files of other originals.
     """
 
     inside: tuple[str, ...] = ("",)
     expects: tuple[str, ...] = ()
     licence: str = ""
     disk: str = ""
+    archives: Mapping[str, str] = {}
+    conversions: tuple[Conversion, ...] = ()
     splits: Mapping[str, tuple[Source, ...]]
 
     def __init__(self, root: Path | None = None) -> None:
