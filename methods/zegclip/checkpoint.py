@@ -21,6 +21,8 @@ LAYERS = "decode_head.decoder_1.layers"
 EMPTY_WEIGHT = "decode_head.loss_decode.criterion.empty_weight"
 PROMPTS = ("backbone.prompt_embeddings", "backbone.deep_prompt_embeddings")
 TEXT = "text_encoder."
+NO_TEXT = re.compile(r"visual\.|logit_|attn_mask")
+"""What an open_clip model has beside its text encoder."""
 PREFIXES = {
     "encoder.blocks.": "backbone.transformer.resblocks.",
     "encoder.prompts.projection.": "backbone.prompt_proj.",
@@ -155,11 +157,12 @@ def is_unused(key: str, own: Mapping[str, Tensor]) -> bool:
 
 def check_text_encoder(released: ReleasedFile, clip_state: Mapping[str, Tensor]) -> None:
     """Raise `UserError` where the text encoder in the checkpoint is not that of `clip_state`, which embeds the classes."""
-    for key, tensor in released.state.items():
-        own = clip_state.get(key.removeprefix(TEXT)) if key.startswith(TEXT) else tensor
-        if own is None or not same(tensor, own):
+    own = {f"{TEXT}{name}": tensor for name, tensor in clip_state.items() if not NO_TEXT.match(name)}
+    stored = {key: tensor for key, tensor in released.state.items() if key.startswith(TEXT)}
+    for key in sorted(own.keys() | stored.keys()):
+        if key not in own or key not in stored or not same(stored[key], own[key]):
             raise UserError(
-                f"{released.source} was trained with another text encoder than the given CLIP's: {key} differs. "
+                f"{released.source} was not trained with the text encoder of the given CLIP: {key} differs. "
                 "Give --clip ViT-B-16-quickgelu --weights openai."
             )
 

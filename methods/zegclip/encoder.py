@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 
 from zsbench.clip import Clip
@@ -27,7 +28,7 @@ class PromptedEncoder(nn.Module):
     def __init__(self, clip: Clip, options: ZegClipOptions) -> None:
         super().__init__()
         visual = clip.model.visual
-        if not hasattr(visual, "positional_embedding") or not hasattr(visual, "ln_post"):
+        if not isinstance(visual, VisionTransformer) or visual.attn_pool is not None:
             raise UserError(
                 f"zegclip needs open_clip's own vision transformer; {clip.name} has a {type(visual).__name__}. "
                 "Choose another --clip, such as ViT-B-16-quickgelu."

@@ -35,7 +35,7 @@ class ZegClip(Method):
     trainable = True
     options: ZegClipOptions
     knows_unseen: Tensor
-    """bool (): whether unseen classes took part in training (self-training, full supervision); then nothing is calibrated."""
+    """bool (): whether unseen classes took part in training (self-training, supervision); then nothing is calibrated."""
     loss_terms: Tensor
     """int64 (): how many terms the last losses are means of."""
 
@@ -44,13 +44,14 @@ class ZegClip(Method):
         self.encoder = PromptedEncoder(clip, options)
         self.descriptor = RelationshipDescriptor(clip.dim, options.rd)
         self.decoder = Decoder(clip.dim, options)
+        self.scale = clip.dim**0.5 if options.embedding_scale == "root" else 1.0
         self.register_buffer("knows_unseen", torch.tensor(False))
 
     def masks(self, images: Tensor, every_layer: bool = False) -> list[Tensor]:
         """Mask logits (B, C, h, w) at the patches, of the last decoder layer or of every one."""
         patch = self.clip.patch_size
-        image, patches = self.encoder(images)
-        queries = self.descriptor(self.vocabulary.embeddings, image)
+        image, patches = (self.scale * tokens for tokens in self.encoder(images))
+        queries = self.descriptor(self.scale * self.vocabulary.embeddings, image)
         shape = (images.shape[-2] // patch, images.shape[-1] // patch)
         return [scores.unflatten(-1, shape) for scores in self.decoder(queries, patches, every_layer)]
 

@@ -22,8 +22,11 @@ TERMS: dict[Term, Callable[[Tensor, Tensor], Tensor]] = {
 
 def parse_terms(value: Any) -> Any:
     """`t*g,t` or a list of parts, spaces ignored; `off` is the text embedding alone."""
-    parts = value.split(",") if isinstance(value, str) else value
-    words = [part.replace(" ", "") if isinstance(part, str) else part for part in parts]
+    if isinstance(value, str):
+        value = value.split(",")
+    if not isinstance(value, list | tuple):
+        return value
+    words = [part.replace(" ", "") if isinstance(part, str) else part for part in value]
     return ("t",) if words == ["off"] else tuple(words)
 
 
