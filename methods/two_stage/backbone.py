@@ -1,0 +1,88 @@
+"""ResNets of timm as detectron2 runs them: stride in the 3x3 convolution, batch norm frozen, four stages out."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import timm
+from timm.layers import GroupNorm
+from timm.utils.model import freeze_batch_norm_2d
+from torch import Tensor, nn
+
+from zsbench.errors import UserError
+from zsbench.weights import read_tensors
+
+Norm = Literal["frozen", "group"]
+RANDOM, PRETRAINED = "random", "imagenet"
+DEEPLAB = "resnet101c"
+"""ResNet-101 with detectron2's DeepLab stem (three 3x3 convolutions of 64, 64 and 128 channels) and dilations 1, 2, 4 in the
+3x3 convolutions of its last stage, whose stride stays 32."""
+TORCHVISION_TAG = "tv_in1k"
+GROUPS = 8
+
+
+class Backbone(nn.Module):
+    """A timm ResNet; `channels`: of the four feature maps, strides 4, 8, 16 and 32."""
+
+    def __init__(self, name: str, norm: Norm, weights: str) -> None:
+        super().__init__()
+        self.body = _create(name, norm, weights == PRETRAINED)
+        if name == DEEPLAB:
+            _dilate_last_stage(self.body)
+        if weights not in (RANDOM, PRETRAINED):
+            _fill(self.body, Path(weights), name)
+        if norm == "frozen":
+            self.body = freeze_batch_norm_2d(self.body)
+        self.channels: list[int] = self.body.feature_info.channels()
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        features: list[Tensor] = self.body(images)
+        return features
+
+
+def _create(name: str, norm: Norm, pretrained: bool) -> nn.Module:
+    arguments = {"stem_width": 64} if name == DEEPLAB else {}
+    if norm == "group":
+        arguments["norm_layer"] = partial(GroupNorm, num_groups=GROUPS)  # type: ignore[assignment]
+    if pretrained and (name == DEEPLAB or norm == "group"):
+        raise UserError(
+            f"there are no ImageNet weights for {name} with backbone_norm={norm}: give a local file, "
+            f"-o backbone_weights=path, or -o backbone_weights={RANDOM}."
+        )
+    full_name = f"{name}.{TORCHVISION_TAG}" if pretrained and timm.is_model(f"{name}.{TORCHVISION_TAG}") else name
+    try:
+        return timm.create_model(
+            full_name, pretrained=pretrained, features_only=True, out_indices=(1, 2, 3, 4), **arguments
+        )
+    except Exception as error:  # what a download raises depends on the hub's client
+        if not pretrained:
+            raise UserError(f"timm cannot build a ResNet {name!r} with four feature maps: {error}") from error
+        raise UserError(
+            f"the ImageNet weights of {full_name} could not be downloaded ({type(error).__name__}). Without a network give "
+            f"a file of a timm or torchvision ResNet, -o backbone_weights=path; or -o backbone_weights={RANDOM} where a "
+            "checkpoint replaces them, or numbers do not matter."
+        ) from error
+
+
+def _dilate_last_stage(body: nn.Module) -> None:
+    for block, dilation in zip(body.get_submodule("layer4").children(), (1, 2, 4), strict=True):
+        conv = block.get_submodule("conv2")
+        conv.dilation = conv.padding = (dilation, dilation)  # type: ignore[assignment]
+
+
+def _fill(body: nn.Module, path: Path, name: str) -> None:
+    """Copy a timm or torchvision state dict, whose classifier is left out. Raises `UserError` where it does not fit."""
+    tensors = {key: tensor for key, tensor in read_tensors(path).items() if not key.startswith("fc.")}
+    own = body.state_dict()
+    counters = {key for key in own if key.endswith("num_batches_tracked")}
+    missing = sorted(own.keys() - tensors.keys() - counters)
+    unexpected = sorted(tensors.keys() - own.keys())
+    misshapen = sorted(key for key in own.keys() & tensors.keys() if own[key].shape != tensors[key].shape)
+    if missing or unexpected or misshapen:
+        raise UserError(
+            f"{path} does not fit the backbone {name}: missing {missing[:3]}, unexpected {unexpected[:3]}, of another shape "
+            f"{misshapen[:3]}. Expected the state dict of timm's or torchvision's {name}."
+        )
+    body.load_state_dict(tensors, strict=False)
