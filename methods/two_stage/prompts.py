@@ -1,0 +1,168 @@
+"""What CLIP is asked about a region: templates of the released systems, and prompts that are learnt (CoOp)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from zsbench.clip import Clip
+from zsbench.errors import UserError
+from zsbench.templates import TEMPLATES, read_templates
+from zsbench.vocabulary import Vocabulary, encode_vocabulary
+from zsbench.weights import read_tensors
+
+SCENE = ("A photo of a {} in the scene",)
+IMAGENET_SELECT = (
+    "itap of a {}.",
+    "a bad photo of the {}.",
+    "a origami {}.",
+    "a photo of the large {}.",
+    "a {} in a video game.",
+    "art of the {}.",
+    "a photo of the small {}.",
+    *SCENE,
+)
+REGIONS32 = (
+    "a bad photo of the {}.",
+    "a photo of the large {}.",
+    "a photo of the small {}.",
+    "a cropped photo of a {}.",
+    *(
+        f"This is a {kind}photo of a {size}{{}}"
+        for kind in ("", "masked ", "cropped ")
+        for size in ("", "small ", "medium ", "large ")
+    ),
+    *SCENE,
+    "a bad photo of the {} in the scene",
+    "a photo of the large {} in the scene",
+    "a photo of the small {} in the scene",
+    "a cropped photo of a {} in the scene",
+    "a photo of a masked {} in the scene",
+    *(
+        f"{start} {kind}{{}} in the scene"
+        for kind in ("", "masked ")
+        for start in ("There is a", "There is the", "This is a", "This is the", "This is one")
+    ),
+)
+"""ZegFormer asks CLIP about masked crops with these 32."""
+SCULPTURE = ("a sculpture of a {}.",)
+VILD14 = (
+    "a photo of a {}.",
+    "This is a photo of a {}",
+    "There is a {} in the scene",
+    "There is the {} in the scene",
+    "a photo of a {} in the scene",
+    *(f"a photo of a {size} {{}}." for size in ("small", "medium", "large")),
+    *(f"This is a photo of a {size} {{}}." for size in ("small", "medium", "large")),
+    *(f"There is a {size} {{}} in the scene." for size in ("small", "medium", "large")),
+)
+SETS: Mapping[str, tuple[str, ...]] = {
+    "scene": SCENE,
+    "imagenet-select": IMAGENET_SELECT,
+    "regions32": REGIONS32,
+    "sculpture": SCULPTURE,
+    "vild14": VILD14,
+}
+DATASET = "dataset"
+"""Use the text embeddings that the run has for its vocabulary."""
+
+
+def encode(clip: Clip, vocabulary: Vocabulary, templates: str) -> Tensor:
+    """Unit-norm text embeddings float32 (C, D), on the device of the vocabulary.
+
+    `templates`: a name of `SETS` or of `zsbench.templates`, a template, a file of them, or "dataset". A class name with
+    ", " in it lists synonyms: the embeddings of all its prompts are averaged.
+    """
+    device = vocabulary.embeddings.device
+    if templates == DATASET:
+        return vocabulary.embeddings
+    chosen = SETS.get(templates) or read_templates(templates)
+    if not any(", " in name for name in vocabulary.names):
+        return encode_vocabulary(clip, vocabulary.names, vocabulary.seen, chosen).embeddings.to(device)
+    prompts = [
+        [template.replace("{}", synonym) for template in chosen for synonym in name.split(", ")]
+        for name in vocabulary.names
+    ]
+    distinct = list(dict.fromkeys(prompt for group in prompts for prompt in group))
+    whole = encode_vocabulary(clip, distinct, torch.ones(len(distinct), dtype=torch.bool), "{}").embeddings
+    places = {prompt: place for place, prompt in enumerate(distinct)}
+    means = [whole[[places[prompt] for prompt in group]].mean(0) for group in prompts]
+    return F.normalize(torch.stack(means), dim=-1).to(device)
+
+
+def known_sets() -> str:
+    return ", ".join([*SETS, *TEMPLATES, DATASET])
+
+
+class LearnedPrompts(nn.Module):
+    """`length` learnt vectors before the name of every class, shared by all: [start] v_1 ... v_n name . [end].
+
+    Zhou et al., "Learning to Prompt for Vision-Language Models" (CoOp), as in zsseg. `learn`: False makes them a buffer,
+    which a checkpoint keeps but training leaves alone.
+    """
+
+    def __init__(self, clip: Clip, length: int = 16, learn: bool = False) -> None:
+        super().__init__()
+        self.tokenizer = clip.tokenizer
+        width = text_tower(clip.model).positional_embedding.shape[-1]
+        prefix = torch.empty(length, width)
+        nn.init.normal_(prefix, std=0.02)
+        if learn:
+            self.prefix = nn.Parameter(prefix)
+        else:
+            self.register_buffer("prefix", prefix)
+
+    def load(self, path: Path) -> None:
+        """Take the vectors of a checkpoint of `zsseg-prompts`, or of a released one; `UserError` where it has none."""
+        tensors = read_tensors(path)
+        found = [key for key in tensors if key.endswith(("prompts.prefix", "prompt_learner.prefix_prompt"))]
+        if not found:
+            raise UserError(f"{path} holds no learnt prompts: expected a checkpoint of zsseg-prompts.")
+        prefix = tensors[sorted(found)[-1]]
+        if prefix.shape[-1] != self.prefix.shape[-1]:
+            raise UserError(
+                f"{path}: prompts of width {prefix.shape[-1]}, the CLIP's text encoder has {self.prefix.shape[-1]}."
+            )
+        if len(prefix) != len(self.prefix):
+            raise UserError(f"{path} holds {len(prefix)} prompt vectors; give -o prompt_length={len(prefix)}.")
+        with torch.no_grad():
+            self.prefix.copy_(prefix)
+
+    def forward(self, model: Any, names: Sequence[str]) -> Tensor:
+        """Unit-norm embeddings (C, D) of `names` by the text encoder of `model`, on its device; differentiable."""
+        text = text_tower(model)
+        device = text.positional_embedding.device
+        tokens = self.tokenizer([f"{name}." for name in names]).to(device)
+        end = tokens.argmax(-1) + len(self.prefix)
+        longest = int(end.max()) + 1
+        if longest > tokens.shape[-1]:
+            name = names[int(end.argmax())]
+            raise UserError(
+                f"{len(self.prefix)} prompt vectors and {name!r} need {longest} places, CLIP has {tokens.shape[-1]}."
+            )
+        embedded = text.token_embedding(tokens)
+        prefix = self.prefix.to(device).expand(len(names), -1, -1)
+        sequence = torch.cat([embedded[:, :1], prefix, embedded[:, 1 : tokens.shape[-1] - len(self.prefix)]], 1)
+        return F.normalize(_encode(text, sequence, end), dim=-1)
+
+
+def text_tower(model: Any) -> Any:
+    """The module of an open_clip model that encodes text causally. Raises `UserError` where it has another kind."""
+    text = getattr(model, "text", model)
+    if not hasattr(text, "token_embedding") or getattr(text, "attn_mask", None) is None:
+        raise UserError("prompts can be learnt for CLIP's own text encoder only, not for this model's.")
+    return text
+
+
+def _encode(text: Any, sequence: Tensor, end: Tensor) -> Tensor:
+    """Features (N, D) at the places `end` (N,) of embedded tokens (N, L, W)."""
+    hidden = text.transformer(sequence + text.positional_embedding, attn_mask=text.attn_mask)
+    last = text.ln_final(hidden)[torch.arange(len(end), device=end.device), end]
+    projection = text.text_projection
+    projected: Tensor = projection(last) if isinstance(projection, nn.Module) else last @ projection
+    return projected
