@@ -13,17 +13,27 @@ PRESETS: Mapping[str, Preset] = {
     # no configuration was released for PASCAL Context, and its number of prompts is not known: one between the other two
     "pascal-context": Preset({"prompts": 35, "idle_parameters": True}, {"iterations": 40_000}),
     "coco-stuff": Preset({"prompts": 100, "idle_parameters": True}, {"iterations": 80_000}),
-    # a CLIP with embeddings of 128, trained on 64 pixels with its own pixel statistics
+    # 96-px images and a minute of training: with one head, embeddings of root length and clipped gradients, hundreds of
+    # steps do what takes the release 20,000
     "miniworld": Preset(
         {
             "prompts": 8,
-            "heads": 4,
+            "heads": 1,
             "ffn": 256,
             "normalisation": "clip",
             "class_embedding": "once",
             "position_size": None,
+            "embedding_scale": "root",
             "loss_stride": 2,
-        }
+        },
+        {
+            "iterations": 600,
+            "batch_size": 8,
+            "learning_rate": 3e-3,
+            "betas": (0.9, 0.98),
+            "gradient_clip": 0.1,
+            "warmup_iterations": 30,
+        },
     ),
 }
 
