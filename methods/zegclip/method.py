@@ -44,14 +44,13 @@ class ZegClip(Method):
         self.encoder = PromptedEncoder(clip, options)
         self.descriptor = RelationshipDescriptor(clip.dim, options.rd)
         self.decoder = Decoder(clip.dim, options)
-        self.scale = clip.dim**0.5 if options.embedding_scale == "root" else 1.0
         self.register_buffer("knows_unseen", torch.tensor(False))
 
     def masks(self, images: Tensor, every_layer: bool = False) -> list[Tensor]:
         """Mask logits (B, C, h, w) at the patches, of the last decoder layer or of every one."""
         patch = self.clip.patch_size
-        image, patches = (self.scale * tokens for tokens in self.encoder(images))
-        queries = self.descriptor(self.scale * self.vocabulary.embeddings, image)
+        image, patches = self.encoder(images)
+        queries = self.descriptor(self.vocabulary.embeddings, image)
         shape = (images.shape[-2] // patch, images.shape[-1] // patch)
         return [scores.unflatten(-1, shape) for scores in self.decoder(queries, patches, every_layer)]
 
@@ -66,14 +65,14 @@ class ZegClip(Method):
     def score(self, logits: Tensor, classes: slice) -> Tensor:
         """The sigmoid of sigmoid losses (for softmax the logits), less the calibration of seen classes."""
         scores = logits if self.options.nel == "off" else logits.sigmoid()
-        seen = self.vocabulary.seen[classes].to(scores.device)
-        return scores - (self.calibration.to(scores.device) * seen)[:, None, None]
+        seen = self.vocabulary.seen[classes]
+        return scores - (self.calibration * seen)[:, None, None]
 
     @property
     def calibration(self) -> Tensor:
         """What is subtracted from the scores of seen classes: float ()."""
         if self.options.calibration is not None:
-            return torch.tensor(self.options.calibration)
+            return torch.full_like(self.knows_unseen, self.options.calibration, dtype=torch.float32)
         return RELEASED_CALIBRATION * ~self.knows_unseen * (self.options.nel != "off")
 
     def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:

@@ -38,11 +38,6 @@ class ZegClipOptions(Options):
         description="image side in pixels to whose grid CLIP's position embedding is resized once, before it is resized to "
         "each image's; none: straight to each image's",
     )
-    embedding_scale: Literal["unit", "root"] = Field(
-        "unit",
-        description="length of text, image and patch embeddings: 1 (released code), or the root of their size, so that "
-        "their components are about 1, which trains in hundreds of steps rather than tens of thousands",
-    )
     rd: Annotated[tuple[Term, ...], BeforeValidator(parse_terms), Field(min_length=1)] = Field(
         ("t*g", "t"),
         description="relationship descriptor: the parts of a class query, from the text embedding t and the image "
