@@ -9,7 +9,7 @@ from zsbench.conversion import Conversion, Item, encode_png, first_folder, requi
 from zsbench.dataset import Defaults, Protocol
 from zsbench.errors import UserError
 from zsbench.names import NameSet, by_name
-from zsbench.readers import Files, FolderDataset, LabelMap, Masks, Source
+from zsbench.readers import Files, FolderDataset, LabelMap, Masks, Reference, Source
 from zsbench.readers.mat import read_mat
 from zsbench.readers.palette import voc_palette
 from zsbench.registry import register_dataset
@@ -82,6 +82,18 @@ TRAINING_FREE = Protocol(short_side=336, crop=224, stride=112)
 RECIPE = {"iterations": 20_000, "batch_size": 16, "crop": 512, "short_side": 512}
 
 
+TRAIN_IMAGES = (88, 65, 105, 78, 87, 78, 128, 131, 148, 64, 82, 121, 68, 81, 442, 82, 63, 93, 83, 84)
+VAL_IMAGES = (90, 79, 103, 72, 96, 74, 127, 119, 123, 71, 75, 128, 79, 76, 445, 85, 57, 90, 84, 74)
+STATISTICS = "the database statistics of VOC 2012"
+REFERENCES = {
+    "val": Reference(dict(zip(NAMES, VAL_IMAGES, strict=True)), 1_449, STATISTICS),
+    "trainval": Reference(
+        {name: a + b for name, a, b in zip(NAMES, TRAIN_IMAGES, VAL_IMAGES, strict=True)}, 2_913, STATISTICS
+    ),
+}
+"""Images with each class in the segmentation task; train has none here because it depends on SBD's being there."""
+
+
 class SbdMasks(Conversion):
     """SBD's class masks (`cls/<id>.mat`) as PNGs with VOC's palette."""
 
@@ -124,6 +136,7 @@ class Voc(FolderDataset):
     licence = "Flickr terms of use; research use granted by the PASCAL VOC organisers"
     disk = "2 GB unpacked"
     archives = ARCHIVES
+    references = REFERENCES
     conversions = (SbdMasks(),)
 
 

@@ -183,7 +183,7 @@ class Tiny(FolderDataset):
     palette = voc_palette(3, first=1)
     expects = ("images", "masks")
     where = "make it yourself"
-    splits = {  # noqa: RUF012
+    splits = {
         "val": (
             Masks(
                 files=(Files("images/{id}.jpg", "masks/{id}.png", "val.txt"),), labels=LabelMap.consecutive(3), count=2

@@ -48,9 +48,7 @@ def decorator_kind(call: ast.expr) -> Kind | None:
     return DECORATORS.get(name)
 
 
-def arguments(
-    call: ast.expr, class_name: str, summary: str, path: Path
-) -> tuple[str, str, str, tuple[str, ...]]:
+def arguments(call: ast.expr, class_name: str, summary: str, path: Path) -> tuple[str, str, str, tuple[str, ...]]:
     """Name, class name, summary and needs, as the decorator call spells them."""
     try:
         if not isinstance(call, ast.Call):

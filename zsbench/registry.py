@@ -65,9 +65,7 @@ def register_dataset(name: str, needs: Iterable[str] = ()) -> Callable[[DatasetC
 def record(kind: Kind, name: str, cls: Class) -> Class:
     """Name a class and remember it. The same place may come again (a module imported anew), no other may."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
-        raise UserError(
-            f"{place(cls)}: {name!r} is no name for a {kind}; use lower-case letters, digits, - or _."
-        )
+        raise UserError(f"{place(cls)}: {name!r} is no name for a {kind}; use lower-case letters, digits, - or _.")
     own = vars(cls).get("name", name)
     if own != name:
         raise UserError(f"{place(cls)} is registered as {own!r} and as {name!r}; write one class for each.")
@@ -163,9 +161,7 @@ def import_class(plugin: Plugin) -> type:
         reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         missing = " ".join(f"'{need}'" for need in plugin.missing)
         advice = f" What it needs is not installed: pip install {missing}" if missing else ""
-        raise UserError(
-            f"{plugin.kind} {plugin.name!r} cannot be used: {plugin}: {reason}.{advice}"
-        ) from error
+        raise UserError(f"{plugin.kind} {plugin.name!r} cannot be used: {plugin}: {reason}.{advice}") from error
 
 
 def import_module(plugin: Plugin) -> ModuleType:

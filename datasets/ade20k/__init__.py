@@ -12,7 +12,7 @@ from zsbench.conversion import Conversion, Item, encode_png
 from zsbench.dataset import IGNORE, Defaults, Protocol
 from zsbench.errors import UserError
 from zsbench.names import NameSet, by_name
-from zsbench.readers import Files, FolderDataset, LabelMap, Masks, Source
+from zsbench.readers import Files, FolderDataset, LabelMap, Masks, Reference, Source
 from zsbench.readers.image import read_image
 from zsbench.readers.layout import match_ids
 from zsbench.readers.palette import voc_palette
@@ -25,7 +25,11 @@ def read_rows(name: str) -> list[list[str]]:
 
 
 ROWS150 = read_rows("classes150.txt")
-NAMES150 = tuple(name for name, _ in ROWS150)
+NAMES150 = tuple(row[0] for row in ROWS150)
+REFERENCES150 = {
+    split: Reference({row[0]: int(row[column]) for row in ROWS150}, total, "objectInfo150.txt of SceneParsing")
+    for split, column, total in (("train", 2, 20_210), ("val", 3, 2_000))
+}
 UNSEEN150 = tuple(NAMES150[i] for i in (9, 15, 30, 37, 49, 60, 74, 81, 89, 99, 112, 128, 136, 143, 149))
 """FreeSeg's 15 novel classes (Qin et al. 2023)."""
 
@@ -131,11 +135,12 @@ class Ade20k(FolderDataset):
     expects = ("images", "annotations")
     where = WHERE150
     archives = ARCHIVES150
+    references = REFERENCES150
     licence = "BSD 3-Clause (annotations); images for research and education"
     disk = "1.2 GB unpacked"
     name_sets = by_name(
         NameSet.parse("sclip", [name.replace(" ", "") for name in NAMES150], "SCLIP, cls_ade20k.txt"),
-        NameSet.parse("synonyms", [words for _, words in ROWS150], "objectInfo150.txt of SceneParsing"),
+        NameSet.parse("synonyms", [row[1] for row in ROWS150], "objectInfo150.txt of SceneParsing"),
     )
     splits = SPLITS150
     defaults = Defaults(templates="vild15", protocol=Protocol(short_side=512, crop=512, stride=426), recipe=RECIPE)

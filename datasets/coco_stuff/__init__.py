@@ -11,7 +11,7 @@ import numpy as np
 from zsbench.conversion import Conversion, Item, encode_png
 from zsbench.dataset import IGNORE, Defaults, Protocol
 from zsbench.names import NameSet, by_name
-from zsbench.readers import Annotations, Files, FolderDataset, LabelMap, Masks, Source
+from zsbench.readers import Annotations, Files, FolderDataset, LabelMap, Masks, Reference, Source
 from zsbench.readers.coco import Regions, paint
 from zsbench.readers.palette import voc_palette
 from zsbench.registry import register_dataset
@@ -124,6 +124,12 @@ class PixelMaps(Conversion):
         return encode_png(np.where((categories == 0) | (categories > 182), 255, categories - 1).astype(np.uint8))
 
 
+REFERENCES = {
+    "val": Reference({"person": 2_693}, COUNTS["val"], "COCO's instance annotations"),
+    "train": Reference({"person": 64_115}, COUNTS["train"], "COCO's instance annotations"),
+}
+
+
 class Coco(FolderDataset):
     """What all COCO tasks share."""
 
@@ -133,6 +139,7 @@ class Coco(FolderDataset):
     licence = "images: Flickr terms of use; annotations: CC BY 4.0"
     disk = "20 GB, about 1 GB without train2017"
     archives = ARCHIVES
+    references = REFERENCES
     conversions = (PixelMaps("val"), PixelMaps("train"))
 
 

@@ -5,7 +5,7 @@ from zsbench.readers.folder import FolderDataset
 from zsbench.readers.image import read_image
 from zsbench.readers.labels import LabelMap
 from zsbench.readers.mask import read_binary, read_mask
-from zsbench.readers.source import Files, Masks, Pair, Source
+from zsbench.readers.source import Files, Masks, Pair, Reference, Source
 
 __all__ = [
     "Annotations",
@@ -14,6 +14,7 @@ __all__ = [
     "LabelMap",
     "Masks",
     "Pair",
+    "Reference",
     "Source",
     "read_binary",
     "read_image",

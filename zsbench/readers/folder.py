@@ -14,7 +14,7 @@ from zsbench.errors import UserError, did_you_mean
 from zsbench.readers.image import read_image, turned_by_exif
 from zsbench.readers.labels import UNKNOWN
 from zsbench.readers.layout import find_home
-from zsbench.readers.source import Opened, Pair, Source
+from zsbench.readers.source import Opened, Pair, Reference, Source
 
 
 class FolderDataset(Dataset):
@@ -24,6 +24,7 @@ class FolderDataset(Dataset):
     folders. `expects`: what has to exist there for it to be recognised, alternatives separated by `|`.
     `licence`, `disk`: what a user should know before downloading it. `archives`: names of its downloads, and the folder
     below the root that each is unpacked into. `conversions`: what makes readable files of other originals.
+    `references`: published statistics of the splits.
     """
 
     inside: tuple[str, ...] = ("",)
@@ -32,6 +33,7 @@ class FolderDataset(Dataset):
     disk: str = ""
     archives: Mapping[str, str] = {}
     conversions: tuple[Conversion, ...] = ()
+    references: Mapping[str, Reference] = {}
     splits: Mapping[str, tuple[Source, ...]]
 
     def __init__(self, root: Path | None = None) -> None:

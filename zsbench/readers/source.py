@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +21,18 @@ class Pair(NamedTuple):
 
     image: Path
     label: Path
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Published numbers of images that show each class, by which a copy of a split can be checked.
+
+    `images`: class -> how many of the `total` images; it need not have all classes. `source`: who published them.
+    """
+
+    images: Mapping[str, int]
+    total: int
+    source: str
 
 
 class Opened(ABC):
@@ -84,6 +96,9 @@ class Files:
         """The ids, in the list's order or sorted."""
         left_out = {name for listing in self.without for name in read_ids(home / listing)}
         found = read_ids(home / self.ids) if self.ids else sorted(match_ids(home, self.label, self.shape))
+        if len(found) != len(set(found)):
+            twice = next(name for name in found if found.count(name) > 1)
+            raise UserError(f"{home / self.ids}: the id {twice!r} is given twice.")
         return [name for name in found if name not in left_out]
 
 

@@ -1,0 +1,166 @@
+"""`zsbench data`: what a dataset is, prepare it, check it, look at it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from zsbench import registry
+from zsbench.errors import UserError
+
+if TYPE_CHECKING:
+    from zsbench.data_check import SplitReport
+    from zsbench.dataset import Dataset
+    from zsbench.readers import FolderDataset
+
+app = typer.Typer(help="Datasets: what they are, prepare, check, show.", no_args_is_help=True)
+console = Console()
+errors = Console(stderr=True)
+
+Name = Annotated[str, typer.Argument(help="a dataset's name, a card (.toml), or a Python file with one dataset")]
+Root = Annotated[
+    Path | None, typer.Option("--root", "--data-root", help="data root; default $ZSBENCH_DATA or ./data")
+]
+Plugins = Annotated[list[Path] | None, typer.Option(help="a Python file with datasets; may be repeated")]
+Workers = Annotated[int | None, typer.Option(min=0, help="processes; default: one for each processor")]
+AsJson = Annotated[bool, typer.Option("--json", help="print as JSON")]
+
+
+@app.command()
+def info(dataset: Name, as_json: AsJson = False, plugin: Plugins = None) -> None:
+    """What a dataset is, where to get it, its licence, the folders expected, its size."""
+    from zsbench.data_info import describe, describe_in_words
+
+    cls = find(dataset, plugin)
+    print(json.dumps(describe(cls), indent=1) if as_json else describe_in_words(cls))
+
+
+@app.command()
+def prepare(
+    dataset: Name,
+    root: Root = None,
+    source: Annotated[Path | None, typer.Option(help="where the originals are, if not in the root")] = None,
+    workers: Workers = None,
+    plugin: Plugins = None,
+) -> None:
+    """Unpack the downloads in the root and convert what needs converting; originals are never touched."""
+    from zsbench.data_prepare import prepare as carry_out
+
+    steps = carry_out(find_folder(dataset, plugin), data_root(root), source, processes(workers), progress)
+    if not steps:
+        console.print(f"{dataset} is read as it is: nothing to prepare, no archive found in {data_root(root)}.")
+    for step in steps:
+        verified = f", {step.verified:,} verified" if step.verified else ""
+        console.print(f"{step.title}: {step.written:,} written, {step.kept:,} there already{verified}", soft_wrap=True)
+        for note in step.notes:
+            console.print(f"  {note}", soft_wrap=True)
+
+
+@app.command()
+def check(
+    dataset: Name,
+    root: Root = None,
+    split: Annotated[
+        list[str] | None, typer.Option(help="a split; may be repeated; default: all that are there")
+    ] = None,
+    sample: Annotated[int, typer.Option(min=1, help="images decoded in each split")] = 200,
+    everything: Annotated[bool, typer.Option("--all", help="decode all images")] = False,
+    workers: Workers = None,
+    as_json: AsJson = False,
+    plugin: Plugins = None,
+) -> None:
+    """Check counts, pairs, sizes, label values and statistics. Exit code 1 where something is wrong."""
+    from zsbench.data_check import check as carry_out
+
+    opened = find_folder(dataset, plugin)(data_root(root))
+    bar = quiet if as_json else progress
+    reports = carry_out(opened, split or (), None if everything else sample, processes(workers), bar)
+    if as_json:
+        print(json.dumps([asdict(report) | {"ok": report.ok} for report in reports], indent=1))
+    else:
+        console.print(f"{opened.name} in {opened.home}", soft_wrap=True)
+        for report in reports:
+            show_report(report)
+    if not all(report.ok for report in reports):
+        raise typer.Exit(1)
+
+
+@app.command()
+def show(
+    dataset: Name,
+    root: Root = None,
+    index: Annotated[str, typer.Option(help="number of the image, from 0, or its id")] = "0",
+    split: Annotated[str | None, typer.Option(help="default: the one that is evaluated")] = None,
+    out: Annotated[Path | None, typer.Option(help="the picture; default: a name in the current folder")] = None,
+    plugin: Plugins = None,
+) -> None:
+    """Draw an image under its mask, with a legend."""
+    from zsbench.data_info import show as carry_out
+
+    opened = find(dataset, plugin)(data_root(root))
+    path, line = carry_out(opened, split or opened.defaults.protocol.split, index, out)
+    console.print(f"{line}\nwritten to {path}", soft_wrap=True)
+
+
+def show_report(report: SplitReport) -> None:
+    """One split in a few lines."""
+    verdict = "[green]ok[/]" if report.ok else "[red]wrong[/]"
+    sizes = "x".join(map(str, report.smallest)) + " to " + "x".join(map(str, report.largest))
+    seen = sum(count > 0 for count in report.images_per_class.values())
+    console.print(
+        f"{report.split}: {verdict}, {report.images:,} images, {report.checked:,} decoded ({sizes}), "
+        f"{seen} of {len(report.images_per_class)} classes occur, {100 * report.ignored:.1f} % ignored, "
+        f"labels {report.labels_sha256[:12]}",
+        soft_wrap=True,
+    )
+    for line in report.problems:
+        console.print(f"  [red]problem[/] {line}", soft_wrap=True, highlight=False)
+    for line in dict.fromkeys([*report.warnings, *filter(None, [report.note])]):
+        console.print(f"  [yellow]note[/] {line}", soft_wrap=True, highlight=False)
+
+
+def find(name: str, plugins: list[Path] | None) -> type[Dataset]:
+    from zsbench.readers.card import dataset_class
+
+    for path in plugins or []:
+        registry.add_file(path)
+    return dataset_class(name)
+
+
+def find_folder(name: str, plugins: list[Path] | None) -> type[FolderDataset]:
+    from zsbench.readers import FolderDataset
+
+    cls = find(name, plugins)
+    if not issubclass(cls, FolderDataset):
+        raise UserError(f"dataset {cls.name} is not read from folders: there is nothing to prepare or check.")
+    return cls
+
+
+def data_root(root: Path | None) -> Path:
+    return root or Path(os.environ.get("ZSBENCH_DATA", "data"))
+
+
+def processes(workers: int | None) -> int:
+    return (os.cpu_count() or 1) if workers is None else workers
+
+
+@contextmanager
+def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar with rate and time left on a terminal, nothing elsewhere."""
+    from zsbench.console import progress_bar
+
+    with progress_bar(errors, title, total) as bar:
+        yield bar.reach
+
+
+@contextmanager
+def quiet(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    yield lambda done: None
