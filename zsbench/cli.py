@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
 
-from zsbench import registry
+from zsbench import cli_data, registry
 from zsbench.errors import UserError
 
 console = Console(highlight=False)
@@ -359,13 +359,23 @@ def list_plugins(
     if as_json:
         print(json.dumps([describe(entry) for entry in found], indent=1))
         return
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("", "name", "description", "source", "needs"):
-        table.add_column(heading)
-    for entry in found:
-        needs = ", ".join(f"[red]{need} (missing)[/]" if need in entry.missing else need for need in entry.needs)
-        table.add_row(entry.kind, f"[bold]{entry.name}[/]", entry.summary, entry.source, needs)
-    console.print(table)
+    for heading in ("method", "dataset"):
+        show_plugins(f"{heading}s", [entry for entry in found if entry.kind == heading])
+
+
+def show_plugins(heading: str, entries: list[registry.Plugin]) -> None:
+    """Name, description and, where it says something, source and needs."""
+    table = Table(heading, "", box=None, padding=(0, 2, 0, 0), header_style="bold underline")
+    table.columns[0].no_wrap = True
+    for entry in entries:
+        needs = [f"[red]{need} (missing)[/]" if need in entry.missing else need for need in entry.needs]
+        remarks = [] if entry.source == "built-in" else [f"from {entry.source}"]
+        remarks += [f"needs {', '.join(needs)}"] if needs else []
+        table.add_row(
+            f"[bold]{entry.name}[/]", " ".join([entry.summary, *[f"[dim]({remark})[/]" for remark in remarks]])
+        )
+    if entries:
+        console.print(table)
 
 
 def describe(entry: registry.Plugin) -> dict[str, object]:
@@ -378,6 +388,9 @@ def describe(entry: registry.Plugin) -> dict[str, object]:
         "missing": list(entry.missing),
         "installed": not entry.missing,
     }
+
+
+app.add_typer(cli_data.app, name="data")
 
 
 def main() -> None:

@@ -164,7 +164,7 @@ def advance(state: State, batch: Batch) -> dict[str, float]:
     parameters = [*state.model.parameters(), *state.objective.parameters()]
     for parameter in parameters:
         parameter.grad = torch.zeros_like(parameter)
-    torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+    torch.stack(list(losses.values())).sum().backward()
     share_gradients(parameters)
     torch.nn.utils.clip_grad_norm_(parameters, 1.0)
     for group in state.optimiser.param_groups:
@@ -227,7 +227,7 @@ def main() -> None:
     for split in ("pretrain-single", "pretrain"):
         open_pool(options.pool, split, options.processes)
     with TemporaryDirectory() as meeting:
-        spawn(work, (options, f"file://{meeting}/point"), options.processes)  # type: ignore[no-untyped-call]
+        spawn(work, (options, f"file://{meeting}/point"), options.processes)
 
 
 def work(rank: int, options: argparse.Namespace, meeting: str) -> None:
