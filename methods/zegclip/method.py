@@ -65,8 +65,8 @@ class ZegClip(Method):
     def score(self, logits: Tensor, classes: slice) -> Tensor:
         """The sigmoid of sigmoid losses (for softmax the logits), less the calibration of seen classes."""
         scores = logits if self.options.nel == "off" else logits.sigmoid()
-        seen = self.vocabulary.seen[classes]
-        return scores - (self.calibration * seen)[:, None, None]
+        seen = self.vocabulary.seen[classes].to(scores.device)
+        return scores - (self.calibration.to(scores.device) * seen)[:, None, None]
 
     @property
     def calibration(self) -> Tensor:
