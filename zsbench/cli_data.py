@@ -26,9 +26,7 @@ console = Console()
 errors = Console(stderr=True)
 
 Name = Annotated[str, typer.Argument(help="a dataset's name, a card (.toml), or a Python file with one dataset")]
-Root = Annotated[
-    Path | None, typer.Option("--root", "--data-root", help="data root; default $ZSBENCH_DATA or ./data")
-]
+Root = Annotated[Path | None, typer.Option("--root", "--data-root", help="data root; default $ZSBENCH_DATA or ./data")]
 Plugins = Annotated[list[Path] | None, typer.Option(help="a Python file with datasets; may be repeated")]
 Workers = Annotated[int | None, typer.Option(min=0, help="processes; default: one for each processor")]
 AsJson = Annotated[bool, typer.Option("--json", help="print as JSON")]
@@ -73,6 +71,9 @@ def check(
     ] = None,
     sample: Annotated[int, typer.Option(min=1, help="images decoded in each split")] = 200,
     everything: Annotated[bool, typer.Option("--all", help="decode all images")] = False,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="accept that images are missing from the full split")
+    ] = False,
     workers: Workers = None,
     as_json: AsJson = False,
     plugin: Plugins = None,
@@ -82,7 +83,7 @@ def check(
 
     opened = find_folder(dataset, plugin)(data_root(root))
     bar = quiet if as_json else progress
-    reports = carry_out(opened, split or (), None if everything else sample, processes(workers), bar)
+    reports = carry_out(opened, split or (), None if everything else sample, partial, processes(workers), bar)
     if as_json:
         print(json.dumps([asdict(report) | {"ok": report.ok} for report in reports], indent=1))
     else:
@@ -123,7 +124,7 @@ def show_report(report: SplitReport) -> None:
     )
     for line in report.problems:
         console.print(f"  [red]problem[/] {line}", soft_wrap=True, highlight=False)
-    for line in dict.fromkeys([*report.warnings, *filter(None, [report.note])]):
+    for line in (*report.warnings, *filter(None, [report.note])):
         console.print(f"  [yellow]note[/] {line}", soft_wrap=True, highlight=False)
 
 

@@ -74,12 +74,14 @@ def check(
     dataset: FolderDataset,
     splits: Sequence[str] = (),
     sample: int | None = 200,
+    partial: bool = False,
     workers: int = 0,
     progress: Progress = silent,
 ) -> list[SplitReport]:
     """Check the given splits, or all that are there. `sample`: images decoded per split, None for all of them.
 
-    Raises `UserError` where the root is missing or of another layout, or where none of the splits is there.
+    `partial`: it is known that images are missing; their number and statistics are then no problem. Raises
+    `UserError` where the root is missing or of another layout, or where none of the splits is there.
     """
     found, absent = [], []
     for split in splits or dataset.splits:
@@ -91,16 +93,18 @@ def check(
             found.append(split)
     if not found or (splits and absent):
         raise absent[0]
-    return [check_split(dataset, split, sample, workers, progress) for split in found]
+    return [check_split(dataset, split, sample, partial, workers, progress) for split in found]
 
 
 def check_split(
-    dataset: FolderDataset, split: str, sample: int | None, workers: int, progress: Progress
+    dataset: FolderDataset, split: str, sample: int | None, partial: bool, workers: int, progress: Progress
 ) -> SplitReport:
     source, ids = dataset.source(split), list(dataset.ids(split))
     report = SplitReport(split, len(ids), source.count, note=dataset.note(split))
-    if source.count not in (None, len(ids)):
-        report.warnings.append(f"{len(ids):,} images, where the full split has {source.count:,}.")
+    if source.count not in (None, len(ids)) and not partial:
+        report.problems.append(
+            f"{len(ids):,} images, where the full split has {source.count:,}; --partial accepts that."
+        )
     missing = list(missing_files(dataset, split, ids))
     report.problems += shorten(missing)
     chosen = [name for name in pick(ids, sample) if exists(dataset, split, name)]
