@@ -20,8 +20,6 @@ VECTOR = 16
 vectors, and rounds those left over differently. For up to three channels it may take yet another kernel."""
 STRIP_BYTES = 2 * 2**20
 """Size of the scores of a strip of rows in `by_rows`, about a core's cache."""
-ROWS_BYTES = 384 * 2**20
-"""Most memory that `by_rows` may use; beyond, classes are taken in chunks."""
 ROWS_SIDE = 256
 """Least height and width for `by_rows`: small outputs (up to 128 for both together) have a kernel of their own."""
 ROUNDING = 32 * 2.0**-24
@@ -89,9 +87,8 @@ def upsampled_argmax(logits: Tensor, size: Place, chunk: int | None = None) -> T
     `logits`: float32 (C, h, w), finite. `chunk`: classes at a time, by default from a byte budget.
     """
     rows, columns = logits.shape[1:]
-    bounded = 4 * len(logits) * rows * size[1] <= ROWS_BYTES
     large = min(size) >= ROWS_SIDE and min(rows, columns) > 1 and 2 * rows <= size[0]
-    if logits.device.type == "cpu" and bounded and large:
+    if logits.device.type == "cpu" and large:
         return by_rows(logits, size, chunk)
     return by_chunks(logits, size, chunk)
 
@@ -108,42 +105,69 @@ def by_rows(logits: Tensor, size: Place, chunk: int | None = None) -> Tensor:
     """`upsampled_argmax`, a strip of rows at a time.
 
     Rows are widened by `F.interpolate`; between two of them the scores are linear, and a strip of them stays in the
-    cache. That sum may be rounded unlike the one in `F.interpolate`. Where a second class comes that near to the best
-    (a few pixels of an image), the columns of those pixels are computed again, by `F.interpolate` alone.
+    cache. That sum may be rounded unlike the one in `F.interpolate`: pixels where a second class comes that near to
+    the best are computed again.
     """
-    classes, rows, _ = logits.shape
-    wide = F.interpolate(logits.transpose(0, 1)[:, :, None].contiguous(), size=(1, size[1]), mode="bilinear")
-    wide = wide[:, :, 0]  # (h, C, W): a row of all classes is contiguous
+    classes, rows = logits.shape[:2]
+    by_row = logits.transpose(0, 1).contiguous()
     margin = ROUNDING * float(logits.abs().max())
     found = torch.empty(size)
     step = max(1, STRIP_BYTES // (4 * classes * size[1]))
+    lower, at = widened(by_row[:1], size[1])[0], 0
     for above, begin, end, fraction in row_pairs(rows, size[0]):
-        top, rise = wide[above, :, None], (wide[min(above + 1, rows - 1)] - wide[above])[:, None]
+        upper = lower if above == at else widened(by_row[above : above + 1], size[1])[0]
+        at = min(above + 1, rows - 1)
+        lower = widened(by_row[at : at + 1], size[1])[0]
+        rise = lower - upper
         for start in range(begin, end, step):
             part = fraction[start - begin : start - begin + step, None]
-            scores = torch.addcmul(top, rise, part).flatten(1)
+            scores = torch.addcmul(upper[:, None], rise[:, None], part).flatten(1)
             found[start : start + len(part)] = matching(scores, scores.amax(0) - margin).view(-1, size[1])
     label = found.sub_(base(classes))
-    unclear = ((label < 0) | (label >= base(classes))).any(0).nonzero()[:, 0]  # < 0: the difference overflowed
+    unclear = ((label < 0) | (label >= base(classes))).nonzero()  # < 0: the difference of two rows overflowed
+    if len(unclear) > size[1] // 2:
+        return by_chunks(logits, size, chunk)
     if len(unclear):
-        columns = wide[:, :, unclear].transpose(0, 1)
-        label[:, unclear] = by_chunks(columns, (size[0], len(unclear)), chunk)
+        label[unclear[:, 0], unclear[:, 1]] = at_pixels(by_row, size, unclear)
     return label
 
 
-def row_pairs(rows: int, height: int) -> list[tuple[int, int, int, Tensor]]:
-    """How `F.interpolate` makes `height` rows of `rows`: (row above, first row made, one past the last, fractions).
+def widened(by_row: Tensor, width: int) -> Tensor:
+    """Rows float32 (n, C, w), interpolated along the width alone: (n, C, W)."""
+    return F.interpolate(by_row[:, :, None], size=(1, width), mode="bilinear")[:, :, 0]
 
-    `fractions`: float32, the weight of the row below in each row made. Read off the interpolation of unit vectors,
-    because a formula may round the positions differently.
+
+def at_pixels(by_row: Tensor, size: Place, pixels: Tensor) -> Tensor:
+    """`upsampled_argmax` at `pixels`, int64 (n, 2) of row and column: float32 (n,). `by_row`: logits (h, C, w).
+
+    Each pixel becomes a column of its own, of the widened logits above and below it, for `F.interpolate` to heighten.
+    """
+    rows, classes = by_row.shape[:2]
+    y, x = pixels.unbind(1)
+    above = row_weights(rows, size[0])[0][y]
+    number = torch.arange(len(pixels))
+    columns = by_row.new_zeros(classes, rows, len(pixels))
+    for row in (above, (above + 1).clamp_(max=rows - 1)):
+        kept, place = torch.unique(row, return_inverse=True)
+        columns[:, row, number] = widened(by_row[kept], size[1])[place, :, x].t()
+    return by_chunks(columns, (size[0], len(pixels)))[y, number]
+
+
+def row_weights(rows: int, height: int) -> tuple[Tensor, Tensor]:
+    """How `F.interpolate` makes `height` rows of `rows`: the row above, int64, and the weight of the one below, float32.
+
+    Read off the interpolation of unit vectors, because a formula may round the positions differently.
     """
     weights = F.interpolate(torch.eye(rows)[None, :, :, None], size=(height, 1), mode="bilinear")[0, :, :, 0]
     above = (weights != 0).float().argmax(0)
     below = (above + 1).clamp_(max=rows - 1)
-    fraction = weights[below, torch.arange(height)] * (below > above)
+    return above, weights[below, torch.arange(height)] * (below > above)
+
+
+def row_pairs(rows: int, height: int) -> list[tuple[int, int, int, Tensor]]:
+    """Output rows by the pair of rows they lie between: (row above, first of them, one past the last, weights)."""
+    above, fraction = row_weights(rows, height)
     pairs, counts = torch.unique_consecutive(above, return_counts=True)
     ends = counts.cumsum(0).tolist()
-    begins = [0, *ends[:-1]]
-    return [
-        (row, begin, end, fraction[begin:end]) for row, begin, end in zip(pairs.tolist(), begins, ends, strict=True)
-    ]
+    spans = zip(pairs.tolist(), [0, *ends[:-1]], ends, strict=True)
+    return [(row, begin, end, fraction[begin:end]) for row, begin, end in spans]
