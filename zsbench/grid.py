@@ -57,7 +57,7 @@ def run_grid(cells: Sequence[Cell], console: Console) -> list[Cell]:
 def run_cell(cell: Cell) -> bool:
     """Run one cell in a subprocess, resuming what an earlier try left; True if it ended well."""
     cell.log_path.parent.mkdir(parents=True, exist_ok=True)
-    words = [sys.executable, "-m", *cell.request.words("run"), "--resume"]
+    words = [sys.executable, "-m", "zsbench", *cell.request.words("run"), "--resume"]
     with cell.log_path.open("w", encoding="utf-8") as log:
         finished = subprocess.run(words, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
     return finished.returncode == 0 and cell.result_path.exists()

@@ -8,7 +8,7 @@ import json
 import os
 import shlex
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -62,12 +62,13 @@ class Request(BaseModel):
     plugin: tuple[Path, ...] = ()
 
     def command(self, verb: Verb) -> str:
-        """The command line that asks for the same again."""
-        return shlex.join(self.words(verb))
+        """The command line that gives the same numbers again; where data and outputs lie is left to the reader."""
+        elsewhere = self.model_copy(update={"out": None, "data_root": None, "workers": 0})
+        return shlex.join(["zsbench", *elsewhere.words(verb)])
 
     def words(self, verb: Verb) -> list[str]:
-        """`command`, word by word."""
-        words = ["zsbench", verb]
+        """All that was asked for, as words of the command line after `zsbench`."""
+        words: list[str] = [verb]
         changed = self.model_dump(exclude_defaults=True, exclude={"options", "recipe", "plugin", "resume"}, mode="json")
         for name, value in changed.items():
             flag = "--" + name.replace("_", "-")
@@ -142,12 +143,12 @@ def make_plan(verb: Verb, request: Request) -> Plan:
     check_checkpoint(request, checkpoint, dataset)
     setting = choose_setting(request, method_class, checkpoint)
     options = resolve_options(method_class, dataset.name, request, checkpoint)
-    preset = method_class.presets.get(dataset.name)
+    preset = method_class.preset(dataset.name)
     given = {"iterations": request.iterations, "batch_size": request.batch_size}
     recipe = merge(
         Recipe,
         dataset.defaults.recipe,
-        preset.recipe if preset else {},
+        preset.recipe,
         {} if request.limit is None else {"iterations": 1, "batch_size": min(request.limit, 16)},
         request.recipe,
         {key: value for key, value in given.items() if value is not None},
@@ -160,7 +161,7 @@ def make_plan(verb: Verb, request: Request) -> Plan:
         )
     if verb == "train" and not trains:
         raise UserError(f"{request.method} is training-free: use `zsbench eval`.")
-    protocol = dataset.defaults.protocol
+    protocol = resolve_protocol(method_class, dataset.name, dataset.defaults)
     clip, weights = resolve_clip(request.clip, request.weights, dataset.defaults)
     return Plan(
         verb=verb,
@@ -264,10 +265,15 @@ def resolve_options(
             known = ", ".join(method_class.variants) or "none"
             raise UserError(f"{request.method} has no variant {request.variant!r}; it has: {known}.{near}")
         variant = method_class.variants[request.variant]
-    preset = method_class.presets.get(dataset)
+    preset = method_class.preset(dataset)
     stored = checkpoint.options if checkpoint else {}
-    layers = (preset.options if preset else {}, variant, stored, request.options)
+    layers = (preset.options, variant, stored, request.options)
     return merge(method_class.Options, *layers, what=f"option of {request.method}")
+
+
+def resolve_protocol(method_class: type[Method], dataset: str, defaults: Defaults) -> Protocol:
+    """The dataset's protocol with what the method changes: its release may test whole images where others slide."""
+    return replace(defaults.protocol, **method_class.preset(dataset).protocol)
 
 
 def merge(model: type[Model], *layers: Mapping[str, Any], what: str) -> Model:
@@ -341,7 +347,7 @@ def default_out(request: Request, setting: Setting) -> Path:
     parts = [
         request.method,
         request.variant,
-        request.dataset,
+        Path(request.dataset).name.removesuffix(".toml").removesuffix(".py"),
         None if usual else setting,
         f"seed{request.seed}",
     ]

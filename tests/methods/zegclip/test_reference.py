@@ -120,8 +120,7 @@ def reference_masks(method, images, terms):
         dpt=options.dpt,
         depth=1 if options.dpt == "shallow" else options.prompt_depth or 3,
     )
-    length = clip.dim**0.5 if options.embedding_scale == "root" else 1
-    image, patches, texts = image * length, patches * length, method.vocabulary.embeddings * length
+    texts = method.vocabulary.embeddings
     described = [torch.stack([torch.cat([FORMULAS[term](t, g) for term in terms]) for t in texts]) for g in image]
     queries = linear(torch.stack(described), part["descriptor"], "projection")
     masks = decode(part["decoder"], queries, patches, options.layers, options.heads)
@@ -139,7 +138,6 @@ CASES = [
     {"class_embedding": "once", "normalisation": "clip"},
     {"position_size": 72},
     {"layers": 1, "heads": 2},
-    {"embedding_scale": "root"},
     {"layers": 4, "heads": 8, "idle_parameters": True},
     {"encoder": "finetuned", "dpt": "off"},
     {"rd": "t"},
