@@ -13,7 +13,15 @@ from zsbench.clip import load_clip
 from zsbench.dataset import Dataset
 from zsbench.errors import UserError
 from zsbench.method import Method
-from zsbench.plan import Request, choose_device, make_plan, open_dataset, resolve_clip, resolve_options
+from zsbench.plan import (
+    Request,
+    choose_device,
+    make_plan,
+    open_dataset,
+    resolve_clip,
+    resolve_options,
+    resolve_protocol,
+)
 from zsbench.profiling import Timed, profile_method
 from zsbench.result import Efficiency, Result
 from zsbench.run import carry_out
@@ -92,13 +100,14 @@ def profile(
         device=device,
     )
     segmenter, data, model = build(request)
-    side = data.defaults.protocol.crop or data.defaults.protocol.short_side or model.image_size
+    protocol = resolve_protocol(type(segmenter), data.name, data.defaults)
+    side = protocol.crop or protocol.short_side or model.image_size
     image_size = parse_size(size) if size else (side, side)
     prompts = len(data.classes) * len(read_templates(data.defaults.templates))
     return profile_method(
         segmenter,
         model,
-        data.defaults.protocol,
+        protocol,
         image_size,
         prompts,
         choose_device(device),

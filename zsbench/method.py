@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -26,10 +26,11 @@ class Options(BaseModel):
 
 @dataclass(frozen=True)
 class Preset:
-    """What a method changes for one dataset: overrides of its options and of the recipe."""
+    """What a method changes for one dataset: overrides of its options, of the recipe, and of the dataset's protocol."""
 
     options: Mapping[str, Any] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    protocol: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,8 @@ class Method(nn.Module, ABC):
     """Base of all methods. The smallest useful one defines `predict`.
 
     `Options`: the class of its options. `variants`: named overrides of them (`--variant`). `presets`: overrides by
-    dataset name. `tables`: the ablation tables of its paper, by number. A method that learns sets `trainable` and
-    defines `losses`; what it learns is what has `requires_grad`.
+    dataset name, `*` for all. `tables`: the ablation tables of its paper, by number. A method that learns sets
+    `trainable` and defines `losses`; what it learns is what has `requires_grad`.
     """
 
     Options: ClassVar[type[Options]] = Options
@@ -81,9 +82,36 @@ class Method(nn.Module, ABC):
         self.vocabulary = vocabulary
 
     @classmethod
+    def preset(cls, dataset: str) -> Preset:
+        """What the method changes for the dataset of that name: the preset `*`, overridden by the dataset's own."""
+        every, own = cls.presets.get("*", Preset()), cls.presets.get(dataset, Preset())
+        return Preset(
+            {**every.options, **own.options}, {**every.recipe, **own.recipe}, {**every.protocol, **own.protocol}
+        )
+
+    @classmethod
     def read_released(cls, path: Path) -> Released | None:
         """The checkpoint of the method's own release in `path`, recognised by its keys; None where it is none."""
         return None
+
+    @property
+    def oracle(self) -> bool:
+        """Whether `predict` uses the ground truth of its images: an upper bound, never a result to rank."""
+        return False
+
+    def begin(self, ids: Sequence[str]) -> None:  # most methods have nothing to prepare
+        """An evaluation of the images `ids` begins."""
+
+    def set_image_ids(self, ids: Sequence[str]) -> None:  # most methods look at pixels alone
+        """The ids of the images of the next `predict`."""
+
+    def set_truth(self, labels: Sequence[Tensor]) -> None:
+        """Ground truth int (H, W) of the images of the next `predict`: given to no method but an oracle."""
+        raise TypeError(f"{type(self).__name__} is no oracle and must not see labels")
+
+    def statistics(self) -> Mapping[str, float]:
+        """Numbers about the evaluation since `begin` that belong into its result."""
+        return {}
 
     @abstractmethod
     def predict(self, images: Tensor) -> Tensor:

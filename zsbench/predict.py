@@ -16,7 +16,7 @@ from zsbench.errors import UserError
 from zsbench.files import make_folder
 from zsbench.inference import predict_labels, resize
 from zsbench.picture import save_label_map, save_overlay, spread_palette
-from zsbench.plan import choose_device, merge, resolve_clip
+from zsbench.plan import choose_device, merge, resolve_clip, resolve_protocol
 from zsbench.vocabulary import encode_vocabulary
 
 
@@ -57,9 +57,10 @@ def predict_image(
     target = choose_device(device)
     segmenter.eval().to(target)
     segmenter.set_vocabulary(encode_vocabulary(model, classes, seen, templates or defaults.templates).to(target))
+    protocol = resolve_protocol(method_class, home or "", defaults)
     with torch.inference_mode():
-        inputs = resize(pixels, defaults.protocol)[None].to(target)
-        label = predict_labels(segmenter, inputs, [pixels.shape[:2]], defaults.protocol)[0].cpu().numpy()
+        inputs = resize(pixels, protocol)[None].to(target)
+        label = predict_labels(segmenter, inputs, [pixels.shape[:2]], protocol)[0].cpu().numpy()
     palette = spread_palette(len(classes))
     overlay, label_map = (make_folder(out) / f"{image.stem}-{kind}.png" for kind in ("overlay", "labels"))
     save_overlay(overlay, pixels, label, classes, palette)
