@@ -114,9 +114,9 @@ def test_a_checkpoint_of_something_else_is_refused(monkeypatch, stored, message,
     )
     monkeypatch.setattr(planning, "read_checkpoint", lambda path: (info.model_copy(update=stored), {}))
     with pytest.raises(UserError, match=message):
-        make_plan("eval", request(checkpoint=Path("c")))
+        make_plan("eval", request(checkpoint=Path("c.safetensors")))
     if "classes" in stored:
-        assert make_plan("eval", request(checkpoint=Path("c"), transfer=True)).checkpoint is not None
+        assert make_plan("eval", request(checkpoint=Path("c.safetensors"), transfer=True)).checkpoint is not None
 
 
 def test_command_reproduces_the_request():
