@@ -129,11 +129,9 @@ def show_report(report: SplitReport) -> None:
 
 
 def find(name: str, plugins: list[Path] | None) -> type[Dataset]:
-    from zsbench.readers.card import dataset_class
-
     for path in plugins or []:
         registry.add_file(path)
-    return dataset_class(name)
+    return registry.load_dataset_class(name)
 
 
 def find_folder(name: str, plugins: list[Path] | None) -> type[FolderDataset]:

@@ -123,9 +123,13 @@ def load_method_class(name: str) -> type[Method]:
 
 
 def load_dataset_class(name: str) -> type[Dataset]:
-    """The dataset of that name; raises as `load`."""
+    """The dataset of that name, of a card (`my.toml`) or of a Python file with one (`my.py`); raises as `load`."""
     from zsbench.dataset import Dataset  # here, because it imports numpy
 
+    if name.endswith((".toml", ".py")):
+        from zsbench.readers.card import dataset_class
+
+        return dataset_class(name)
     cls = load("dataset", name)
     if not issubclass(cls, Dataset):
         raise UserError(f"dataset {name!r}: {place(cls)} must be a subclass of {place(Dataset)}.")
