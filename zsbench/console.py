@@ -119,6 +119,10 @@ def show_result(console: Console, result: Result) -> None:
         console.print(f"[yellow]only {result.dataset.images} images of the split:[/] no leaderboard takes this result")
     if result.efficiency is not None:
         show_efficiency(console, result.efficiency, result.environment.device_name)
+    if result.method.oracle:
+        console.print("[yellow]oracle:[/] the ground truth was used; an upper bound, not a result to rank")
+    for name, value in result.statistics.items():
+        console.print(f"{name.replace('_', ' ')} {value:.3g}")
     show_timing(console, result)
 
 

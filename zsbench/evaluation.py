@@ -80,6 +80,7 @@ def evaluate_records(
     are done. The method has been told the vocabulary. Logits are computed in `dtype`, everything after them in float32.
     """
     method.eval().to(device)
+    method.begin(ids)
     batches = [ids[at : at + batch_size] for at in range(0, len(ids), batch_size)]
     waiting = [batch for batch in batches if not journal.done.issuperset(batch)]
     watch = Stopwatch(device)
@@ -119,10 +120,18 @@ def predict_batch(
     for indices in by_size(images):
         batch = torch.stack([images[i] for i in indices]).to(watch.device, non_blocking=True)
         chosen = [samples[i] for i in indices]
+        introduce(method, chosen)
         shapes, names = [sample.label.shape for sample in chosen], [sample.id for sample in chosen]
         found = predict_labels(method, batch, shapes, protocol, watch, names=names)
         predictions.update(zip(indices, found, strict=True))
     return [predictions[i] for i in range(len(samples))]
+
+
+def introduce(method: Method, samples: Sequence[Sample]) -> None:
+    """Tell a method whose images come next; an oracle, and no one else, is given their labels."""
+    method.set_image_ids([sample.id for sample in samples])
+    if method.oracle:
+        method.set_truth([torch.from_numpy(sample.label) for sample in samples])
 
 
 def as_classes(prediction: torch.Tensor, owners: Sequence[int] | None) -> NDArray[np.int32]:

@@ -114,12 +114,13 @@ def group(entries: Iterable[Entry], setting: str) -> list[tuple[str, list[Entry]
 
 
 def measured_table(entries: Sequence[Entry]) -> str:
-    """One row per method and variant, best hIoU (or mIoU where no class is unseen) first."""
+    """One row per method and variant, best hIoU (or mIoU where no class is unseen) first, oracles below all others."""
     rows: dict[tuple[str, str], list[Entry]] = defaultdict(list)
     for entry in entries:
-        rows[entry.result.method.name, entry.result.method.variant or ""].append(entry)
+        info = entry.result.method
+        rows[info.name, " ".join(filter(None, (info.variant, "(oracle)" if info.oracle else None)))].append(entry)
     rank = "hIoU" if entries[0].result.dataset.unseen else "mIoU"
-    ordered = sorted(rows.items(), key=lambda item: -rank_value(item[1], rank))
+    ordered = sorted(rows.items(), key=lambda item: (item[1][0].result.method.oracle, -rank_value(item[1], rank)))
     groups = [name for name in entries[0].result.metrics if ":" in name]
     headers = [
         "method",

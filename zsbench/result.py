@@ -57,6 +57,7 @@ class WeightsInfo(Schema):
 class MethodInfo(Schema):
     name: str = Field(description="name in the registry")
     variant: str | None = Field(description="named set of options")
+    oracle: bool = Field(False, description="predictions use the ground truth: an upper bound, never ranked")
     options: dict[str, Any] = Field(description="every option with its value")
     clip: str = Field(description="CLIP model")
     templates: str = Field(description="prompt templates, or the file of text embeddings")
@@ -140,6 +141,9 @@ class Result(Schema):
     training: TrainingInfo | None = Field(None, description="null where nothing was trained in this run")
     efficiency: Efficiency | None = Field(None, description="cost, if profiled")
     timing: Timing = Field(description="where the evaluation spent its time")
+    statistics: dict[str, Number] = Field(
+        default_factory=dict, description="what the method counted while it was evaluated"
+    )
     environment: Environment = Field(description="where it ran")
     records_sha256: str = Field(description="hash of the per-image counts: equal hashes, equal predictions")
 

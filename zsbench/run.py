@@ -25,7 +25,7 @@ from zsbench.dataset import Dataset
 from zsbench.environment import device_name, revision, versions
 from zsbench.errors import UserError
 from zsbench.estimate import evaluation_seconds, training_seconds
-from zsbench.evaluation import Stopwatch, as_classes, evaluate_records
+from zsbench.evaluation import Stopwatch, as_classes, evaluate_records, introduce
 from zsbench.files import make_folder, sha256
 from zsbench.inference import predict_labels, resize
 from zsbench.journal import Journal
@@ -70,6 +70,7 @@ class Run:
         self.clip = load_clip(plan.clip, plan.weights)
         self.method = plan.method_class(self.clip, plan.options)
         self.training: TrainingInfo | None = None
+        self.statistics: dict[str, float] = {}
         if plan.released is not None:
             plan.released.fill(self.method, self.clip)
         elif plan.request.checkpoint is not None:
@@ -170,8 +171,10 @@ class Run:
             total += training_seconds(self.method, len(view.names), plan.recipe, self.device)
         if plan.eval_ids:
             self.method.set_vocabulary(self.full_vocabulary())
-            image = plan.dataset.read(plan.protocol.split, plan.eval_ids[0]).image
-            total += evaluation_seconds(self.method, image.shape[:2], len(plan.eval_ids), plan.protocol, self.device)
+            sample = plan.dataset.read(plan.protocol.split, plan.eval_ids[0])
+            introduce(self.method, [sample])
+            shape = (sample.image.shape[0], sample.image.shape[1])
+            total += evaluation_seconds(self.method, shape, len(plan.eval_ids), plan.protocol, self.device)
         return total
 
     def enter_phase(self, phase: Phase, view: TrainingView) -> None:
@@ -212,17 +215,18 @@ class Run:
                 plan.names.owners,
                 bar.reach,
             )
+        self.statistics = dict(self.method.statistics())
         records.save(self.out / "records.npz")
         log.info("evaluated %d images: %s", len(records.ids), watch.seconds)
         return records, watch
 
     def profile(self, seconds: float = 10.0) -> Efficiency:
         plan = self.plan
-        image = plan.dataset.read(plan.protocol.split, plan.eval_ids[0]).image
+        sample = plan.dataset.read(plan.protocol.split, plan.eval_ids[0])
+        introduce(self.method, [sample])
+        shape = (sample.image.shape[0], sample.image.shape[1])
         prompts = len(plan.names.words) * len(read_templates(plan.templates))
-        return profile_method(
-            self.method, self.clip, plan.protocol, image.shape[:2], prompts, self.device, seconds=seconds
-        )
+        return profile_method(self.method, self.clip, plan.protocol, shape, prompts, self.device, seconds=seconds)
 
     def gallery(self) -> None:
         """Pictures of images spread evenly over the split."""
@@ -238,6 +242,7 @@ class Run:
     def picture(self, dataset: Dataset, image_id: str) -> Row:
         sample = dataset.read(self.plan.protocol.split, image_id)
         image = resize(sample.image, self.plan.protocol)[None].to(self.device)
+        introduce(self.method, [sample])
         with torch.inference_mode():
             prediction = predict_labels(self.method, image, [sample.label.shape], self.plan.protocol)[0]
         classes = as_classes(prediction, self.plan.names.owners)
@@ -267,6 +272,7 @@ class Run:
             training=self.training,
             efficiency=efficiency,
             timing=Timing(**watch.seconds),
+            statistics=self.statistics,
             environment=environment(self.device, plan.dtype),
             records_sha256=records.sha256(),
         )
@@ -277,6 +283,7 @@ class Run:
         return MethodInfo(
             name=plan.method_class.name,
             variant=plan.request.variant,
+            oracle=self.method.oracle,
             options=plan.options.model_dump(mode="json"),
             clip="/".join(Path(plan.clip).parts[-2:]),
             templates=plan.request.text_embeddings.name if plan.request.text_embeddings else plan.templates,
