@@ -22,6 +22,8 @@ from .prompts import encode
 from .proposals import Proposals
 from .regions import Cropper, RegionEncoder
 
+WHOLE_IMAGES = {"crop": None, "stride": None}
+"""The released systems test whole images, not sliding windows."""
 STAGES = ("proposals", "regions", "fusion")
 
 

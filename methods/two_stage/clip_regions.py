@@ -13,9 +13,10 @@ from torch import Tensor
 
 from zsbench.clip import Clip
 from zsbench.errors import UserError
+from zsbench.method import Preset
 from zsbench.registry import register_method
 
-from .base import RegionOptions, TwoStage
+from .base import WHOLE_IMAGES, RegionOptions, TwoStage
 from .detectron import Detectron
 from .fusion import zegformer_scores, zsseg_scores
 from .heads import class_logits
@@ -51,8 +52,13 @@ class ClipRegions(TwoStage):
     Options = ClipRegionOptions
     variants: ClassVar = {
         "oracle": {"proposals": "oracle"},
-        "oracle-zsseg": {"proposals": "oracle", "style": "zsseg", "templates": "vild14"},
+        "oracle-zsseg": {"proposals": "oracle", "style": "zsseg"},
         "whole": {"proposals": "whole"},
+    }
+
+    presets: ClassVar = {
+        "*": Preset(protocol=WHOLE_IMAGES),
+        "miniworld": Preset(options={"templates": "dataset"}),
     }
 
     def __init__(self, clip: Clip, options: ClipRegionOptions) -> None:

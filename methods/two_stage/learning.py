@@ -27,8 +27,6 @@ from .proposals import Proposals
 from .regions import Cropper
 from .released import check_classes, check_clip, convert, read_released, released_options
 
-BACKBONE_RATE = 0.1
-"""The backbone learns at a tenth of the rate."""
 PAPER_RECIPE = {
     "learning_rate": 1e-4,
     "weight_decay": 1e-4,
@@ -42,6 +40,7 @@ SMALL = {
     "backbone": "resnet18",
     "backbone_norm": "group",
     "backbone_weights": RANDOM,
+    "backbone_rate": 1.0,
     "queries": 20,
     "decoder_layers": 3,
     "width": 128,
@@ -65,6 +64,7 @@ class ProposalOptions(RegionOptions):
     backbone_weights: str = Field(
         PRETRAINED, description="imagenet (timm's port of torchvision's), random, or a local file"
     )
+    backbone_rate: float = Field(0.1, gt=0, description="learning rate of the backbone, as a share of the recipe's")
     queries: int = Field(100, ge=1, description="proposals for each image")
     decoder_layers: int = Field(6, ge=1, description="layers of the query decoder, each supervised")
     width: int = Field(256, ge=32, multiple_of=32, description="channels of pyramid, queries and masks")
@@ -147,7 +147,7 @@ class LearnsProposals(TwoStage):
         return torch.where(labels == UNLABELLED, unseen[scores.argmax(1)], labels)
 
     def parameter_groups(self, recipe: Recipe) -> list[dict[str, Any]]:
-        """The backbone at a tenth of the rate; no decay on norms and on the queries' embedding."""
+        """The backbone at its own rate; no decay on norms and on the queries' embedding."""
         groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
         for name, module in self.named_modules():
             decays = not isinstance(module, nn.LayerNorm | nn.GroupNorm | nn.BatchNorm2d | nn.Embedding)
@@ -157,7 +157,7 @@ class LearnsProposals(TwoStage):
         return [
             {
                 "params": parameters,
-                "lr": recipe.learning_rate * (BACKBONE_RATE if in_backbone else 1),
+                "lr": recipe.learning_rate * (self.options.backbone_rate if in_backbone else 1),
                 "weight_decay": recipe.weight_decay if decays else 0.0,
             }
             for (in_backbone, decays), parameters in groups.items()

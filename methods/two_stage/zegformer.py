@@ -13,6 +13,7 @@ from zsbench.clip import Clip
 from zsbench.method import Preset
 from zsbench.registry import register_method
 
+from .base import WHOLE_IMAGES
 from .fusion import ZegFormerFusion, zegformer_scores
 from .heads import ZegFormerHead, class_logits
 from .learning import MINIWORLD, MINIWORLD_RECIPE, PAPER_RECIPE, SMALL, LearnsProposals, ProposalOptions
@@ -47,17 +48,18 @@ class ZegFormer(LearnsProposals):
     }
     presets: ClassVar = {
         "miniworld": Preset(options=MINIWORLD, recipe=MINIWORLD_RECIPE),
-        "pascal-voc": Preset(recipe={**PAPER_RECIPE, "iterations": 10_000, "batch_size": 32}),
+        "*": Preset(recipe=PAPER_RECIPE, protocol=WHOLE_IMAGES),
+        "pascal-voc": Preset(recipe={"iterations": 10_000, "batch_size": 32}, protocol={"max_long_side": 2048}),
         "coco-stuff": Preset(
             options={"query_templates": "imagenet-select", "test_query_templates": "scene"},
             recipe={
-                **PAPER_RECIPE,
                 "iterations": 60_000,
                 "batch_size": 32,
                 "short_side": 640,
                 "crop": 640,
                 "scale": (0.5, 1.5),
             },
+            protocol={"short_side": 640, "max_long_side": 2560},
         ),
     }
 

@@ -15,7 +15,7 @@ from zsbench.errors import UserError
 from zsbench.method import Preset
 from zsbench.registry import register_method
 
-from .base import TwoStage
+from .base import WHOLE_IMAGES, TwoStage
 from .fusion import zsseg_scores
 from .heads import ZssegHead, class_logits
 from .learning import MINIWORLD, MINIWORLD_RECIPE, PAPER_RECIPE, SMALL, LearnsProposals, ProposalOptions
@@ -54,25 +54,21 @@ class Zsseg(LearnsProposals):
     }
     presets: ClassVar = {
         "miniworld": Preset(options=MINIWORLD, recipe=MINIWORLD_RECIPE),
+        "*": Preset(recipe=PAPER_RECIPE, protocol=WHOLE_IMAGES),
         "pascal-voc": Preset(
-            recipe={
-                **PAPER_RECIPE,
-                "iterations": 20_000,
-                "batch_size": 16,
-                "short_side": 640,
-                "scale": (0.5, 1.5),
-            }
+            recipe={"iterations": 20_000, "batch_size": 16, "short_side": 640, "scale": (0.5, 1.5)},
+            protocol={"max_long_side": 2048},
         ),
         "coco-stuff": Preset(
             options={"weight": 0.8},
             recipe={
-                **PAPER_RECIPE,
                 "iterations": 60_000,
                 "batch_size": 32,
                 "short_side": 640,
                 "crop": 640,
                 "scale": (0.5, 1.5),
             },
+            protocol={"short_side": 640, "max_long_side": 2560},
         ),
     }
 

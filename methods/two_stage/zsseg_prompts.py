@@ -14,7 +14,7 @@ from zsbench.clip import Clip
 from zsbench.method import Preset
 from zsbench.registry import register_method
 
-from .base import RegionOptions, TwoStage
+from .base import WHOLE_IMAGES, RegionOptions, TwoStage
 from .criterion import targets_of
 from .fusion import zsseg_scores
 from .heads import class_logits
@@ -46,8 +46,10 @@ class ZssegPrompts(TwoStage):
     Options = PromptOptions
     trainable = True
     presets: ClassVar = {
-        "pascal-voc": Preset(recipe={**RECIPE, "iterations": 3_200}),
-        "coco-stuff": Preset(recipe={**RECIPE, "iterations": 16_000}),
+        "*": Preset(recipe=RECIPE, protocol=WHOLE_IMAGES),
+        "miniworld": Preset(recipe={"iterations": 200}),
+        "pascal-voc": Preset(recipe={"iterations": 3_200}),
+        "coco-stuff": Preset(recipe={"iterations": 16_000}),
     }
 
     def __init__(self, clip: Clip, options: PromptOptions) -> None:
