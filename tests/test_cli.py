@@ -149,7 +149,13 @@ def process(tmp_path, plugin, monkeypatch):
     def start(*words, **environment):
         command = [sys.executable, "-m", "zsbench", *map(str, words), "--plugin", str(plugin)]
         return subprocess.Popen(
-            command, cwd=tmp_path, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True
+            command,
+            cwd=tmp_path,
+            env={**os.environ, **environment},
+            stderr=subprocess.PIPE,
+            text=True,
+            # a test run in the background ignores Ctrl-C, and what it starts would inherit that
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     return start
