@@ -13,9 +13,7 @@ from hypothesis import strategies as st
 from zsbench.errors import UserError
 from zsbench.names import NameSet, read_names
 
-words = st.lists(
-    st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=3, unique=True), min_size=1, max_size=5
-)
+words = st.lists(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=3, unique=True), min_size=1, max_size=5)
 
 
 @given(synonyms=words, data=st.data())

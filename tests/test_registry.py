@@ -104,9 +104,7 @@ def one(name: str) -> registry.Plugin:
 
 
 def test_built_in_module_is_listed_and_loaded(built_in: Path) -> None:
-    file = write(
-        built_in / "blob_plugin.py", method("blob", summary="Blobs, blobs.", needs="'torch', 'no-such'")
-    )
+    file = write(built_in / "blob_plugin.py", method("blob", summary="Blobs, blobs.", needs="'torch', 'no-such'"))
     plugin = one("blob")
     assert (plugin.kind, plugin.summary, plugin.source) == ("method", "Blobs, blobs.", "built-in")
     assert (plugin.location, plugin.needs, plugin.missing) == (
@@ -176,9 +174,7 @@ def test_entry_point_without_class_is_a_problem(site: Path) -> None:
 
 
 def test_file_holds_methods_and_datasets(tmp_path: Path) -> None:
-    path = write(
-        tmp_path / "my plugin.py", method("mine") + dataset("my-data") + dataset("more-data", "More")
-    )
+    path = write(tmp_path / "my plugin.py", method("mine") + dataset("my-data") + dataset("more-data", "More"))
     registry.add_file(path)
     assert [one(name).source for name in ("mine", "my-data", "more-data")] == [f"file {path}"] * 3
     assert registry.load_method_class("mine").name == "mine"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import timm
-from timm.layers import GroupNorm
-from timm.utils.model import freeze_batch_norm_2d
+from timm.layers import GroupNorm  # type: ignore[attr-defined]  # not in its __all__
+from timm.utils.model import freeze_batch_norm_2d  # type: ignore[attr-defined]  # likewise
 from torch import Tensor, nn
 
 from zsbench.errors import UserError
@@ -28,7 +28,7 @@ class Backbone(nn.Module):
 
     def __init__(self, name: str, norm: Norm, weights: str) -> None:
         super().__init__()
-        self.body = _create(name, norm, weights == PRETRAINED)
+        self.body: Any = _create(name, norm, weights == PRETRAINED)
         if name == DEEPLAB:
             _dilate_last_stage(self.body)
         if weights not in (RANDOM, PRETRAINED):
@@ -43,9 +43,9 @@ class Backbone(nn.Module):
 
 
 def _create(name: str, norm: Norm, pretrained: bool) -> nn.Module:
-    arguments = {"stem_width": 64} if name == DEEPLAB else {}
+    arguments: dict[str, Any] = {"stem_width": 64} if name == DEEPLAB else {}
     if norm == "group":
-        arguments["norm_layer"] = partial(GroupNorm, num_groups=GROUPS)  # type: ignore[assignment]
+        arguments["norm_layer"] = partial(GroupNorm, num_groups=GROUPS)
     if pretrained and (name == DEEPLAB or norm == "group"):
         raise UserError(
             f"there are no ImageNet weights for {name} with backbone_norm={norm}: give a local file, "

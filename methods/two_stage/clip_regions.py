@@ -23,7 +23,7 @@ from .heads import class_logits
 from .prompts import LearnedPrompts
 from .proposal_file import check_ids, read_proposals
 from .proposals import Proposals, from_file, grid, oracle
-from .regions import zegformer_crops, zsseg_crops
+from .regions import CropStyle, zegformer_crops, zsseg_crops
 from .zsseg import LEARNED, region_logits
 
 Source = Literal["grid", "whole", "oracle", "file", "detectron2"]
@@ -38,6 +38,7 @@ class ClipRegionOptions(RegionOptions):
     detectron2_config: Path | None = Field(None, description="YAML of a detectron2 MaskFormer or Mask R-CNN")
     detectron2_weights: Path | None = Field(None, description="its checkpoint")
     style: Literal["zegformer", "zsseg"] = Field("zegformer", description="how a region is cut out and resized")
+    crop: CropStyle = Field("cropmask", description="what zegformer's way shows: the masked box, the box, the masked image")
     templates: str = Field(
         "regions32", description="prompts (a set, a template, a file, dataset; learned: those of `prompts`)"
     )
@@ -63,7 +64,7 @@ class ClipRegions(TwoStage):
 
     def __init__(self, clip: Clip, options: ClipRegionOptions) -> None:
         zegformer = options.style == "zegformer"
-        super().__init__(clip, options, partial(zegformer_crops) if zegformer else zsseg_crops)
+        super().__init__(clip, options, partial(zegformer_crops, style=options.crop) if zegformer else zsseg_crops)
         if options.proposals == "file":
             self.segments = read_proposals(_given(options.file, "file"))
         if options.proposals == "detectron2":

@@ -20,6 +20,7 @@ from zsbench.checkpoint import load_learnt_state, read_checkpoint
 from zsbench.clip import load_clip
 from zsbench.errors import UserError
 from zsbench.inference import resize
+from zsbench.method import Method
 from zsbench.plan import Plan, Request, make_plan
 
 from .base import TwoStage
@@ -35,7 +36,9 @@ def proposals(plan: Plan) -> Iterator[Row]:
     """
     if not issubclass(plan.method_class, TwoStage):
         raise UserError(f"{plan.method_class.name} makes no proposals: choose zegformer, zsseg or clip-regions.")
-    method = plan.method_class(load_clip(plan.clip, plan.weights), plan.options)
+    build: type[Method] = plan.method_class  # its subclasses have the constructor of all methods
+    method = build(load_clip(plan.clip, plan.weights), plan.options)
+    assert isinstance(method, TwoStage)
     if plan.request.checkpoint is not None:
         load_learnt_state(method, read_checkpoint(plan.request.checkpoint)[1], str(plan.request.checkpoint))
     method.eval().to(plan.device)

@@ -36,6 +36,9 @@ class MaskFormer(nn.Module):
     counts); that is 0.1 % of a two-stage pass.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, backbone: Backbone, queries: int = 100, layers: int = 6, width: int = 256) -> None:
         super().__init__()
         parts = _library()

@@ -76,6 +76,9 @@ def zsseg_crops(image: Tensor, masks: Tensor, to: ClipInput) -> Tensor:
 class RegionEncoder(nn.Module):
     """CLIP's image encoder over the regions of an image, a chunk of them at a time. Always frozen, always in eval mode."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, clip: Clip, crop: Cropper, chunk: int | None) -> None:
         super().__init__()
         self.visual = clip.model.visual

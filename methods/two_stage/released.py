@@ -114,7 +114,7 @@ def released_options(state: Mapping[str, Tensor]) -> dict[str, Any]:
     depth = len({key.split(".")[2] for key in state if key.startswith("backbone.res4.")})
     backbone = {6: "resnet50", 23: "resnet101"}.get(depth, f"a ResNet with {depth} blocks in its fourth stage")
     deep = "backbone.stem.conv2.weight" in state
-    options = {"backbone": backbone + ("c" if deep else ""), "backbone_weights": "random"}
+    options: dict[str, Any] = {"backbone": backbone + ("c" if deep else ""), "backbone_weights": "random"}
     prefixes = [tensor for key, tensor in state.items() if key.endswith("prompt_learner.prefix_prompt")]
     if prefixes:
         options |= {"region_templates": "learned", "prompt_length": len(prefixes[0])}
