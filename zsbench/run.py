@@ -322,6 +322,7 @@ def start_log(path: Path, plan: Plan) -> None:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     log.setLevel(logging.INFO)
+    log.propagate = False  # to the file alone, whatever other libraries set up
     log.info("%s", plan.request.command(plan.verb))
     log.info("options %s", plan.options.model_dump_json())
     log.info("recipe %s", plan.recipe.model_dump_json())

@@ -213,27 +213,45 @@ class PhaseLoop:
         return float(self.optimiser.param_groups[0]["lr"])
 
     def optimise(self, batches: list[tuple[Tensor, Tensor, list[str]]]) -> dict[str, float]:
-        """One optimiser step; returns each loss and their sum, averaged over the micro-batches."""
+        """One optimiser step; returns each loss and their sum, averaged over the micro-batches.
+
+        Each micro-batch counts by the terms that its losses are means of, which makes the gradient that of the batch.
+        """
         totals: dict[str, float] = {}
+        weights = 0.0
         self.optimiser.zero_grad(set_to_none=True)
         for images, labels, ids in batches:
-            share = len(images) / self.local_batch
-            device = self.accelerator.device
-            with torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32):
-                losses = self.method(images.to(device, non_blocking=True), labels.to(device, non_blocking=True))
+            losses = self.losses(images, labels, ids)
             loss = torch.stack(list(losses.values())).sum()
-            if not torch.isfinite(loss):
-                raise UserError(
-                    f"the loss is {loss.item()} on images {', '.join(ids)}. Lower the learning rate, or look at these "
-                    "images; the last good state is kept and --resume continues from it."
-                )
-            self.accelerator.backward(loss * share)
+            terms = self.accelerator.unwrap_model(self.method).loss_terms
+            weight = 1.0 if len(batches) == 1 else float(len(images) if terms is None else terms)
+            self.accelerator.backward(loss * weight)
+            weights += weight
             for name, value in {**losses, "loss": loss}.items():
-                totals[name] = totals.get(name, 0.0) + value.item() * share
+                totals[name] = totals.get(name, 0.0) + value.item() * weight
+        if len(batches) > 1:
+            for parameter in self.method.parameters():
+                if parameter.grad is not None:
+                    parameter.grad /= weights
         if self.recipe.gradient_clip is not None:
             self.accelerator.clip_grad_norm_(self.method.parameters(), self.recipe.gradient_clip)
         self.optimiser.step()
-        return totals
+        return {name: total / weights for name, total in totals.items()}
+
+    def losses(self, images: Tensor, labels: Tensor, ids: list[str]) -> dict[str, Tensor]:
+        """The method's losses on a micro-batch; raises `UserError` naming its images where their sum is not finite."""
+        device = self.accelerator.device
+        with torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32):
+            losses: dict[str, Tensor] = self.method(
+                images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+            )
+        total = torch.stack(list(losses.values())).sum()
+        if not torch.isfinite(total):
+            raise UserError(
+                f"the loss is {total.item()} on images {', '.join(ids)}. Lower the learning rate, or look at these "
+                "images; the last good state is kept and --resume continues from it."
+            )
+        return losses
 
 
 def keep_lines(path: Path, count: int) -> None:
