@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -28,8 +29,14 @@ def read_declarations(path: Path) -> list[Declaration]:
     Raises `SyntaxError` where the file is not Python or a decorator's arguments are not literals, `OSError`
     where it cannot be read.
     """
-    tree = ast.parse(path.read_bytes(), str(path))
-    return [found for node in tree.body if isinstance(node, ast.ClassDef) for found in declared(node, path)]
+    return list(parse(path.read_bytes(), path))
+
+
+@cache  # the same text says the same, and a run asks more than once
+def parse(source: bytes, path: Path) -> tuple[Declaration, ...]:
+    """The top-level classes of a source text; `path` is for messages."""
+    classes = [node for node in ast.parse(source, str(path)).body if isinstance(node, ast.ClassDef)]
+    return tuple(found for node in classes for found in declared(node, path))
 
 
 def declared(node: ast.ClassDef, path: Path) -> list[Declaration]:
