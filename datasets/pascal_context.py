@@ -15,7 +15,7 @@ from zsbench.dataset import IGNORE, Defaults, Protocol
 from zsbench.errors import UserError
 from zsbench.names import NameSet, by_name
 from zsbench.readers import Files, FolderDataset, LabelMap, Masks, Source
-from zsbench.readers.coco import Regions, paint, read_json
+from zsbench.readers.coco import Regions, image_size, paint, read_json
 from zsbench.readers.layout import check_id
 from zsbench.readers.palette import voc_palette
 from zsbench.registry import register_dataset
@@ -149,7 +149,7 @@ class DetailMasks(Conversion):
         content = read_json(path)
         try:
             images = [image for image in content["images"] if image["phase"] in COUNTS]
-            size = {image["image_id"]: (int(image["height"]), int(image["width"])) for image in images}
+            size = {image["image_id"]: image_size(image) for image in images}
             regions: dict[int, list[tuple[Path, dict[str, Any]]]] = {number: [] for number in size}
             for annotation in content["annos_segmentation"]:
                 regions.get(annotation["image_id"], []).append((path, annotation))
@@ -157,7 +157,7 @@ class DetailMasks(Conversion):
                 (image["phase"], Path(image["file_name"]).stem, image["image_id"])
                 for image in sorted(images, key=lambda image: str(image["file_name"]))
             ]
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise UserError(f"{path}: not the detail annotations ({type(error).__name__}: {error}).") from None
         for _, name, _ in items:
             check_id(name, path)

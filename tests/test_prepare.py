@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as cocomask
@@ -21,6 +23,8 @@ from zsbench.dataset import IGNORE
 from zsbench.errors import UserError
 from zsbench.readers import FolderDataset
 from zsbench.readers.mat import read_mat
+
+KEYS = ("images", "annotations", "annos_segmentation", "id", "image_id", "file_name", "height", "width", "phase")
 
 
 def load(name: str) -> type[FolderDataset]:
@@ -289,6 +293,33 @@ def test_faulty_annotations_name_file_and_annotation(tmp_path: Path, fault: dict
     coco_root(tmp_path, {"images": [image], "annotations": [annotation]}, {"images": [image], "annotations": []})
     with pytest.raises(UserError, match=message):
         load("coco-stuff")(tmp_path).read("val", "x")
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 1 << 40) | st.floats() | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=6),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=json_values, detail=st.booleans())
+def test_random_annotations_are_an_error_naming_the_file(tmp_path: Path, content: Any, detail: bool) -> None:
+    home = tmp_path / "VOC2010" if detail else tmp_path
+    (home / "JPEGImages").mkdir(parents=True, exist_ok=True)
+    (home / "annotations").mkdir(exist_ok=True)
+    (home / "images/val2017").mkdir(parents=True, exist_ok=True)
+    for name in ("trainval_merged", "annotations/stuff_val2017", "annotations/instances_val2017"):
+        (home / f"{name}.json").write_text(json.dumps(content))
+    try:
+        if detail:
+            prepare(load("pascal-context"), home)
+        else:
+            dataset = load("coco-stuff")(home)
+            for name in dataset.ids("val"):
+                dataset.label("val", name)
+    except UserError as error:
+        assert ".json" in str(error) or "has no images" in str(error)
 
 
 def test_ade_full_at_full_size(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from zsbench.errors import UserError
 from zsbench.readers.layout import check_id, fixed_folder
 from zsbench.readers.mask import Raw
-from zsbench.readers.rle import decode_region
+from zsbench.readers.rle import MAX_SIDE, decode_region
 from zsbench.readers.source import Opened, Pair, Source
 
 
@@ -76,10 +76,10 @@ class OpenedAnnotations(Opened):
         try:
             names = {image["id"]: Path(str(image["file_name"])).stem for image in content["images"]}
             for image in content["images"]:
-                self._sizes[names[image["id"]]] = (int(image["height"]), int(image["width"]))
+                self._sizes[names[image["id"]]] = image_size(image)
             for annotation in sorted(content["annotations"], key=painting_order):
                 self._regions.setdefault(names[annotation["image_id"]], []).append((path, annotation))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise UserError(f"{path}: not a COCO annotation file ({type(error).__name__}: {error}).") from None
         for name in names.values():
             check_id(name, path)
@@ -98,6 +98,14 @@ def paint(regions: Regions) -> NDArray[np.int32]:
             number = annotation.get("id", "without an id")
             raise UserError(f"{path}: annotation {number} of image {regions.image_id}: {error}.") from None
     return raw
+
+
+def image_size(image: dict[str, Any]) -> tuple[int, int]:
+    """(height, width) of an image entry; raises `ValueError` for a size that no image has."""
+    height, width = int(image["height"]), int(image["width"])
+    if not (0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE):
+        raise ValueError(f"an image of {width}x{height} pixels")
+    return height, width
 
 
 def painting_order(annotation: dict[str, Any]) -> tuple[int, float]:

@@ -41,7 +41,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     picture = open_picture(path, "image")
     if picture.mode in DEEP_MODES:
         raise UserError(f"{path}: an image of PIL mode {picture.mode!r} has more than 8 bits per channel; expected 8.")
-    return np.array(picture.convert("RGB"))
+    return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
 
 
 def open_picture(path: Path, what: str) -> Image.Image:

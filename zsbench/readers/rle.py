@@ -39,7 +39,7 @@ def decode_polygons(polygons: list[Any], height: int, width: int) -> NDArray[np.
     if not polygons:
         return np.zeros((height, width), dtype=np.bool_)
     encoded = cocomask.merge(cocomask.frPyObjects(polygons, height, width))
-    return np.asarray(cocomask.decode(encoded), dtype=np.bool_)
+    return decode_runs(parse_counts(encoded["counts"]), height, width)
 
 
 def decode_runs(runs: NDArray[np.int64], height: int, width: int) -> NDArray[np.bool_]:
