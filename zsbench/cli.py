@@ -361,6 +361,8 @@ def list_plugins(
         return
     for heading in ("method", "dataset"):
         show_plugins(f"{heading}s", [entry for entry in found if entry.kind == heading])
+    for problem in registry.problems():
+        console.print(f"[yellow]problem:[/] {problem}", soft_wrap=True)
 
 
 def show_plugins(heading: str, entries: list[registry.Plugin]) -> None:
