@@ -1,6 +1,4 @@
-"""PASCAL Context over VOC 2010: three label spaces and two unseen lists go by this name, so each has its own
-here.
-"""
+"""PASCAL Context over VOC 2010: three label spaces and two unseen lists go by this name, so each has its own here."""
 
 from __future__ import annotations
 
@@ -35,9 +33,7 @@ CATEGORIES = (
     115, 144, 158, 159, 162, 187, 189, 207, 220, 232, 258, 259, 260, 284, 295, 296, 308, 324, 326,
     347, 349, 354, 355, 360, 366, 368, 397, 415, 416, 420, 424, 427, 440, 445, 454, 458,
 )  # fmt: skip
-"""Category ids of background and the 59 classes among the annotation file's hundreds, in the order of the
-labels.
-"""
+"""Category ids of background and the 59 classes among the annotation file's hundreds, in the order of the labels."""
 
 VOC_FIRST = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "table",
@@ -84,8 +80,7 @@ MAIN_COUNTS = {"train": 4_998, "val": 5_105}
 
 
 def sources(split: str, classes: tuple[str, ...]) -> tuple[Source, ...]:
-    """Labels as prepared from the detail annotations (in our order), or as the authors release them (VOC
-    first).
+    """Labels as prepared from the detail annotations (in our order), or as the authors release them (VOC first).
 
     What is not among `classes` is ignored.
     """
@@ -237,9 +232,7 @@ class Context59(Context):
 
 @register_dataset("context59-cascade")
 class Context59Cascade(Context):
-    """PASCAL Context: 59 classes with the other 10 unseen ones, those of Cascade-CLIP's released
-    configuration.
-    """
+    """PASCAL Context: 59 classes with the other 10 unseen ones, those of Cascade-CLIP's released configuration."""
 
     classes = NAMES
     unseen = CASCADE_UNSEEN

@@ -154,9 +154,7 @@ class PascalVoc(Voc):
 
 @register_dataset("voc20")
 class Voc20(Voc):
-    """PASCAL VOC 2012: 20 classes, background ignored, nothing unseen; the training-free methods'
-    protocol.
-    """
+    """PASCAL VOC 2012: 20 classes, background ignored, nothing unseen; the training-free methods' protocol."""
 
     classes = NAMES
     palette = voc_palette(20, first=1)

@@ -31,9 +31,7 @@ class NameSet:
 
     @classmethod
     def parse(cls, name: str, lines: Sequence[str], source: str = "") -> NameSet:
-        """One class a line, synonyms separated by `;` or `,`. Raises `UserError` for a line without a
-        word.
-        """
+        """One class a line, synonyms separated by `;` or `,`. Raises `UserError` for a line without a word."""
         split = [tuple(filter(None, (word.strip() for word in re.split("[;,]", line)))) for line in lines]
         for number, words in enumerate(split, 1):
             if not words:
@@ -51,9 +49,7 @@ class NameSet:
 
     @property
     def owners(self) -> tuple[int, ...]:
-        """For each of `words` the index of its class: an arg max over words, looked up here, is one over
-        classes.
-        """
+        """For each of `words` the index of its class: an arg max over words, looked up here, is one over classes."""
         owner: dict[str, int] = {}
         for index, words in enumerate(self.synonyms):
             for word in words:
@@ -67,8 +63,7 @@ class NameSet:
 
 
 def read_names(path: Path, classes: Sequence[str]) -> NameSet:
-    """The name set of a text file: a line for each of `classes`, in their order, synonyms separated by `;` or
-    `,`.
+    """The name set of a text file: a line for each of `classes`, in their order, synonyms separated by `;` or `,`.
 
     Raises `UserError` for a missing file, a wrong number of lines, a line without a word, and a word given to
     two classes.

@@ -39,9 +39,7 @@ NAMES847 = tuple(names for _, _, names in ROWS847)
 OBJECT_INDEX = tuple(int(index) for index, _, _ in ROWS847)
 """Number of each class among the objects of the ADE20K archive."""
 UNSEEN847 = tuple(names for _, frequency, names in ROWS847 if frequency == "rare")
-"""ZegFormer's split by frequency: 212 frequent and 360 common classes are seen, the 275 in at most ten images
-not.
-"""
+"""ZegFormer's split by frequency: 212 frequent and 360 common classes are seen, the 275 in at most ten images not."""
 
 WHERE150 = """\
 ADE20K SceneParsing: ADEChallengeData2016.zip (1 GB) from http://sceneparsing.csail.mit.edu
@@ -58,9 +56,7 @@ or, much faster to read, what `zsbench data prepare ade-full` writes from these:
 
 
 def read_objects(path: Path) -> NDArray[np.int32]:
-    """int32 (H, W): the object index that red and green of a `_seg.png` encode (R // 10 * 256 + G), 0 for
-    none.
-    """
+    """int32 (H, W): the object index that red and green of a `_seg.png` encode (R // 10 * 256 + G), 0 for none."""
     colours = read_image(path).astype(np.int32)
     if (colours[:, :, 0] // 10 > MAX_OBJECT // 256).any():
         raise UserError(f"{path}: not an ADE20K object map: its red channel has no such object.")
@@ -82,9 +78,7 @@ def sources150(folder: str, count: int) -> tuple[Source, ...]:
 
 
 def sources847(folder: str, count: int) -> tuple[Source, ...]:
-    """Prepared 16-bit labels, the object maps of the archive, or MaskFormer's prepared folders, which are
-    resized.
-    """
+    """Prepared 16-bit labels, the object maps of the archive, or MaskFormer's prepared folders, which are resized."""
     image = f"images/ADE/{folder}/{{id}}.jpg"
     prepared = Files(image, f"annotations_full/{folder}/{{id}}.png")
     released = Files(image, f"images/ADE/{folder}/{{id}}_seg.png")

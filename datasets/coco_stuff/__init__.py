@@ -19,9 +19,7 @@ from zsbench.registry import register_dataset
 ROWS = [line.split("\t") for line in (Path(__file__).parent / "classes.txt").read_text().splitlines()]
 NAMES = tuple(name for _, name in ROWS)
 PIXEL_VALUES = tuple(int(value) for value, _ in ROWS)
-"""Value of each class in the pixel maps: its number in the authors' labels.txt, less one. 11 of 0..181 are
-unused.
-"""
+"""Value of each class in the pixel maps: its number in the authors' labels.txt, less one. 11 of 0..181 are unused."""
 
 THINGS = 80
 UNSEEN = (
@@ -72,9 +70,7 @@ CATEGORIES = LabelMap({0: IGNORE, 183: IGNORE} | {value + 1: i for i, value in e
 
 
 def things_only(labels: LabelMap) -> LabelMap:
-    """The same values for COCO-Object: things are 1..80, all else is background (as GroupViT's converter has
-    it).
-    """
+    """The same values for COCO-Object: things are 1..80, all else is background (as GroupViT's converter has it)."""
     values = {raw: index + 1 if 0 <= index < THINGS else 0 for raw, index in labels.values.items()}
     return LabelMap(values, labels.hints)
 

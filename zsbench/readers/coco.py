@@ -20,8 +20,7 @@ from zsbench.readers.source import Opened, Pair, Source
 
 @dataclass(frozen=True, kw_only=True)
 class Annotations(Source):
-    """A split whose labels are COCO annotations; the raw value of a pixel is its `category_id`, 0 where there
-    is none.
+    """A split whose labels are COCO annotations; the raw value of a pixel is its `category_id`, 0 where there is none.
 
     `image`: path below the root with `{id}`, the file name without its extension. `files`: annotation files
     below the root, painted one over the other (stuff first, then things); within a file crowds come first,

@@ -44,9 +44,7 @@ class FolderDataset(Dataset):
 
     @property
     def home(self) -> Path:
-        """The folder that all paths start from. Raises `UserError` for a root missing or of another
-        layout.
-        """
+        """The folder that all paths start from. Raises `UserError` for a root missing or of another layout."""
         if self._home is None:
             self._home = find_home(self.name, self.root, self.inside, self.expects, self.where)
         return self._home
@@ -71,9 +69,7 @@ class FolderDataset(Dataset):
             raise UserError(f"dataset {self.name}: split {split!r} has no image {image_id!r}.") from None
 
     def label(self, split: str, image_id: str) -> NDArray[np.int32]:
-        """int32 (H, W): the label alone, a class index or `IGNORE`; a raw value not in the map is a
-        `UserError`.
-        """
+        """int32 (H, W): the label alone, a class index or `IGNORE`; a raw value not in the map is a `UserError`."""
         pair, labels = self.pair(split, image_id), self.source(split).labels
         if not pair.label.exists():
             raise UserError(f"{pair.image}: its mask is missing: expected {pair.label}.")

@@ -84,9 +84,7 @@ def match_ids(home: Path, pattern: str, of_shape: str = ".+") -> Iterator[str]:
 
 
 def resolve(home: Path, pattern: str, image_id: str) -> Path:
-    """The file of an id; where the pattern has wildcards (an extension), the first match, or the pattern
-    itself.
-    """
+    """The file of an id; where the pattern has wildcards (an extension), the first match, or the pattern itself."""
     path = home / pattern.replace("{id}", image_id)
     return next(iter(resolve_all(home, pattern, image_id)), path) if "*" in pattern else path
 

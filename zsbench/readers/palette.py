@@ -6,8 +6,7 @@ RGB = tuple[int, int, int]
 
 
 def voc_palette(count: int, first: int = 0) -> tuple[RGB, ...]:
-    """The colour map of the VOC development kit for the values `first`, `first + 1`, ...: distinct for any
-    count.
+    """The colour map of the VOC development kit for the values `first`, `first + 1`, ...: distinct for any count.
 
     The bits of the value are dealt to red, green and blue in turn, from the highest bit of each down.
     """
