@@ -182,7 +182,7 @@ def make_plan(verb: Verb, request: Request) -> Plan:
         eval_ids=tuple(split_ids(dataset, protocol.split, request.limit)) if verb != "train" else (),
         device=choose_device(request.device),
         dtype=choose_dtype(request.dtype, trains),
-        out=request.out or default_out(request, setting),
+        out=request.out or default_out(request, setting, trains),
     )
 
 
@@ -341,16 +341,17 @@ def choose_dtype(text: str, trains: bool) -> torch.dtype:
     return DTYPES[text]
 
 
-def default_out(request: Request, setting: Setting) -> Path:
+def default_out(request: Request, setting: Setting, trains: bool) -> Path:
     """`runs/<method>-<variant>-<dataset>-<setting>-seed<N>`; a finished run's folder is never taken again."""
     usual = setting in ("inductive", "training-free")
-    parts = [
-        request.method,
-        request.variant,
-        Path(request.dataset).name.removesuffix(".toml").removesuffix(".py"),
-        None if usual else setting,
-        f"seed{request.seed}",
-    ]
+    dataset = Path(request.dataset).name.removesuffix(".toml").removesuffix(".py")
+    parts = [request.method, request.variant, dataset, None if usual else setting, f"seed{request.seed}"]
     first = Path("runs") / "-".join(part for part in parts if part)
     folders = itertools.chain([first], (first.with_name(f"{first.name}-{number}") for number in itertools.count(2)))
-    return next(folder for folder in folders if not (folder / "result.json").exists())
+    return next(folder for folder in folders if not is_finished(folder, trains))
+
+
+def is_finished(folder: Path, trains: bool) -> bool:
+    """Whether a folder holds a result, or a checkpoint that training would overwrite."""
+    learnt = (folder / "checkpoint.safetensors").exists() and not (folder / "training.pt").exists()
+    return (folder / "result.json").exists() or (trains and learnt)

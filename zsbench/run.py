@@ -86,6 +86,8 @@ class Run:
             )
         if (self.out / "result.json").exists():
             raise UserError(f"{self.out} already holds a result. Choose another --out, or delete the folder.")
+        if self.plan.trains and self.checkpoint_path.exists() and not unfinished:
+            raise UserError(f"{self.out} already holds a checkpoint. Choose another --out, or delete the folder.")
 
     @property
     def journal_path(self) -> Path:
@@ -335,6 +337,7 @@ def carry_out(plan: Plan, console: Console | None = None, profile: bool = True) 
     if plan.trains:
         run.train()
     if plan.verb == "train":
+        run.state_path.unlink(missing_ok=True)
         return None
     records, watch = run.evaluate()
     result = run.result(records, watch, run.profile() if profile else None)
