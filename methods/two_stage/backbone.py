@@ -19,18 +19,27 @@ RANDOM, PRETRAINED = "random", "imagenet"
 DEEPLAB = "resnet101c"
 """ResNet-101 with detectron2's DeepLab stem (three 3x3 convolutions of 64, 64 and 128 channels) and dilations 1, 2, 4 in the
 3x3 convolutions of its last stage, whose stride stays 32."""
+MINIATURE = "resnet18-miniature"
+"""ResNet-18 with half the channels and without the pooling after the stem, for images of about 100 pixels."""
+CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
+    DEEPLAB: ("resnet101c", {"stem_width": 64}),
+    MINIATURE: ("resnet18", {"channels": (32, 64, 128, 256)}),
+}
+"""Our own names: the timm model that is changed, and how."""
 TORCHVISION_TAG = "tv_in1k"
 GROUPS = 8
 
 
 class Backbone(nn.Module):
-    """A timm ResNet; `channels`: of the four feature maps, strides 4, 8, 16 and 32."""
+    """A timm ResNet; `channels`: of the four feature maps, strides 4, 8, 16 and 32 (miniature: 2 to 16)."""
 
     def __init__(self, name: str, norm: Norm, weights: str) -> None:
         super().__init__()
         self.body: Any = _create(name, norm, weights == PRETRAINED)
         if name == DEEPLAB:
             _dilate_last_stage(self.body)
+        if name == MINIATURE:
+            self.body.maxpool = nn.Identity()
         if weights not in (RANDOM, PRETRAINED):
             _fill(self.body, Path(weights), name)
         if norm == "frozen":
@@ -43,15 +52,17 @@ class Backbone(nn.Module):
 
 
 def _create(name: str, norm: Norm, pretrained: bool) -> nn.Module:
-    arguments: dict[str, Any] = {"stem_width": 64} if name == DEEPLAB else {}
+    base, changes = CHANGES.get(name, (name, {}))
+    arguments = dict(changes)
     if norm == "group":
         arguments["norm_layer"] = partial(GroupNorm, num_groups=GROUPS)
-    if pretrained and (name == DEEPLAB or norm == "group"):
+    if pretrained and (changes or norm == "group"):
         raise UserError(
             f"there are no ImageNet weights for {name} with backbone_norm={norm}: give a local file, "
             f"-o backbone_weights=path, or -o backbone_weights={RANDOM}."
         )
-    full_name = f"{name}.{TORCHVISION_TAG}" if pretrained and timm.is_model(f"{name}.{TORCHVISION_TAG}") else name
+    ported = f"{base}.{TORCHVISION_TAG}"
+    full_name = ported if pretrained and timm.is_model(ported) else base
     try:
         return timm.create_model(
             full_name, pretrained=pretrained, features_only=True, out_indices=(1, 2, 3, 4), **arguments

@@ -38,7 +38,10 @@ class ClipRegionOptions(RegionOptions):
     detectron2_config: Path | None = Field(None, description="YAML of a detectron2 MaskFormer or Mask R-CNN")
     detectron2_weights: Path | None = Field(None, description="its checkpoint")
     style: Literal["zegformer", "zsseg"] = Field("zegformer", description="how a region is cut out and resized")
-    crop: CropStyle = Field("cropmask", description="what zegformer's way shows: the masked box, the box, the masked image")
+    crop: CropStyle = Field(
+        "cropmask", description="what zegformer's way shows: the masked box, the box, the masked image"
+    )
+    expand: float = Field(1.0, ge=1, description="zsseg's way: sides of the box are this much longer")
     templates: str = Field(
         "regions32", description="prompts (a set, a template, a file, dataset; learned: those of `prompts`)"
     )
@@ -63,8 +66,11 @@ class ClipRegions(TwoStage):
     }
 
     def __init__(self, clip: Clip, options: ClipRegionOptions) -> None:
-        zegformer = options.style == "zegformer"
-        super().__init__(clip, options, partial(zegformer_crops, style=options.crop) if zegformer else zsseg_crops)
+        ways = {
+            "zegformer": partial(zegformer_crops, style=options.crop),
+            "zsseg": partial(zsseg_crops, expand=options.expand),
+        }
+        super().__init__(clip, options, ways[options.style])
         if options.proposals == "file":
             self.segments = read_proposals(_given(options.file, "file"))
         if options.proposals == "detectron2":

@@ -51,10 +51,15 @@ def zegformer_boxes(masks: Tensor) -> Tensor:
     return torch.where((occupied & (area > 0))[:, None], boxes, whole).float()
 
 
-def zsseg_boxes(masks: Tensor) -> tuple[Tensor, Tensor]:
+def zsseg_boxes(masks: Tensor, expand: float = 1.0) -> tuple[Tensor, Tensor]:
     """`(boxes, valid)` of bool masks (Q, H, W), by zsseg's rule: half-open int64 boxes (xmin, ymin, xmax + 1, ymax + 1).
 
+    `expand`: sides become this much longer about the centre, rounded towards zero, and end at the border of the image.
     `valid`, bool (Q,), is False for an empty mask, which is not classified at all.
     """
     boxes, occupied = extents(masks)
-    return boxes + boxes.new_tensor([0, 0, 1, 1]), occupied
+    boxes = boxes + boxes.new_tensor([0, 0, 1, 1])
+    centres, halves = (boxes[:, 2:] + boxes[:, :2]) / 2, expand * (boxes[:, 2:] - boxes[:, :2]) / 2
+    border = boxes.new_tensor([masks.shape[-1], masks.shape[-2]])
+    corners = torch.cat([(centres - halves).clamp(min=0), torch.minimum(centres + halves, border)], -1)
+    return corners.long(), occupied

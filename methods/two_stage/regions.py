@@ -55,13 +55,14 @@ def zegformer_crops(image: Tensor, masks: Tensor, to: ClipInput, style: CropStyl
     return roi_align(source, boxes, to.size, spatial_scale=1.0, sampling_ratio=-1, aligned=True)
 
 
-def zsseg_crops(image: Tensor, masks: Tensor, to: ClipInput) -> Tensor:
+def zsseg_crops(image: Tensor, masks: Tensor, to: ClipInput, expand: float = 1.0) -> Tensor:
     """zsseg's regions: the tight box of each mask, mean colour outside the mask, resized bicubically without antialiasing.
 
-    Raises `ValueError` for an empty mask: the caller drops these (`zsseg_boxes`).
+    `expand`: the box's sides are this much longer, about its centre, cut at the border of the image. Raises `ValueError`
+    for an empty mask: the caller drops these (`zsseg_boxes`).
     """
     masks = masks[:, : image.shape[-2], : image.shape[-1]]
-    boxes, valid = zsseg_boxes(masks)
+    boxes, valid = zsseg_boxes(masks, expand)
     if not bool(valid.all()):
         raise ValueError("an empty mask has no crop")
     crops = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -30,6 +31,7 @@ class ZssegOptions(ProposalOptions):
     backbone: str = Field(
         "resnet50", description="a ResNet of timm; resnet101c is the released one, for which give its weights"
     )
+    expand: float = Field(1.0, ge=1, description="CLIP sees the box of a mask with its sides this much longer")
     weight: float = Field(0.7, ge=0, le=1, description="exponent of the trusted branch; 0 is CLIP alone")
     query_templates: str = Field(
         "sculpture", description="prompts that queries are compared with; learned: those of `prompts`"
@@ -73,7 +75,7 @@ class Zsseg(LearnsProposals):
     }
 
     def __init__(self, clip: Clip, options: ZssegOptions) -> None:
-        super().__init__(clip, options, zsseg_crops)
+        super().__init__(clip, options, partial(zsseg_crops, expand=options.expand))
         if LEARNED in (options.query_templates, options.region_templates):
             self.prompts = LearnedPrompts(clip, options.prompt_length)
             if options.prompts is not None:

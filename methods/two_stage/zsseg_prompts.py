@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -36,6 +37,7 @@ RECIPE = {
 
 
 class PromptOptions(RegionOptions):
+    expand: float = Field(1.0, ge=1, description="CLIP sees the box of a mask with its sides this much longer")
     prompt_length: int = Field(16, ge=1, description="learnt vectors before each class name")
 
 
@@ -53,7 +55,7 @@ class ZssegPrompts(TwoStage):
     }
 
     def __init__(self, clip: Clip, options: PromptOptions) -> None:
-        super().__init__(clip, options, zsseg_crops)
+        super().__init__(clip, options, partial(zsseg_crops, expand=options.expand))
         self.prompts = LearnedPrompts(clip, options.prompt_length, learn=True)
 
     @property
