@@ -45,6 +45,15 @@ def test_zsseg_box_ends_after_the_last_pixel_and_empty_masks_are_not_valid(masks
 
 
 @pytest.mark.parametrize(
+    ("expand", "box"), [(1.0, [4, 2, 8, 4]), (2.0, [2, 1, 10, 5]), (1.9, [2, 1, 9, 4]), (9.0, [0, 0, 12, 8])]
+)
+def test_expanded_boxes_keep_their_centre_and_end_at_the_border(expand, box):
+    mask = torch.zeros(1, 8, 12, dtype=torch.bool)
+    mask[0, 2:4, 4:8] = True
+    assert zsseg_boxes(mask, expand)[0][0].tolist() == box
+
+
+@pytest.mark.parametrize(
     ("what", "expected"),
     [
         (np.s_[0:0, 0:0], [0, 0, 6, 5]),

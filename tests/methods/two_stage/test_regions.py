@@ -71,6 +71,13 @@ def test_zsseg_crop_is_the_filled_box_resized_bicubically():
     torch.testing.assert_close(zsseg_crops(image, mask, TO), expected)
 
 
+def test_zsseg_expanded_crop_shows_mean_colour_around_the_mask():
+    image, mask = torch.rand(3, 20, 24), box_mask(20, 24, 8, 10, 12, 14)
+    filled = torch.where(mask, image, TO.mean)[:, 6:14, 8:16]
+    expected = F.interpolate(((filled - TO.mean) / TO.std)[None], (8, 8), mode="bicubic", align_corners=False)
+    torch.testing.assert_close(zsseg_crops(image, mask, TO, expand=2.0), expected)
+
+
 def test_zsseg_crop_of_one_pixel_is_that_colour():
     image, mask = torch.rand(3, 20, 24), box_mask(20, 24, 7, 9, 8, 10)
     crop = zsseg_crops(image, mask, TO)[0]
