@@ -62,7 +62,12 @@ class TwoStage(Method):
         self._texts: dict[str, Tensor] = {}
 
     def text(self, templates: str) -> Tensor:
-        """Unit-norm text embeddings (C, D) of the vocabulary under a set of templates (`prompts.encode`), computed once."""
+        """Unit-norm text embeddings (C, D) of the vocabulary under a set of templates (`prompts.encode`), computed once.
+
+        A random CLIP says nothing about any prompt: what the vocabulary has is taken then, and time saved.
+        """
+        if self.clip.weights.random and templates not in self._texts:
+            return self.vocabulary.embeddings
         if templates not in self._texts:
             self._texts[templates] = encode(self.clip, self.vocabulary, templates)
         return self._texts[templates]

@@ -37,9 +37,12 @@ def proposals(plan: Plan) -> Iterator[Row]:
     if not issubclass(plan.method_class, TwoStage):
         raise UserError(f"{plan.method_class.name} makes no proposals: choose zegformer, zsseg or clip-regions.")
     build: type[Method] = plan.method_class  # its subclasses have the constructor of all methods
-    method = build(load_clip(plan.clip, plan.weights), plan.options)
+    clip = load_clip(plan.clip, plan.weights)
+    method = build(clip, plan.options)
     assert isinstance(method, TwoStage)
-    if plan.request.checkpoint is not None:
+    if plan.released is not None:
+        plan.released.fill(method, clip)
+    elif plan.request.checkpoint is not None:
         load_learnt_state(method, read_checkpoint(plan.request.checkpoint)[1], str(plan.request.checkpoint))
     method.eval().to(plan.device)
     for image_id in plan.eval_ids:

@@ -1,0 +1,69 @@
+"""Proposals written by one method and read by another."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from zsbench.errors import UserError
+from zsbench.methods.maskclip import MaskClip
+from zsbench.methods.two_stage.clip_regions import ClipRegionOptions, ClipRegions
+from zsbench.methods.two_stage.export import main, parse, proposals
+from zsbench.methods.two_stage.proposal_file import write_proposals
+from zsbench.vocabulary import encode_vocabulary
+
+
+@pytest.fixture
+def plan(squares, tiny_clip_config):
+    return SimpleNamespace(
+        method_class=ClipRegions,
+        options=ClipRegionOptions(proposals="oracle", templates="dataset"),
+        clip=tiny_clip_config,
+        weights="random",
+        request=SimpleNamespace(checkpoint=None),
+        released=None,
+        dataset=squares,
+        protocol=squares.defaults.protocol,
+        eval_ids=squares.ids("val")[:3],
+        device=torch.device("cpu"),
+    )
+
+
+def test_a_file_stands_for_the_method_that_wrote_it(plan, squares, tiny_clip, tmp_path):
+    path = tmp_path / "proposals.json"
+    rows = list(proposals(plan))
+    for image_id, masks, scores in rows:
+        label = squares.read("val", image_id).label
+        classes = [c for c in np.unique(label) if c >= 0]
+        np.testing.assert_array_equal(masks, [label == c for c in classes])
+        assert scores == [1.0] * len(classes)
+    write_proposals(path, rows)
+    reader = ClipRegions(tiny_clip, ClipRegionOptions(proposals="file", file=path, templates="dataset")).eval()
+    writer = ClipRegions(tiny_clip, plan.options).eval()
+    reader.begin(plan.eval_ids)
+    with torch.no_grad():
+        for image_id in plan.eval_ids:
+            sample = squares.read("val", image_id)
+            image = torch.from_numpy(sample.image).permute(2, 0, 1)[None] / 255
+            for method in (reader, writer):
+                method.set_vocabulary(encode_vocabulary(tiny_clip, squares.classes, squares.seen_mask))
+            reader.set_image_ids([image_id])
+            writer.set_truth([torch.from_numpy(sample.label)])
+            torch.testing.assert_close(reader.predict(image), writer.predict(image))
+    with pytest.raises(UserError, match="split lacks"):
+        reader.begin(["another"])
+
+
+def test_other_methods_make_no_proposals(plan):
+    plan.method_class = MaskClip
+    with pytest.raises(UserError, match="makes no proposals"):
+        next(proposals(plan))
+
+
+def test_command_line(tmp_path, capsys):
+    arguments = ["--dataset", "nowhere", "-o", "cells=2", "--limit", "3", "--out", str(tmp_path / "p.json")]
+    request, out = parse(arguments)
+    assert request.options == {"cells": "2"} and request.limit == 3 and out == tmp_path / "p.json"
+    assert main(arguments) == 2
+    assert "nowhere" in capsys.readouterr().err
