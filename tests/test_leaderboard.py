@@ -111,3 +111,21 @@ def test_hiou_of_the_founding_paper_follows_from_its_parts_but_for_six_rows():
         ("zsseg+ST [49]", "VOC2012 (15/5)", "transductive"),
         ("ZegCLIP (Ours)", "PASCAL Context (50/10)", "supervised"),
     }
+
+
+def test_ablation_rows_have_a_page_of_their_own(make_result, tmp_path):
+    board = tmp_path / "board"
+    zegclip = make_result().method.model_copy(update={"name": "zegclip"})
+    for seed in (0, 1):
+        for variant, value in (("loss-plain", 10.0 + 2 * seed), ("loss-plus", 50.0), (None, 60.0)):
+            info = zegclip.model_copy(update={"variant": variant}).model_dump()
+            if variant != "loss-plus":
+                add(board, tmp_path, with_hiou(make_result, value, method=info, seed=seed))
+    assert set(tables(board)) == {"d.md"} and "loss-plain" in tables(board)["d.md"]  # half a table is none
+    info = zegclip.model_copy(update={"variant": "loss-plus"}).model_dump()
+    add(board, tmp_path, with_hiou(make_result, 50.0, method=info))
+    pages = tables(board)
+    assert "loss-plain" not in pages["d.md"] and "60.0 ± 0.0" in pages["d.md"]
+    assert "table 6 of its paper" in pages["d-ablation.md"]
+    lines = pages["d-ablation.md"].splitlines()
+    assert next(line for line in lines if line.startswith("| plain")).split("|")[2:4] == [" 2       ", " 11.0 ± 1.4 "]

@@ -16,6 +16,7 @@ from zsbench.method import Method
 from zsbench.protocol import Phase, TrainingView
 from zsbench.recipe import Recipe
 from zsbench.training import SampleStream, TrainingState, train
+from zsbench.training_log import TrainingLog
 
 
 class PixelClassifier(Method):
@@ -93,6 +94,17 @@ def test_a_killed_run_resumes_to_the_same_weights(squares, recipe, tmp_path, mon
     resumed = fit(squares, recipe, TrainingState(tmp_path / "state.pt", "f"), log=log)
     assert same(resumed, fit(squares, recipe))
     assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == list(range(12))
+
+
+def test_tensorboard_gets_the_curves_of_one_training_across_a_resume(tmp_path):
+    event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    for done, loss in ((0, 5.0), (2, 1.0)):
+        log = TrainingLog(tmp_path / "train.jsonl", done)
+        for step in range(done, 4):
+            log.write(step, {"loss": loss})
+    curves = event_accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload().Scalars("train/loss")
+    assert [(event.step, event.value) for event in curves] == [(0, 5.0), (1, 5.0), (2, 1.0), (3, 1.0)]
+    assert len((tmp_path / "train.jsonl").read_text().splitlines()) == 4
 
 
 def test_another_run_is_not_resumed(squares, recipe, tmp_path):

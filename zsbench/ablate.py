@@ -38,23 +38,19 @@ def ablation_cells(request: Request, rows: Sequence[Ablation], seeds: Sequence[i
     ]
 
 
-def ablation_table(rows: Sequence[Ablation], cells: Sequence[Cell], setting: str = "inductive") -> str:
-    """Markdown: one line per row of the paper's table, measured mean ± std over seeds, and the paper's numbers."""
-    finished: dict[str | None, list[Result]] = {row.variant: [] for row in rows}
-    for cell in cells:
-        result = cell.load()
-        if result is not None:
-            finished[cell.request.variant].append(result)
-    request = cells[0].request
-    published = read_published()
-    printed = [reported(request.dataset, request.method, row.variant, setting, published) for row in rows]
-    groups = [name for results in finished.values() for result in results[:1] for name in result.metrics if ":" in name]
-    groups = list(dict.fromkeys(groups))
-    headers = ["", "seeds", *COLUMNS.values(), *[name.split(":")[1] for name in groups]]
+def ablation_table(rows: Sequence[Ablation], results: Sequence[Result]) -> str:
+    """Markdown: one line per row of the paper's table, measured mean ± std over seeds, and the paper's numbers.
+
+    `results`: of one method, dataset and setting, at least one; those of other variants are left out.
+    """
+    first, published = results[0], read_published()
+    printed = [reported(first.dataset.name, first.method.name, row.variant, first.setting, published) for row in rows]
+    groups = [name for name in first.metrics if ":" in name]
+    headers = ["", "seeds", *COLUMNS.values(), *[f"IoU {name.split(':')[1]}" for name in groups]]
     headers += [f"paper {title}" for title in COLUMNS.values()] if any(printed) else []
     body = []
     for row, paper in zip(rows, printed, strict=True):
-        results = finished[row.variant]
-        line = [row.label, len(results), *[format_seeds(results, name) for name in (*COLUMNS, *groups)]]
+        found = [result for result in results if result.method.variant == row.variant]
+        line = [row.label, len(found), *[format_seeds(found, name) for name in (*COLUMNS, *groups)]]
         body.append(line + ([paper.get(name, "") for name in COLUMNS] if any(printed) else []))
     return tabulate(body, headers, tablefmt="github", disable_numparse=True)

@@ -237,9 +237,11 @@ def ablate(
     folder = out or Path("runs") / f"ablate-{method}-table{table}-{dataset}"
     cells = ablation_cells(request, rows, range(seeds), folder)
     failed = run_grid(cells, console)
-    text = ablation_table(rows, cells)
-    write_text(folder / "table.md", text + "\n")
-    print(text)
+    results = [result for cell in cells if (result := cell.load()) is not None]
+    if results:
+        text = ablation_table(rows, results)
+        write_text(folder / "table.md", text + "\n")
+        print(text)
     if failed:
         raise UserError("failed: " + "; ".join(f"{cell.out.name} ({cell.log_path})" for cell in failed))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -19,10 +18,11 @@ from torch.utils.data import DataLoader, Dataset
 from zsbench.augment import augment
 from zsbench.checkpoint import learnt_state, load_learnt_state
 from zsbench.errors import UserError
-from zsbench.files import write_atomically, write_text
+from zsbench.files import write_atomically
 from zsbench.method import Method
 from zsbench.protocol import Phase, TrainingView
 from zsbench.recipe import Recipe, learning_rate
+from zsbench.training_log import TrainingLog
 
 SAVE_EVERY_SECONDS = 60.0
 Progress = Callable[[int, dict[str, float]], None]
@@ -103,8 +103,7 @@ def train(
     stored = state.load()
     torch.manual_seed(seed)
     done = sum(phase.iterations for phase, _ in phases[: state.phase])
-    if log is not None and accelerator.is_main_process:
-        keep_lines(log, done + state.step)
+    writer = TrainingLog(log, done + state.step) if log is not None and accelerator.is_main_process else None
     for number, (phase, view) in enumerate(phases):
         if number < state.phase:
             continue
@@ -121,8 +120,8 @@ def train(
         for step, losses in loop.run(stream, start):
             state.step = step + 1
             on_step(done + step + 1, losses)
-            if log is not None and accelerator.is_main_process:
-                append_line(log, {"step": done + step, **losses})
+            if writer is not None:
+                writer.write(done + step, losses)
             if time.monotonic() - saved > SAVE_EVERY_SECONDS and accelerator.is_main_process:
                 state.save(method, optimiser)
                 saved = time.monotonic()
@@ -252,15 +251,3 @@ class PhaseLoop:
                 "images; the last good state is kept and --resume continues from it."
             )
         return losses
-
-
-def keep_lines(path: Path, count: int) -> None:
-    """Drop the lines of steps that a resumed run will do again."""
-    if path.exists():
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)[:count]
-        write_text(path, "".join(lines))
-
-
-def append_line(path: Path, values: dict[str, float]) -> None:
-    with path.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(values) + "\n")

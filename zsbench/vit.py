@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -
 
 def resize_positions(positions: Tensor, height: int, width: int, mode: str = "bilinear") -> Tensor:
     """Position embedding (1 + n*n, D) of a square grid to (1 + height*width, D); the class token's row is kept."""
-    side = round((positions.shape[0] - 1) ** 0.5)
+    side = math.isqrt(positions.shape[0] - 1)
     if (side, side) == (height, width):
         return positions
     grid = positions[1:].T.reshape(1, -1, side, side)
