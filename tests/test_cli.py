@@ -278,7 +278,7 @@ def test_a_checkpoint_of_another_method_is_refused(zsbench):
     wrong_method = zsbench("eval", "--method", "zegclip", "--dataset", "halves", *checkpoint)
     assert "holds weights of colours, not of zegclip" in message(wrong_method)
     wrong_classes = zsbench("eval", "--method", "colours", "--dataset", "miniworld", *checkpoint)
-    assert "was trained on halves (3 classes), not with the 60 classes of miniworld" in message(wrong_classes)
+    assert "was trained on halves (3 classes" in message(wrong_classes)
 
 
 def test_predict_draws_an_overlay_and_a_label_map(zsbench, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from pydantic import Field
 
+from zsbench import pairing
 from zsbench import plan as planning
 from zsbench.checkpoint import CheckpointInfo
 from zsbench.dataset import Defaults
@@ -95,7 +96,10 @@ def test_mistakes_are_explained(verb, changes, message):
     ("stored", "message"),
     [
         ({"method": "zoy"}, "holds weights of zoy, not of toy: give --method zoy"),
-        ({"classes": ["cat"]}, "was trained on other .1 classes., not with the 4 classes of squares"),
+        ({"classes": ["cat"]}, "was trained on other .1 classes: cat, ...., not with the 4 classes of squares"),
+        ({"names_sha256": "0"}, "with other class names .the default. than plain"),
+        ({"names": "nicknames"}, "squares has no name set 'nicknames'"),
+        ({"text_embeddings_sha256": "0"}, "trained with a file of text embeddings .sha256 0.: give it"),
     ],
 )
 def test_a_checkpoint_of_something_else_is_refused(monkeypatch, stored, message, squares):
@@ -108,14 +112,16 @@ def test_a_checkpoint_of_something_else_is_refused(monkeypatch, stored, message,
         dataset="other",
         classes=list(squares.classes),
         unseen=["blue"],
+        names_sha256=squares.names().sha256,
+        templates="single",
         setting="inductive",
         seed=0,
         recipe={},
     )
-    monkeypatch.setattr(planning, "read_checkpoint", lambda path: (info.model_copy(update=stored), {}))
+    monkeypatch.setattr(pairing, "read_checkpoint", lambda path: (info.model_copy(update=stored), {}))
     with pytest.raises(UserError, match=message):
         make_plan("eval", request(checkpoint=Path("c.safetensors")))
-    if "classes" in stored:
+    if "method" not in stored:
         assert make_plan("eval", request(checkpoint=Path("c.safetensors"), transfer=True)).checkpoint is not None
 
 

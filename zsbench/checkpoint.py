@@ -20,7 +20,10 @@ METADATA_KEY = "zsbench"
 
 
 class CheckpointInfo(BaseModel):
-    """What a checkpoint says about itself."""
+    """What a checkpoint says about itself.
+
+    `names`: the name set, or the file, by which the classes were put into prompts, None for the default one.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -32,7 +35,11 @@ class CheckpointInfo(BaseModel):
     dataset: str
     classes: list[str]
     unseen: list[str]
-    setting: str
+    names: str | None = None
+    names_sha256: str
+    templates: str
+    text_embeddings_sha256: str | None = None
+    setting: str | None
     seed: int
     recipe: dict[str, Any]
 

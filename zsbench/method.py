@@ -47,13 +47,15 @@ class Released:
 
     `options`: those that follow from it. `setting`: how it was trained, where the file tells. `check`: raises `UserError`
     where it does not belong to `(seen, classes)` numbers of classes. `fill`: puts it into a method built on a CLIP,
-    strictly.
+    strictly. `dataset`: what it was trained on, and `classes`: the names of that data's classes, where the file tells.
     """
 
     options: Mapping[str, Any]
     setting: str | None
     check: Callable[[int, int], None]
     fill: Callable[[Method, Clip], None]
+    dataset: str | None = None
+    classes: Sequence[str] | None = None
 
 
 class Method(nn.Module, ABC):

@@ -16,12 +16,13 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from zsbench import registry
-from zsbench.checkpoint import CheckpointInfo, read_checkpoint
+from zsbench.checkpoint import CheckpointInfo
 from zsbench.dataset import Dataset, Defaults, Protocol
 from zsbench.errors import UserError, did_you_mean
 from zsbench.evaluation import split_ids
 from zsbench.method import Method, Options, Released
 from zsbench.names import NameSet
+from zsbench.pairing import check_classes, check_texts, open_checkpoint
 from zsbench.protocol import SETTINGS, Setting, parse_setting
 from zsbench.recipe import Recipe
 
@@ -139,8 +140,9 @@ def make_plan(verb: Verb, request: Request) -> Plan:
         registry.add_file(path)
     dataset = open_dataset(request.dataset, request.data_root)
     method_class = registry.load_method_class(request.method)
-    checkpoint, released = open_checkpoint(request, method_class, dataset)
-    check_checkpoint(request, checkpoint, dataset)
+    checkpoint, released = open_checkpoint(request.checkpoint, method_class, dataset, request.transfer)
+    if checkpoint is not None and request.checkpoint is not None:
+        check_classes(checkpoint, request.checkpoint, request.method, dataset, request.transfer)
     setting = choose_setting(request, method_class, checkpoint)
     options = resolve_options(method_class, dataset.name, request, checkpoint)
     preset = method_class.preset(dataset.name)
@@ -163,6 +165,7 @@ def make_plan(verb: Verb, request: Request) -> Plan:
         raise UserError(f"{request.method} is training-free: use `zsbench eval`.")
     protocol = resolve_protocol(method_class, dataset.name, dataset.defaults)
     clip, weights = resolve_clip(request.clip, request.weights, dataset.defaults)
+    names, templates = choose_texts(request, checkpoint, dataset)
     return Plan(
         verb=verb,
         request=request,
@@ -172,8 +175,8 @@ def make_plan(verb: Verb, request: Request) -> Plan:
         setting=setting,
         clip=clip,
         weights=weights,
-        names=dataset.names(request.classes),
-        templates=request.templates or dataset.defaults.templates,
+        names=names,
+        templates=templates,
         recipe=recipe,
         protocol=protocol,
         checkpoint=checkpoint,
@@ -193,65 +196,26 @@ def open_dataset(name: str, root: Path | None) -> Dataset:
     return dataset
 
 
-def open_checkpoint(
-    request: Request, method_class: type[Method], dataset: Dataset
-) -> tuple[CheckpointInfo | None, Released | None]:
-    """What `--checkpoint` says about itself, and its content where it is one of the method's own release.
-
-    A release does not name its classes: it is taken for one of `dataset` if the numbers of classes agree.
-    """
-    if request.checkpoint is None or request.checkpoint.suffix == ".safetensors":
-        return (None if request.checkpoint is None else read_checkpoint(request.checkpoint)[0]), None
-    if not request.checkpoint.is_file():
-        raise UserError(f"checkpoint {request.checkpoint} does not exist.")
-    released = method_class.read_released(request.checkpoint)
-    if released is None:
-        raise UserError(
-            f"{request.checkpoint} is no zsbench checkpoint (.safetensors) and none of {method_class.name}'s own release."
-        )
-    if not request.transfer:
-        released.check(int(dataset.seen_mask.sum()), len(dataset.classes))
-    info = CheckpointInfo(
-        zsbench_version="released",
-        method=method_class.name,
-        options=dict(released.options),
-        clip=request.clip or dataset.defaults.clip,
-        clip_sha256=None,
-        dataset=dataset.name,
-        classes=list(dataset.classes),
-        unseen=list(dataset.unseen),
-        setting=released.setting or request.setting or "inductive",
-        seed=0,
-        recipe={},
-    )
-    return info, released
-
-
-def check_checkpoint(request: Request, checkpoint: CheckpointInfo | None, dataset: Dataset) -> None:
-    """A checkpoint of another method, or of other classes without `--transfer`, would score near zero: refuse it."""
-    if checkpoint is None:
-        return
-    if checkpoint.method != request.method:
-        raise UserError(
-            f"{request.checkpoint} holds weights of {checkpoint.method}, not of {request.method}: "
-            f"give --method {checkpoint.method}."
-        )
-    if tuple(checkpoint.classes) != dataset.classes and not request.transfer:
-        raise UserError(
-            f"{request.checkpoint} was trained on {checkpoint.dataset} ({len(checkpoint.classes)} classes), "
-            f"not with the {len(dataset.classes)} classes of {dataset.name}. Give --dataset {checkpoint.dataset}, "
-            "or --transfer to evaluate it with another vocabulary on purpose."
-        )
-
-
 def choose_setting(request: Request, method_class: type[Method], checkpoint: CheckpointInfo | None) -> Setting:
     """The asked setting, else the checkpoint's, else inductive for a method that learns."""
     default = "inductive" if method_class.trainable else "training-free"
-    setting = parse_setting(request.setting or (checkpoint.setting if checkpoint else default))
+    setting = parse_setting(request.setting or (checkpoint.setting if checkpoint else None) or default)
     if (setting == "training-free") == method_class.trainable:
         fitting = [s for s in SETTINGS if (s == "training-free") != method_class.trainable]
         raise UserError(f"{request.method} cannot run in the {setting} setting; it has {', '.join(fitting)}.")
     return setting
+
+
+def choose_texts(request: Request, checkpoint: CheckpointInfo | None, dataset: Dataset) -> tuple[NameSet, str]:
+    """The words of the classes and the templates: the asked ones, else what a checkpoint was trained with, else the default.
+
+    Raises `UserError` where a checkpoint was trained with other texts and nobody says that this is meant.
+    """
+    learnt = None if request.transfer else checkpoint
+    names = dataset.names(request.classes or (learnt.names if learnt else None))
+    if learnt is not None and request.checkpoint is not None:
+        check_texts(learnt, request.checkpoint, names, request.text_embeddings)
+    return names, request.templates or (learnt.templates if learnt else None) or dataset.defaults.templates
 
 
 def resolve_options(

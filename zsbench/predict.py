@@ -15,6 +15,7 @@ from zsbench.dataset import Defaults
 from zsbench.errors import UserError
 from zsbench.files import make_folder
 from zsbench.inference import predict_labels, resize
+from zsbench.pairing import check_clip
 from zsbench.picture import save_label_map, save_overlay, spread_palette
 from zsbench.plan import choose_device, merge, resolve_clip, resolve_protocol
 from zsbench.vocabulary import encode_vocabulary
@@ -50,13 +51,18 @@ def predict_image(
     segmenter = method_class(
         model, merge(method_class.Options, stored, options or {}, what=f"option of {method_class.name}")
     )
-    if info:
+    if info and checkpoint:
+        check_clip(info, checkpoint, model)
         load_learnt_state(segmenter, learnt, str(checkpoint))
     learnt_names = set(info.classes) - set(info.unseen) if info else set()
     seen = torch.tensor([name in learnt_names for name in classes])
     target = choose_device(device)
     segmenter.eval().to(target)
-    segmenter.set_vocabulary(encode_vocabulary(model, classes, seen, templates or defaults.templates).to(target))
+    segmenter.set_vocabulary(
+        encode_vocabulary(model, classes, seen, templates or (info.templates if info else defaults.templates)).to(
+            target
+        )
+    )
     protocol = resolve_protocol(method_class, home or "", defaults)
     with torch.inference_mode():
         inputs = resize(pixels, protocol)[None].to(target)

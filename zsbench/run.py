@@ -29,6 +29,7 @@ from zsbench.evaluation import Stopwatch, as_classes, evaluate_records, introduc
 from zsbench.files import make_folder, sha256
 from zsbench.inference import predict_labels, resize
 from zsbench.journal import Journal
+from zsbench.pairing import check_clip
 from zsbench.picture import Row, save_gallery
 from zsbench.plan import Plan
 from zsbench.profiling import profile_method
@@ -68,6 +69,8 @@ class Run:
         self.device = self.accelerator.device if plan.device.index is None else plan.device
         torch.manual_seed(plan.request.seed)
         self.clip = load_clip(plan.clip, plan.weights)
+        if plan.checkpoint is not None and plan.request.checkpoint is not None:
+            check_clip(plan.checkpoint, plan.request.checkpoint, self.clip)
         self.method = plan.method_class(self.clip, plan.options)
         self.training: TrainingInfo | None = None
         self.statistics: dict[str, float] = {}
@@ -193,6 +196,10 @@ class Run:
             dataset=plan.dataset.name,
             classes=list(plan.dataset.classes),
             unseen=list(plan.dataset.unseen),
+            names=plan.request.classes,
+            names_sha256=plan.names.sha256,
+            templates=plan.templates,
+            text_embeddings_sha256=sha256(texts) if (texts := plan.request.text_embeddings) else None,
             setting=plan.setting,
             seed=plan.request.seed,
             recipe=plan.recipe.model_dump(mode="json"),

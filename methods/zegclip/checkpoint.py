@@ -37,17 +37,28 @@ SETTINGS = {15: "inductive", 156: "inductive", 20: "transductive", 171: "supervi
 """The setting by the number of classes trained on, where the file has no configuration (20 may also be supervised)."""
 
 
+DATASETS = {15: "pascal-voc", 20: "pascal-voc", 156: "coco-stuff", 171: "coco-stuff"}
+"""What the released checkpoints were trained on, by the number of classes trained on."""
+
+
 @dataclass(frozen=True, eq=False)
 class ReleasedFile:
     """A released checkpoint as read.
 
-    `classes`: how many classes it was trained on, `setting`: how; None where the file does not tell.
+    `classes`: how many classes it was trained on, `setting`: how, `names`: all classes of that data; None where the file
+    does not tell.
     """
 
     source: str
     state: Mapping[str, Tensor]
     classes: int | None
     setting: str | None
+    names: tuple[str, ...] | None = None
+
+    @property
+    def dataset(self) -> str | None:
+        """The dataset that it was trained on, if the number of classes tells."""
+        return DATASETS.get(self.classes or 0)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -92,7 +103,9 @@ def read_released(path: Path) -> ReleasedFile | None:
     meta = content.get("meta")
     config = meta.get("config") if isinstance(meta, dict) else None
     setting = trained_setting(config) if isinstance(config, str) else None
-    return ReleasedFile(str(path), state, classes, setting or SETTINGS.get(classes or 0))
+    names = meta.get("CLASSES") if isinstance(meta, dict) else None
+    names = tuple(map(str, names)) if isinstance(names, (list, tuple)) else None
+    return ReleasedFile(str(path), state, classes, setting or SETTINGS.get(classes or 0), names)
 
 
 def trained_setting(config: str) -> str | None:

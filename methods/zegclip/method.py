@@ -57,7 +57,11 @@ class ZegClip(Method):
     @classmethod
     def read_released(cls, path: Path) -> Released | None:
         file = read_released(path)
-        return None if file is None else Released(file.options, file.setting, file.check, file.fill)
+        return (
+            None
+            if file is None
+            else Released(file.options, file.setting, file.check, file.fill, file.dataset, file.names)
+        )
 
     def predict(self, images: Tensor) -> Tensor:
         return self.masks(images)[-1]

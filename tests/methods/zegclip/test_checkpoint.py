@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from zsbench.checkpoint import save_checkpoint
 from zsbench.errors import UserError
 from zsbench.methods.zegclip.checkpoint import (
     EMPTY_WEIGHT,
@@ -18,6 +19,8 @@ from zsbench.methods.zegclip.checkpoint import (
 )
 from zsbench.methods.zegclip.method import ZegClip
 from zsbench.methods.zegclip.options import ZegClipOptions
+from zsbench.plan import Request, make_plan
+from zsbench.run import Run
 from zsbench.vocabulary import Vocabulary
 
 INNER = "decode_head.decoder_1.layers"
@@ -48,9 +51,13 @@ def full(small_method):
     return small_method(idle_parameters=True)
 
 
-def save(path, state, config=None):
-    meta = {"meta": {"mmseg_version": "0.24.0", "config": config, "CLASSES": ("a", "b")}} if config else {}
-    torch.save({"state_dict": state, **meta, "optimizer": {"state": {}, "param_groups": []}}, path)
+def save(path, state, config=None, names=None):
+    meta = {
+        "mmseg_version": "0.24.0",
+        **({"config": config} if config else {}),
+        **({"CLASSES": names} if names else {}),
+    }
+    torch.save({"state_dict": state, "meta": meta, "optimizer": {"state": {}, "param_groups": []}}, path)
     return path
 
 
@@ -189,6 +196,57 @@ def test_other_files(tmp_path, full):
 
 class Code:
     """What a pickle could run."""
+
+
+@pytest.fixture
+def voc(shared, small_clip, small_method, tmp_path):
+    """Writes a release of PASCAL VOC for a small CLIP and plans its evaluation on one image."""
+    method = small_method(ffn=2048)
+
+    def plan(seen=15, names=None, checkpoint=None, **changes):
+        path = checkpoint or save(tmp_path / "voc.pth", small_released(method, seen), names=names)
+        small = {"heads": "4", "position_size": "none", "idle_parameters": "no"}
+        root = shared / "data" / "voc2012"
+        given = {
+            "dataset": "pascal-voc",
+            "clip": small_clip.name,
+            "weights": "random",
+            "options": small,
+            "data_root": root,
+        }
+        return make_plan(
+            "eval", Request(**{**given, "checkpoint": path, "limit": 1, "out": tmp_path / "run", **changes})
+        )
+
+    return plan
+
+
+def test_evaluated_as_trained(voc, tmp_path):
+    """With the setting, calibration and texts of the release: as a checkpoint of our own with these weights."""
+    plan = voc()
+    assert (plan.setting, plan.templates, plan.checkpoint.dataset) == ("inductive", "single", "pascal-voc")
+    run = Run(plan)
+    records, _ = run.evaluate()
+    assert float(run.method.calibration) == pytest.approx(0.1)
+    save_checkpoint(tmp_path / "own.safetensors", run.method, run.checkpoint_info())
+    again = Run(voc(checkpoint=tmp_path / "own.safetensors", out=tmp_path / "again"))
+    assert again.evaluate()[0].sha256() == records.sha256()
+
+
+def test_wrong_pairings_are_refused_unless_meant(voc, tmp_path):
+    names = tmp_path / "animals.txt"
+    names.write_text("\n".join(f"animal {number}" for number in range(20)))
+    for changes, message in [
+        ({"dataset": "voc20"}, "Give the --dataset that it was trained on"),
+        ({"seen": 14}, "was trained on 14 classes"),
+        ({"names": ("cat", "dog")}, "2 classes: cat, dog"),
+        ({"classes": str(names)}, "than animals: leave --classes out"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            voc(**changes)
+    assert voc(names=("AeroPlane", *voc().dataset.classes[1:])).checkpoint.dataset == "pascal-voc"
+    assert voc(dataset="voc20", transfer=True).checkpoint.unseen == list(voc().dataset.unseen)
+    assert voc(classes=str(names), transfer=True).names.words[0] == "animal 0"
 
 
 @pytest.mark.slow
