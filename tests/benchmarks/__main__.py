@@ -1,6 +1,6 @@
 """Run the benchmarks and print how each way compares with the plain one of its group.
 
-    python tests/benchmarks [word ...]     # only those whose files or tests have such a word
+python tests/benchmarks [word ...]     # only those whose files or tests have such a word
 """
 
 from __future__ import annotations
@@ -45,8 +45,12 @@ def table(records: list[dict[str, Any]]) -> str:
         for record in sorted(members, key=lambda r: -r["stats"]["median"]):
             median, extra = record["stats"]["median"], record["extra_info"]
             ratio = f"{plain / median:.2f}" if plain else ""
-            lines.append([name, way(record), f"{1000 * median:.3g}", ratio, " ".join(f"{k} {v:.4g}" for k, v in extra.items())])
-    return tabulate(lines, ["benchmark", "way", "median ms", "times as fast as plain", ""], "github", disable_numparse=True)
+            lines.append(
+                [name, way(record), f"{1000 * median:.3g}", ratio, " ".join(f"{k} {v:.4g}" for k, v in extra.items())]
+            )
+    return tabulate(
+        lines, ["benchmark", "way", "median ms", "times as fast as plain", ""], "github", disable_numparse=True
+    )
 
 
 if __name__ == "__main__":

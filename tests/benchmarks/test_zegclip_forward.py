@@ -7,9 +7,7 @@ On CUDA also in bfloat16 and compiled, with the share of pixels whose best class
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,32 +15,15 @@ import torch.nn.functional as F
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
-from zsbench.clip import load_clip
 from zsbench.methods.zegclip.method import ZegClip
-from zsbench.methods.zegclip.options import ZegClipOptions
-from zsbench.methods.zegclip.presets import PRESETS
-from zsbench.vocabulary import Vocabulary
 
-VIT_B_16 = {
-    "embed_dim": 512,
-    "quick_gelu": True,
-    "vision_cfg": {"image_size": 224, "layers": 12, "width": 768, "patch_size": 16},
-    "text_cfg": {"context_length": 77, "vocab_size": 64, "width": 8, "heads": 1, "layers": 1},  # not a part of it
-}
 CLASSES = {"pascal-voc": 20, "coco-stuff": 171}
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"))]
+DEVICES = [
+    "cpu",
+    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")),
+]
 Forward = Callable[[Tensor], Tensor]
-
-
-def make_method(dataset: str, device: str, folder: Path) -> ZegClip:
-    path = folder / "vit-b-16.json"
-    path.write_text(json.dumps(VIT_B_16))
-    torch.manual_seed(0)
-    method = ZegClip(load_clip(str(path), "random"), ZegClipOptions(**PRESETS[dataset].options)).eval().to(device)
-    count = CLASSES[dataset]
-    texts = F.normalize(torch.randn(count, 512), dim=-1).to(device)
-    method.set_vocabulary(Vocabulary(tuple(map(str, range(count))), texts, torch.ones(count, dtype=torch.bool)))
-    return method
+Build = Callable[[str, int, str], ZegClip]
 
 
 class Released:
@@ -119,11 +100,9 @@ def finished(forward: Forward, device: str) -> Forward:
 @pytest.mark.parametrize("batch", [1, pytest.param(16, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("dataset", CLASSES)
 @pytest.mark.parametrize("way", ["plain", "zsbench"])
-def test_forward(
-    benchmark: BenchmarkFixture, way: str, dataset: str, batch: int, device: str, tmp_path: Path
-) -> None:
+def test_forward(benchmark: BenchmarkFixture, way: str, dataset: str, batch: int, device: str, zegclip: Build) -> None:
     benchmark.group = f"ZegCLIP forward, {dataset}, 512 x 512, batch {batch}, {device} float32"
-    method = make_method(dataset, device, tmp_path)
+    method = zegclip(dataset, CLASSES[dataset], device).eval()
     images = torch.rand(batch, 3, 512, 512, device=device)
     plain = Released(method)
     masks = benchmark(finished(plain if way == "plain" else method.predict, device), images)
@@ -133,10 +112,10 @@ def test_forward(
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("dataset", CLASSES)
 @pytest.mark.parametrize("way", ["plain", "zsbench bfloat16", "zsbench bfloat16 compiled"])
-def test_throughput(benchmark: BenchmarkFixture, way: str, dataset: str, tmp_path: Path) -> None:
+def test_throughput(benchmark: BenchmarkFixture, way: str, dataset: str, zegclip: Build) -> None:
     """Batch 16; `agreement` is the share of patches with the class of float32."""
     benchmark.group = f"ZegCLIP throughput, {dataset}, 512 x 512, batch 16, cuda"
-    method = make_method(dataset, "cuda", tmp_path)
+    method = zegclip(dataset, CLASSES[dataset], "cuda").eval()
     images = torch.rand(16, 3, 512, 512, device="cuda")
     plain = Released(method)
     forward: Forward = plain if way == "plain" else method.predict
