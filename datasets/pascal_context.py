@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,8 @@ TRAINING_FREE = Defaults(
     protocol=Protocol(short_side=336, crop=224, stride=112),
     recipe=TRAINED.recipe,
 )
+WITH_BACKGROUND = replace(TRAINING_FREE, protocol=replace(TRAINING_FREE.protocol, background_threshold=0.1))
+"""As SCLIP and NACLIP evaluate 60 classes."""
 
 
 class DetailMasks(Conversion):
@@ -213,7 +216,7 @@ class Context60(Context):
     palette = voc_palette(60)
     background = "background"
     splits = splits(NAMES60)
-    defaults = TRAINING_FREE
+    defaults = WITH_BACKGROUND
 
 
 @register_dataset("context59")

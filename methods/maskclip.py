@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
 from zsbench.clip import Clip
@@ -13,13 +14,27 @@ from zsbench.registry import register_method
 from zsbench.vit import embed, normalise
 
 
+class MaskClipOptions(Options):
+    logit_scale: float | None = Field(
+        None,
+        gt=0,
+        description="softmax scale for background by threshold; default CLIP's own, published ones are 40 to 65",
+    )
+
+
 @register_method("maskclip")
 class MaskClip(Method):
     """Training-free: the last attention layer is replaced by its value path (MaskCLIP, ECCV 2022)."""
 
-    def __init__(self, clip: Clip, options: Options) -> None:
+    Options = MaskClipOptions
+
+    def __init__(self, clip: Clip, options: MaskClipOptions) -> None:
         super().__init__(clip, options)
         self.visual = clip.model.visual
+
+    @property
+    def logit_scale(self) -> float:
+        return self.options.logit_scale or float(self.clip.model.logit_scale.exp())
 
     def predict(self, images: Tensor) -> Tensor:
         visual, patch = self.visual, self.clip.patch_size

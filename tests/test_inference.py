@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -41,8 +42,16 @@ class Given(Method):
         return self.logits[self.at - len(images) : self.at]
 
 
+class Scaled(Given):
+    """Logits that a softmax makes probabilities of."""
+
+    logit_scale = 3.0  # type: ignore[assignment]
+
+
 class Calibrated(Given):
     """Scores as ZegCLIP's: a sigmoid, less a constant for every other class."""
+
+    logit_scale = None  # type: ignore[assignment]
 
     def score(self, logits: Tensor, classes: slice) -> Tensor:
         less = 0.1 * (torch.arange(self.logits.shape[1])[classes] % 2)
@@ -53,8 +62,8 @@ def plain_argmax(logits: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(logits[None].contiguous(), size=size, mode="bilinear")[0].argmax(0)
 
 
-def plain_labels(method: Given, images: Tensor, size: tuple[int, int], protocol: Protocol) -> list[Tensor]:
-    """All scores of all classes at full size, as mmsegmentation's `slide_inference` computes them."""
+def plain_scores(method: Given, images: Tensor, size: tuple[int, int], protocol: Protocol) -> list[Tensor]:
+    """All scores (C, H, W) at full size, as mmsegmentation's `slide_inference` computes them."""
     height, width = images.shape[-2:]
     places = windows(height, width, protocol.crop, protocol.stride)
     crop = (min(protocol.crop or height, height), min(protocol.crop or width, width))
@@ -66,8 +75,12 @@ def plain_labels(method: Given, images: Tensor, size: tuple[int, int], protocol:
             score = method.score(F.interpolate(window[None], size=crop, mode="bilinear"), classes)
             total[..., top : top + crop[0], left : left + crop[1]] += score
             count[top : top + crop[0], left : left + crop[1]] += 1
-        maps.append(F.interpolate(total / count, size=size, mode="bilinear")[0].argmax(0))
+        maps.append(F.interpolate(total / count, size=size, mode="bilinear")[0])
     return maps
+
+
+def plain_labels(method: Given, images: Tensor, size: tuple[int, int], protocol: Protocol) -> list[Tensor]:
+    return [scores.argmax(0) for scores in plain_scores(method, images, size, protocol)]
 
 
 @st.composite
@@ -134,6 +147,38 @@ def test_labels_are_those_of_the_plain_computation(data: st.DataObject, name: st
         expected = plain_labels(method, images, size, protocol)
     assert [label.dtype for label in labels] == [torch.int32] * number
     assert all(torch.equal(label.long(), plain) for label, plain in zip(labels, expected, strict=True))
+
+
+@EXAMPLES
+@given(
+    data=st.data(),
+    kind=st.sampled_from([Scaled, Calibrated]),
+    chunk=st.none() | st.integers(1, 30),
+    threshold=st.floats(0.01, 0.99),
+)
+def test_background_by_threshold_is_the_plain_rule(
+    data: st.DataObject, kind: type[Given], chunk: int | None, threshold: float
+) -> None:
+    """Softmax over all words at full size, its maximum, its threshold; no other pixel changes. Only a probability
+    within rounding of the threshold may go either way."""
+    height, width, crop = data.draw(SIDES), data.draw(SIDES), data.draw(st.none() | st.integers(4, 30))
+    sliding = Protocol(crop=crop, stride=crop)
+    logits = data.draw(logit_maps(len(windows(height, width, crop, crop))).filter(lambda each: each.abs().max() < 1e5))
+    images = torch.zeros(1, 3, height, width)
+    size = data.draw(st.just((height, width)) | st.tuples(SIDES, SIDES))
+    [labels] = predict_labels(kind(logits), images, [size], sliding, chunk=chunk)
+    protocol = replace(sliding, background_threshold=threshold)
+    [found] = predict_labels(kind(logits), images, [size], protocol, chunk=chunk)
+    if kind is Scaled and len(logits) == 1:
+        scores = F.interpolate(logits.contiguous(), size=size, mode="bilinear")[0]
+    else:
+        [scores] = plain_scores(kind(logits), images, size, sliding)
+    probability = scores.double() if kind is Calibrated else (3 * scores.double()).softmax(0)
+    best = probability.amax(0)
+    clear = (best - threshold).abs() > 1e-5 + 1e-6 * scores.abs().max()
+    expected = torch.where(best < threshold, logits.shape[1], labels)
+    assert torch.equal(found[clear], expected[clear])
+    assert ((found == labels) | (found == logits.shape[1])).all()
 
 
 @pytest.mark.parametrize(("classes", "low", "size"), [(60, (32, 43), (480, 640)), (20, (64, 86), (375, 500))])
@@ -325,16 +370,18 @@ def test_resize_keeps_an_image_of_the_right_size() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["Given", "Calibrated"])
+@pytest.mark.parametrize("kind", ["Given", "Calibrated", "Scaled"])
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux only")
 def test_memory_is_bounded(kind: str) -> None:
     """847 classes at 1024 x 1376 stay under 1 GiB; all scores at once are 4.5 GiB."""
     code = f"""
         import resource, torch
-        from tests.test_inference import Calibrated, Given
+        from tests.test_inference import Calibrated, Given, Scaled
         from zsbench.dataset import Protocol
         from zsbench.inference import predict_labels
         protocol = Protocol(crop=None, stride=None) if "{kind}" == "Given" else Protocol()
+        if "{kind}" == "Scaled":
+            protocol = Protocol(background_threshold=0.5)
         logits = torch.randn(1, 847, 64, 86) if "{kind}" == "Given" else torch.randn(12, 847, 32, 32)
         method = {kind}(logits)
         predict_labels({kind}(logits[:, :, :9, :9]), torch.zeros(1, 3, 1024, 1376), [(64, 64)], protocol)

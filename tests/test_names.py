@@ -32,6 +32,7 @@ def test_arg_max_over_words_is_arg_max_over_classes(synonyms: list[list[str]], d
 def test_separators_and_blanks() -> None:
     names = NameSet.parse("x", ["cat", "person, man ;woman;", " dining table "])
     assert names.synonyms == (("cat",), ("person", "man", "woman"), ("dining table",))
+    assert NameSet.parse("x", ["-", "cat"]).synonyms == ((), ("cat",))
 
 
 def test_hash_without_synonyms_is_that_of_the_plain_list() -> None:

@@ -11,7 +11,7 @@ from pydantic import Field
 from zsbench import pairing
 from zsbench import plan as planning
 from zsbench.checkpoint import CheckpointInfo
-from zsbench.dataset import Defaults
+from zsbench.dataset import Defaults, Protocol
 from zsbench.errors import UserError
 from zsbench.method import Method, Options, Preset
 from zsbench.plan import Request, choose_device, choose_dtype, make_plan, merge, resolve_clip
@@ -160,3 +160,47 @@ def test_an_absent_device_is_explained():
         choose_device("gpu")
     assert choose_device(None) == torch.device("cpu")
     assert choose_dtype("bfloat16", trains=True) == torch.bfloat16
+
+
+@pytest.fixture
+def with_background(monkeypatch, squares):
+    monkeypatch.setattr(type(squares), "background", "grey")
+
+
+def test_background_by_threshold_is_asked_for_or_the_datasets_own(with_background, squares, tmp_path):
+    free = {"method": "free", "dataset": "squares"}
+    assert make_plan("eval", Request(**free)).owners == (0, 1, 2, 3)
+    plan = make_plan("eval", Request(**free, background_threshold=0.5))
+    assert (plan.protocol.background_threshold, plan.owners) == (0.5, (0, 1, 2, 3, 0))
+    plan = make_plan("eval", Request(**free, background_threshold="0.25", classes="foreground"))
+    assert (plan.names.words, plan.owners) == (("red", "green", "blue"), (1, 2, 3, 0))
+    (tmp_path / "own.txt").write_text("-\nred; pink\ngreen\nblue\n")
+    plan = make_plan("eval", Request(**free, background_threshold="0.25", classes=str(tmp_path / "own.txt")))
+    assert plan.owners == (1, 1, 2, 3, 0)
+    own = planning.with_threshold(Protocol(background_threshold=0.1), "none", squares)
+    assert own.background_threshold is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"classes": "foreground"}, "no word for 'grey': give --background-threshold"),
+        ({"background_threshold": "much"}, "expected a number between 0 and 1, or none"),
+        ({"background_threshold": "1.5"}, "expected a probability between 0 and 1"),
+        (
+            {"method": "toy", "classes": "foreground", "background_threshold": "0.5"},
+            "no word for 'grey', which a method that trains needs",
+        ),
+    ],
+)
+def test_background_that_cannot_be_found_is_an_error(with_background, changes, message):
+    with pytest.raises(UserError, match=message):
+        make_plan("run", request(**{"method": "free", **changes}))
+
+
+def test_a_dataset_without_background_has_no_threshold_for_it(tmp_path):
+    with pytest.raises(UserError, match="squares has no class that stands for background"):
+        make_plan("run", request(background_threshold="0.5"))
+    (tmp_path / "own.txt").write_text("grey\n-\ngreen\nblue\n")
+    with pytest.raises(UserError, match="'red' has no word; only a class that is background"):
+        make_plan("run", request(classes=str(tmp_path / "own.txt")))

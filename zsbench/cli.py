@@ -146,6 +146,10 @@ def run_verb(verb: Any, summary: str) -> None:
             str | None,
             typer.Option(help="a name set of the dataset, or a text file: one class a line, synonyms after `;`"),
         ] = None,
+        background_threshold: Annotated[
+            str | None,
+            typer.Option(help="pixels of less probability are background: 0..1, or none; default: the dataset's"),
+        ] = None,
         templates: Templates = None,
         text_embeddings: Annotated[
             Path | None, typer.Option(help=".npy of ready text embeddings, one row per class")

@@ -86,6 +86,8 @@ def show_plan(console: Console, plan: Plan) -> None:
         side = f"short side {protocol.short_side}" if protocol.short_side else "native size"
         window = f"windows {protocol.crop}/{protocol.stride}" if protocol.crop else "whole image"
         grid.add_row("evaluate", f"{len(plan.eval_ids)} {protocol.split} images, {side}, {window}")
+        if protocol.background_threshold is not None:
+            grid.add_row("", f"{plan.dataset.background} where no word reaches {protocol.background_threshold:g}")
     grid.add_row("device", f"{plan.device}, {str(plan.dtype).removeprefix('torch.')}, seed {plan.request.seed}")
     grid.add_row("output", str(plan.out))
     console.print(grid)

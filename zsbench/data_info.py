@@ -8,7 +8,6 @@ from typing import Any
 
 from zsbench.dataset import Dataset
 from zsbench.errors import UserError
-from zsbench.names import PLAIN
 from zsbench.picture import save_overlay
 from zsbench.readers import FolderDataset
 
@@ -16,14 +15,15 @@ from zsbench.readers import FolderDataset
 def describe(dataset_class: type[Dataset]) -> dict[str, Any]:
     """All that is known about a dataset without its files, ready for JSON."""
     dataset = dataset_class()
-    sets = {name: dataset.names(name) for name in (PLAIN, *dataset.name_sets)}
     facts: dict[str, Any] = {
         "name": dataset.name,
         "summary": (dataset_class.__doc__ or "").strip().partition("\n")[0],
         "classes": list(dataset.classes),
         "unseen": list(dataset.unseen),
         "background": dataset.background,
-        "name_sets": {name: {"sha256": names.sha256, "source": names.source} for name, names in sets.items()},
+        "name_sets": {
+            name: {"sha256": names.sha256, "source": names.source} for name, names in dataset.known_names.items()
+        },
         "defaults": asdict(dataset.defaults),
         "where": dataset.where,
     }
@@ -48,11 +48,13 @@ def describe_in_words(dataset_class: type[Dataset]) -> str:
     more = ", ..." if len(facts["unseen"]) > 15 else ""
     protocol = facts["defaults"]["protocol"]
     size = f"short side {protocol['short_side']}" if protocol["short_side"] else "original size"
+    threshold = protocol["background_threshold"]
+    background = f", background below {threshold:g}" if threshold else ""
     window = f"windows of {protocol['crop']} every {protocol['stride']}" if protocol["crop"] else "whole image"
     lines = [
         f"{facts['name']}: {facts['summary']}",
         f"classes    {len(facts['classes'])}{unseen}{more}",
-        f"protocol   {protocol['split']}, {size}, {window}, prompts {facts['defaults']['templates']}",
+        f"protocol   {protocol['split']}, {size}, {window}{background}, prompts {facts['defaults']['templates']}",
     ]
     for name, names in facts["name_sets"].items():
         default = " (default)" if name == facts["defaults"]["names"] else ""

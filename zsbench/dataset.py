@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsbench.errors import UserError, did_you_mean
-from zsbench.names import PLAIN, NameSet, read_names
+from zsbench.names import FOREGROUND, PLAIN, NameSet, read_names
 
 IGNORE = -1
 """Label of a pixel that no one may score or learn from: void, background where it is no class."""
@@ -40,7 +40,8 @@ class Protocol:
 
     `short_side`: the image is resized (bilinear, aspect kept) so that its short side has this many pixels; None keeps it.
     `max_long_side`: bound on the long side after that, or None. `crop`, `stride`: side of a square sliding window and its
-    step, in pixels; None takes the whole image in one pass.
+    step, in pixels; None takes the whole image in one pass. `background_threshold`: pixels whose best class is less
+    probable than this, in 0..1, become the dataset's background (`zsbench.background`); None leaves it to the words.
     """
 
     split: str = "val"
@@ -48,10 +49,15 @@ class Protocol:
     max_long_side: int | None = None
     crop: int | None = 512
     stride: int | None = 426
+    background_threshold: float | None = None
 
     def __post_init__(self) -> None:
         if self.crop is not None and not (self.stride and 0 < self.stride <= self.crop):
             raise UserError(f"sliding window of {self.crop} px needs a stride in 1..{self.crop}, not {self.stride}.")
+        if self.background_threshold is not None and not 0 < self.background_threshold < 1:
+            raise UserError(
+                f"background threshold {self.background_threshold}: expected a probability between 0 and 1."
+            )
 
 
 @dataclass(frozen=True)
@@ -115,18 +121,23 @@ class Dataset(ABC):
 
     def names(self, chosen: str | None = None) -> NameSet:
         """The words for the classes: `chosen` is a set's name or a text file, None the default. Raises `UserError`."""
-        chosen = chosen or self.defaults.names
-        if chosen in self.name_sets:
-            return self.name_sets[chosen]
-        if chosen == PLAIN:
-            return NameSet(PLAIN, tuple((name,) for name in self.classes))
+        chosen, known = chosen or self.defaults.names, self.known_names
+        if chosen in known:
+            return known[chosen]
         if Path(chosen).is_file():
             return read_names(Path(chosen), self.classes)
-        known = [PLAIN, *self.name_sets]
         raise UserError(
             f"dataset {self.name} has no name set {chosen!r}, and there is no such file: "
             f"{', '.join(known)}.{did_you_mean(chosen, known)}"
         )
+
+    @property
+    def known_names(self) -> Mapping[str, NameSet]:
+        """All name sets: `plain`, the published ones, and where there is a background, `foreground` without its word."""
+        plain: dict[str, tuple[tuple[str, ...], ...]] = {PLAIN: tuple((name,) for name in self.classes)}
+        if self.background is not None:
+            plain[FOREGROUND] = tuple(() if name == self.background else (name,) for name in self.classes)
+        return {name: NameSet(name, words) for name, words in plain.items()} | dict(self.name_sets)
 
     @property
     def seen_mask(self) -> NDArray[np.bool_]:

@@ -76,8 +76,9 @@ def evaluate_records(
 ) -> tuple[Records, Stopwatch]:
     """Evaluate `method` on the images `ids` that `journal` lacks; returns the records of all, and the time by stage.
 
-    `owners`: the class of each word of the vocabulary, where classes have synonyms. `on_batch` hears how many images
-    are done. The method has been told the vocabulary. Logits are computed in `dtype`, everything after them in float32.
+    `owners`: the class of each word of the vocabulary, and of background by threshold after them. `on_batch` hears how many
+    images are done. The method has been told the vocabulary. Logits are computed in `dtype`, everything after them in
+    float32.
     """
     method.eval().to(device)
     method.begin(ids)
@@ -135,7 +136,7 @@ def introduce(method: Method, samples: Sequence[Sample]) -> None:
 
 
 def as_classes(prediction: torch.Tensor, owners: Sequence[int] | None) -> NDArray[np.int32]:
-    """Predicted words as classes: a class wins where any of its words does. `owners`: each word's class."""
+    """Predicted words as classes: a class wins where any of its words does."""
     words = prediction.cpu().numpy()
     return words if owners is None else np.asarray(owners, np.int32)[words]
 

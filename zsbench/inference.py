@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zsbench.argmax import RunningMax, class_chunks, upsampled_argmax
+from zsbench.background import RunningProbability
 from zsbench.dataset import Protocol
 from zsbench.errors import UserError
 from zsbench.method import Method
@@ -47,16 +48,18 @@ def predict_labels(
     Each window's logits are upsampled to the window, `method.score` is applied, windows are averaged where they
     overlap, and the result is resized to the label: all bilinear with `align_corners=False`, in float32. With one
     window and no score function, logits go straight to the label's size. The highest class wins; the lowest of equals.
+    With `protocol.background_threshold`, pixels that are background by it (`zsbench.background`) are C, one past the last
+    class; all others are what they are without it.
     Raises `UserError` for logits that are not finite, and for a method that returns another shape than it should.
     """
     tiling = Tiling.of((images.shape[-2], images.shape[-1]), protocol)
     with stage(watch, "model"):
         logits = window_logits(method, images, tiling, window_batch)
     with stage(watch, "post"), torch.autocast(images.device.type, enabled=False):
-        labels = []
+        labels, threshold = [], protocol.background_threshold
         for index, (height, width, *_) in enumerate(sizes):
             try:
-                labels.append(label_map(method, logits[index], tiling, (height, width), chunk))
+                labels.append(label_map(method, logits[index], tiling, (height, width), chunk, threshold))
             except FloatingPointError as error:
                 name = names[index] if names else f"{index} of the batch"
                 raise UserError(f"{method_name(method)}: {error} for image {name}. {NOT_FINITE}") from None
@@ -81,26 +84,39 @@ def window_logits(method: Method, images: Tensor, tiling: Tiling, batch: int) ->
     return logits.view(len(images), len(tiling.places), *logits.shape[1:])
 
 
-def label_map(method: Method, logits: Tensor, tiling: Tiling, size: Place, chunk: int | None = None) -> Tensor:
-    """The label map int32 `size` of one image from the logits float32 (n, C, h, w) of its windows.
+def label_map(
+    method: Method,
+    logits: Tensor,
+    tiling: Tiling,
+    size: Place,
+    chunk: int | None = None,
+    threshold: float | None = None,
+) -> Tensor:
+    """The label map int32 `size` of one image from the logits float32 (n, C, h, w) of its windows; C is background by
+    `threshold`.
 
     Raises `FloatingPointError` where logits or scores are not finite.
     """
     if not torch.isfinite(logits).all():
         raise FloatingPointError("logits are NaN or infinite")
-    if len(tiling.places) == 1 and type(method).score is Method.score:
+    direct = len(tiling.places) == 1 and type(method).score is Method.score
+    if direct and threshold is None:
         return upsampled_argmax(logits[0], size, chunk).int()
-    best = RunningMax(size, logits.device)
+    device = logits.device
+    best = RunningMax(size, device) if threshold is None else RunningProbability(size, device, method.logit_scale)
     counts = tiling.counts(logits.device)
     pixels = max(tiling.shape[0] * tiling.shape[1], size[0] * size[1])
     for part in class_chunks(logits.shape[1], pixels, chunk):
-        scores = window_scores(method, logits, part, tiling, counts)
-        if size != tiling.shape:
+        scores = logits[:, part].contiguous() if direct else window_scores(method, logits, part, tiling, counts)
+        if direct or size != tiling.shape:
             scores = F.interpolate(scores, size=size, mode="bilinear")
         best.update(scores[0], part.start)
     if best.score.isnan().any():
         raise FloatingPointError("scores are NaN")
-    return best.label.int()
+    label = best.label.int()
+    if threshold is not None and isinstance(best, RunningProbability):
+        label[best.below(threshold)] = logits.shape[1]
+    return label
 
 
 def window_scores(method: Method, logits: Tensor, part: slice, tiling: Tiling, counts: Tensor) -> Tensor:

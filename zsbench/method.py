@@ -130,6 +130,12 @@ class Method(nn.Module, ABC):
         """
         return logits
 
+    @property
+    def logit_scale(self) -> float | None:
+        """What scores are multiplied by before a softmax over the words makes probabilities of them, for background by
+        threshold; None where scores are probabilities already."""
+        return 1.0
+
     def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Named scalar losses, summed by the harness. `images` as in `predict`; `labels` int64 (B, H, W): index into the
         present vocabulary, `zsbench.dataset.IGNORE` or `UNLABELLED`."""

@@ -16,12 +16,17 @@ from zsbench.errors import UserError
 
 PLAIN = "plain"
 """The name set that every dataset has: its class names as they are."""
+FOREGROUND = "foreground"
+"""The name set of datasets with a background: its class names, and none for background, which is left to a threshold."""
+NO_WORD = "-"
+"""A line without a word: background that is left to a threshold."""
 
 
 @dataclass(frozen=True)
 class NameSet:
     """Words for each class, in label order; a class scores with the best of its words (max over synonyms).
 
+    Only a background that is left to a threshold may have none.
     `name`: how the set is called, in results too. `source`: who published it.
     """
 
@@ -31,12 +36,12 @@ class NameSet:
 
     @classmethod
     def parse(cls, name: str, lines: Sequence[str], source: str = "") -> NameSet:
-        """One class a line, synonyms separated by `;` or `,`. Raises `UserError` for a line without a word."""
+        """One class a line, synonyms separated by `;` or `,`, or `-` for none. Raises `UserError` for an empty line."""
         split = [tuple(filter(None, (word.strip() for word in re.split("[;,]", line)))) for line in lines]
         for number, words in enumerate(split, 1):
             if not words:
                 raise UserError(f"name set {name}: line {number} has no name; each class needs a line of its own.")
-        return cls(name, tuple(split), source)
+        return cls(name, tuple(() if words == (NO_WORD,) else words for words in split), source)
 
     @property
     def words(self) -> tuple[str, ...]:

@@ -47,6 +47,7 @@ class Request(BaseModel):
     clip: str | None = None
     weights: str | None = None
     classes: str | None = None
+    background_threshold: str | None = Field(default=None, coerce_numbers_to_str=True)
     templates: str | None = None
     text_embeddings: Path | None = None
     checkpoint: Path | None = None
@@ -109,6 +110,13 @@ class Plan:
         return bool(self.train_ids)
 
     @property
+    def owners(self) -> tuple[int, ...]:
+        """The class of each predicted word, and after them that of a pixel that is background by threshold."""
+        if self.protocol.background_threshold is None or self.dataset.background is None:
+            return self.names.owners
+        return (*self.names.owners, self.dataset.classes.index(self.dataset.background))
+
+    @property
     def fingerprint(self) -> str:
         """Hash of all that decides the numbers: what may be resumed with what."""
         content = {
@@ -164,8 +172,10 @@ def make_plan(verb: Verb, request: Request) -> Plan:
     if verb == "train" and not trains:
         raise UserError(f"{request.method} is training-free: use `zsbench eval`.")
     protocol = resolve_protocol(method_class, dataset.name, dataset.defaults)
+    protocol = with_threshold(protocol, request.background_threshold, dataset)
     clip, weights = resolve_clip(request.clip, request.weights, dataset.defaults)
     names, templates = choose_texts(request, checkpoint, dataset)
+    check_words(names, dataset, protocol, trains)
     return Plan(
         verb=verb,
         request=request,
@@ -238,6 +248,37 @@ def resolve_options(
 def resolve_protocol(method_class: type[Method], dataset: str, defaults: Defaults) -> Protocol:
     """The dataset's protocol with what the method changes: its release may test whole images where others slide."""
     return replace(defaults.protocol, **method_class.preset(dataset).protocol)
+
+
+def with_threshold(protocol: Protocol, asked: str | None, dataset: Dataset) -> Protocol:
+    """The protocol with the asked background threshold, `none` for none of them; by default its own."""
+    if asked is None:
+        return protocol
+    if asked.lower() == "none":
+        return replace(protocol, background_threshold=None)
+    if dataset.background is None:
+        raise UserError(f"--background-threshold: {dataset.name} has no class that stands for background.")
+    try:
+        return replace(protocol, background_threshold=float(asked))
+    except ValueError:
+        raise UserError(f"--background-threshold {asked!r}: expected a number between 0 and 1, or none.") from None
+
+
+def check_words(names: NameSet, dataset: Dataset, protocol: Protocol, trains: bool) -> None:
+    """Every class needs a word, but for a background that a threshold finds in a method that does not learn it."""
+    for name, words in zip(dataset.classes, names.synonyms, strict=True):
+        if words:
+            continue
+        if name != dataset.background:
+            raise UserError(
+                f"name set {names.name}: {name!r} has no word; only a class that is background may have none."
+            )
+        if protocol.background_threshold is None:
+            raise UserError(
+                f"name set {names.name} has no word for {name!r}: give --background-threshold, such as 0.5."
+            )
+        if trains:
+            raise UserError(f"name set {names.name} has no word for {name!r}, which a method that trains needs.")
 
 
 def merge(model: type[Model], *layers: Mapping[str, Any], what: str) -> Model:

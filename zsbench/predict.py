@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,7 @@ def predict_image(
             target
         )
     )
-    protocol = resolve_protocol(method_class, home or "", defaults)
+    protocol = replace(resolve_protocol(method_class, home or "", defaults), background_threshold=None)
     with torch.inference_mode():
         inputs = resize(pixels, protocol)[None].to(target)
         label = predict_labels(segmenter, inputs, [pixels.shape[:2]], protocol)[0].cpu().numpy()

@@ -221,7 +221,7 @@ class Run:
                 plan.dtype,
                 plan.eval_batch,
                 plan.request.workers,
-                plan.names.owners,
+                plan.owners,
                 bar.reach,
             )
         self.statistics = dict(self.method.statistics())
@@ -254,7 +254,7 @@ class Run:
         introduce(self.method, [sample])
         with torch.inference_mode():
             prediction = predict_labels(self.method, image, [sample.label.shape], self.plan.protocol)[0]
-        classes = as_classes(prediction, self.plan.names.owners)
+        classes = as_classes(prediction, self.plan.owners)
         return Row(sample.image, sample.label, np.where(sample.label < 0, sample.label, classes))
 
     def result(self, records: Records, watch: Stopwatch, efficiency: Efficiency | None) -> Result:

@@ -193,6 +193,6 @@ class CocoObject(Coco):
     defaults = Defaults(
         templates="imagenet80",
         names="sclip",
-        protocol=Protocol(short_side=336, crop=224, stride=112),
+        protocol=Protocol(short_side=336, crop=224, stride=112, background_threshold=0.1),
         recipe={"iterations": 80_000, "batch_size": 16, "crop": 512, "short_side": 512},
     )

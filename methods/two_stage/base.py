@@ -49,6 +49,11 @@ class TwoStage(Method):
         self.truth: Sequence[Tensor] | None = None
         self.begin(())
 
+    @property
+    def logit_scale(self) -> None:
+        """Sums of probabilities are compared with a threshold as they are."""
+        return None
+
     @abstractmethod
     def propose(self, images: Tensor) -> Iterator[Proposals]:
         """The proposals of each of `images` float32 (B, 3, H, W) in 0..1, at their padded size."""

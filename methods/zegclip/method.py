@@ -73,6 +73,10 @@ class ZegClip(Method):
         return scores - (self.calibration.to(scores.device) * seen)[:, None, None]
 
     @property
+    def logit_scale(self) -> float | None:
+        return 1.0 if self.options.nel == "off" else None
+
+    @property
     def calibration(self) -> Tensor:
         """What is subtracted from the scores of seen classes: float ()."""
         if self.options.calibration is not None:

@@ -51,6 +51,9 @@ class ProtocolEntry(Entry):
     max_long_side: int | None = Field(None, ge=1, description="bound on the long side")
     crop: int | None = Field(512, ge=1, description="side of the sliding window")
     stride: int | None = Field(426, ge=1, description="step of the sliding window")
+    background_threshold: float | None = Field(
+        None, gt=0, lt=1, description="pixels whose best class is less probable than this are background"
+    )
     whole: bool = Field(False, description="true: the whole image in one pass, no window")
 
 
@@ -172,7 +175,7 @@ def card_defaults(card: Card) -> Defaults:
         weights=card.weights,
         templates=card.templates,
         names=card.default_names,
-        protocol=Protocol(asked.split, asked.short_side, asked.max_long_side, *window),
+        protocol=Protocol(asked.split, asked.short_side, asked.max_long_side, *window, asked.background_threshold),
         recipe=card.recipe,
     )
 
