@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +13,21 @@ import torch
 from zsbench import registry
 from zsbench.clip import load_clip
 from zsbench.dataset import Dataset
+from zsbench.environment import environment, tf32
 from zsbench.errors import UserError
 from zsbench.method import Method
 from zsbench.plan import (
     Request,
     choose_device,
+    choose_dtype,
     make_plan,
     open_dataset,
     resolve_clip,
     resolve_options,
     resolve_protocol,
 )
-from zsbench.profiling import Timed, profile_method
-from zsbench.result import Efficiency, Result
+from zsbench.profiling import Conditions, ProfileRequest, profile_method
+from zsbench.result import Profile, Result
 from zsbench.run import carry_out
 from zsbench.templates import read_templates
 from zsbench.vocabulary import encode_vocabulary
@@ -77,42 +81,44 @@ def profile(
     method: str = "zegclip",
     dataset: str = "miniworld",
     *,
-    variant: str | None = None,
     options: Mapping[str, Any] | None = None,
-    clip: str | None = None,
-    weights: str | None = None,
-    size: str | None = None,
-    timed: Timed = "end-to-end",
-    device: str | None = None,
-    seconds: float = 10.0,
-) -> Efficiency:
-    """What one image costs. No dataset files and no trained weights are needed: weights default to `random`.
+    **request: Any,
+) -> Profile:
+    """What one image costs: `zsbench profile`. It needs no dataset files and, weights being `random`, no trained weights.
 
-    `size`: "HEIGHTxWIDTH" before resizing; by default an image that fills one window of the dataset's protocol.
+    Further keywords are the fields of `zsbench.profiling.ProfileRequest`: `size`, `device`, `dtype`, `timed`, `seconds`, ...
     """
-    request = Request(
-        method=method,
-        dataset=dataset,
-        variant=variant,
-        options=as_text(options),
-        clip=clip,
-        weights=weights or "random",
-        device=device,
-    )
-    segmenter, data, model = build(request)
+    return measure(ProfileRequest(method=method, dataset=dataset, options=as_text(options), **request))
+
+
+def measure(request: ProfileRequest) -> Profile:
+    """Carry out a request, in this process. By default the image fills one window of the dataset's protocol."""
+    device, dtype = choose_device(request.device), choose_dtype(request.dtype, trains=False)
+    size = request.size and parse_size(request.size)
+    segmenter, data, model = build(request.model_copy(update={"weights": request.weights or "random"}))
     protocol = resolve_protocol(type(segmenter), data.name, data.defaults)
     side = protocol.crop or protocol.short_side or model.image_size
-    image_size = parse_size(size) if size else (side, side)
+    image_size = size or (side, side)
     prompts = len(data.classes) * len(read_templates(data.defaults.templates))
-    return profile_method(
-        segmenter,
-        model,
-        protocol,
-        image_size,
-        prompts,
-        choose_device(device),
-        timed=timed,
-        seconds=seconds,
+    conditions = Conditions(request.timed, dtype, request.compile, request.seconds, request.largest_batch)
+    with tf32(request.tf32):
+        cost = profile_method(segmenter, model, protocol, image_size, prompts, device, conditions)
+        machine = environment(device, dtype)
+    return Profile(
+        **cost.model_dump(),
+        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        command=request.profile_command(),
+        method=segmenter.name,
+        variant=request.variant,
+        options=segmenter.options.model_dump(mode="json"),
+        clip="/".join(Path(model.name).parts[-2:]),
+        weights=Path(model.weights.source).name,
+        dataset=data.name,
+        classes=len(data.classes),
+        size=request.size,
+        image_size=list(image_size),
+        protocol=asdict(protocol),
+        environment=machine,
     )
 
 

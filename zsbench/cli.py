@@ -16,7 +16,7 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from zsbench import cli_data, registry
-from zsbench.errors import UserError
+from zsbench.errors import UserError, out_of_memory
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
@@ -50,11 +50,6 @@ def plain_errors() -> Iterator[None]:
     else:
         return
     sys.exit(2)
-
-
-def out_of_memory(error: BaseException) -> bool:
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
 
 
 class PlainErrors(TyperGroup):
@@ -250,46 +245,82 @@ def ablate(
         raise UserError("failed: " + "; ".join(f"{cell.out.name} ({cell.log_path})" for cell in failed))
 
 
+def listed(texts: list[str] | None) -> list[str]:
+    """Repeated options and comma lists alike, as one list."""
+    return [word.strip() for text in texts or [] for word in text.split(",") if word.strip()]
+
+
 @app.command()
 def profile(
-    method: Method = "zegclip",
-    dataset: DatasetName = "miniworld",
+    method: Annotated[list[str], typer.Option(help="name of a method; several: a,b or repeated")] = ["zegclip"],  # noqa: B006
+    dataset: Annotated[list[str], typer.Option(help="name of a dataset; several: a,b or repeated")] = ["miniworld"],  # noqa: B006
     variant: Variant = None,
     option: Assignments = None,
     clip: ClipName = None,
     weights: WeightsName = None,
     size: Annotated[
-        str | None,
-        typer.Option(help="HEIGHTxWIDTH of the image; default: one full window of the protocol"),
+        list[str] | None,
+        typer.Option(help="HEIGHTxWIDTH of the image; several: a,b; default: one full window of the protocol"),
     ] = None,
+    dtype: Annotated[list[str], typer.Option(help="float32, bfloat16 or float16; several: a,b")] = ["float32"],  # noqa: B006
+    device: Annotated[list[str] | None, typer.Option(help="cpu, cuda or cuda:N; several: a,b; default: CUDA")] = None,
     timed: Annotated[Literal["model", "end-to-end"], typer.Option(help="what is timed")] = "end-to-end",
-    device: Device = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print the numbers as JSON")] = False,
+    compile: Annotated[bool, typer.Option("--compile", help="time the method through torch.compile")] = False,
+    tf32: Annotated[bool, typer.Option("--tf32", help="float32 products in TF32 on CUDA; else surely not")] = False,
+    seconds: Annotated[float, typer.Option(min=0, help="for warm-up, for latency, and for each batch size")] = 10.0,
+    largest_batch: Annotated[
+        int, typer.Option(min=1, help="bound of the search for the best batch; 1: no search")
+    ] = 64,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON: an object, or a list for several")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="folder for a JSON file each; default for several: runs/profile")
+    ] = None,
     plugin: Plugins = None,
 ) -> None:
-    """Count parameters and multiply-adds, and time one image. Needs no images and no trained weights."""
-    from zsbench.api import profile as profile_api
-    from zsbench.console import show_efficiency
-    from zsbench.environment import device_name
-    from zsbench.plan import choose_device
+    """Count parameters and multiply-adds, and time one image. Needs no images and no trained weights.
+
+    Of several methods, datasets, sizes, types or devices, each combination is measured in a process of its own.
+    """
+    from zsbench.api import measure
+    from zsbench.console import show_efficiency, show_profiles
+    from zsbench.files import make_folder
+    from zsbench.profiling import ProfileRequest, cells, run_cells
 
     for path in plugin or []:
         registry.add_file(path)
-    cost = profile_api(
-        method,
-        dataset,
+    base = ProfileRequest(
         variant=variant,
         options=pairs(option, "-o"),
         clip=clip,
         weights=weights,
-        size=size,
         timed=timed,
-        device=device,
+        compile=compile,
+        tf32=tf32,
+        seconds=seconds,
+        largest_batch=largest_batch,
+        plugin=tuple(plugin or ()),
     )
-    if as_json:
-        print(cost.model_dump_json(indent=1))
+    requests = cells(base, listed(method), listed(dataset), listed(size), listed(dtype), listed(device))
+    failures: list[Path] = []
+
+    def say(text: str) -> None:  # beside what --json prints
+        errors.print(text, markup=False, soft_wrap=True)
+
+    if len(requests) == 1:  # this process is its own
+        profiles = [measure(requests[0])]
+        if out:
+            profiles[0].save(make_folder(out) / f"{requests[0].name}.json")
     else:
-        show_efficiency(console, cost, device_name(choose_device(device)))
+        profiles, failures = run_cells(requests, make_folder(out or Path("runs") / "profile"), say)
+    if as_json:
+        objects = [found.model_dump(mode="json") for found in profiles]
+        print(json.dumps(objects[0] if len(requests) == 1 else objects, indent=1))
+    elif len(requests) == 1:
+        show_efficiency(console, profiles[0], profiles[0].environment.device_name)
+    else:
+        show_profiles(console, profiles)
+    if failures:
+        raise UserError("failed: " + "; ".join(f"{log.stem} ({log})" for log in failures))
 
 
 @app.command()
@@ -333,21 +364,29 @@ def predict(
 
 @app.command()
 def leaderboard(
-    folder: Annotated[Path, typer.Option(help="folder with results/*.json and published.csv")] = Path("leaderboards"),
+    folder: Annotated[
+        Path, typer.Option(help="folder with results/*.json, efficiency/*.json and published.csv")
+    ] = Path("leaderboards"),
+    efficiency: Annotated[
+        bool, typer.Option("--efficiency", help="print the page of costs; --add takes profiles")
+    ] = False,
     check: Annotated[bool, typer.Option("--check", help="change nothing; fail if a committed table is stale")] = False,
     add: Annotated[list[Path] | None, typer.Option(help="a result.json to take in; may be repeated")] = None,
 ) -> None:
     """Write the Markdown tables from the committed results, or check that they are up to date."""
+    from zsbench.efficiency import add_profile, efficiency_pages
     from zsbench.leaderboard import add_result, check_tables, write_tables
 
     for path in add or []:
-        console.print(f"took in {add_result(path, folder)}")
+        console.print(f"took in {(add_profile if efficiency else add_result)(path, folder)}")
     if check:
         check_tables(folder)
         console.print("leaderboard tables are up to date")
         return
     for path in write_tables(folder):
         console.print(f"wrote {path}")
+    for text in efficiency_pages(folder).values() if efficiency else ():
+        print(text)
 
 
 @app.command("list")

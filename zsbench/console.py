@@ -19,10 +19,11 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from tabulate import tabulate
 
 from zsbench.grid import format_seeds
 from zsbench.plan import Plan
-from zsbench.result import Efficiency, Metric, Result
+from zsbench.result import Efficiency, Metric, Profile, Result
 
 HEADLINE = ("pAcc", "mIoU", "mIoU_S", "mIoU_U", "hIoU")
 BAR_WIDTH = 32
@@ -140,10 +141,11 @@ def show_seeds(console: Console, results: Sequence[Result]) -> None:
 
 
 def show_efficiency(console: Console, cost: Efficiency, device: str) -> None:
-    """Parameters, multiply-adds and latency in a few lines."""
+    """Parameters, multiply-adds, latency, throughput and memory in a few lines."""
     idle = f", {cost.learnable_without_gradient:,} of them never trained" if cost.learnable_without_gradient else ""
+    text = f", {cost.text_params:,} in the text encoder" if cost.text_params is not None else ""
     console.print(
-        f"parameters  {cost.learnable_params:,} learnable{idle}; {cost.image_path_params:,} in the image path"
+        f"parameters  {cost.learnable_params:,} learnable{idle}; {cost.image_path_params:,} in the image path{text}"
     )
     windows = f" in {cost.windows} windows" if cost.windows > 1 else ""
     height, width = cost.input_size
@@ -151,10 +153,35 @@ def show_efficiency(console: Console, cost: Efficiency, device: str) -> None:
         f"operations  {cost.gmacs:.4g} GMACs ({cost.gflops:.4g} GFLOPs) at {height}x{width}{windows}; "
         f"text once {cost.text_gmacs:.3g} GMACs"
     )
+    if len(cost.module_gmacs) > 1:
+        console.print("            " + ", ".join(f"{name} {gmacs:.4g}" for name, gmacs in cost.module_gmacs.items()))
+    unsteady = "" if cost.steady is not False else ", still changing when the warm-up was over"
     console.print(
         f"latency     {cost.latency_ms:.3g} ms (p10 {cost.latency_p10_ms:.3g}, p90 {cost.latency_p90_ms:.3g}, "
-        f"{cost.latency_runs} runs), {cost.fps:.3g} FPS on {device}; timed: {cost.timed}"
+        f"{cost.latency_runs} runs{unsteady}), {cost.fps:.3g} FPS on {device}; timed: {cost.timed}"
     )
+    if cost.throughput_batch is not None:
+        console.print(f"throughput  {cost.throughput:.3g} images/s at batch {cost.throughput_batch}")
+    if cost.peak_memory is not None:
+        console.print(f"memory      {cost.peak_memory / 2**30:.2f} GiB: {cost.memory_kind}")
+    if not math.isnan(cost.joules):
+        console.print(f"energy      {cost.joules:.3g} J per image")
+
+
+def show_profiles(console: Console, profiles: Sequence[Profile]) -> None:
+    """One row for each profile, one table for each device: what was measured on different ones is not compared."""
+    headers = ("dataset", "method", "input", "type", "learnable", "GMACs", "ms", "FPS", "images/s", "GiB")
+    for device in dict.fromkeys(profile.environment.device_name for profile in profiles):
+        rows = []
+        for profile in (profile for profile in profiles if profile.environment.device_name == device):
+            method = " ".join(filter(None, (profile.method, profile.variant)))
+            memory = math.nan if profile.peak_memory is None else profile.peak_memory / 2**30
+            numbers = (profile.gmacs, profile.latency_ms, profile.fps, profile.throughput, memory)
+            words = (profile.dataset, method, "x".join(map(str, profile.input_size)), profile.precision)
+            digits = ["-" if math.isnan(number) else f"{number:.4g}" for number in numbers]
+            rows.append([*words, f"{profile.learnable_params:,}", *digits])
+        table = tabulate(rows, headers, disable_numparse=True, colalign=["left"] * 4 + ["right"] * 6)
+        console.print(f"{device}\n{table}", markup=False, soft_wrap=True)
 
 
 def show_timing(console: Console, result: Result) -> None:

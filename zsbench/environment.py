@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
 import torch
+
+from zsbench import __version__
+from zsbench.nvml import find_gpu
+from zsbench.result import Environment
 
 PACKAGES = ("torch", "torchvision", "timm", "open_clip_torch", "numpy", "accelerate")
 
@@ -52,3 +58,44 @@ def revision() -> tuple[str | None, bool | None]:
         return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
     except (OSError, subprocess.SubprocessError):
         return None, None
+
+
+def flags() -> dict[str, bool]:
+    """The switches of torch that trade precision or repeatability for speed."""
+    return {
+        "matmul_tf32": torch.backends.cuda.matmul.allow_tf32,
+        "cudnn_tf32": torch.backends.cudnn.allow_tf32,
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        "cudnn_deterministic": torch.backends.cudnn.deterministic,
+    }
+
+
+@contextmanager
+def tf32(enabled: bool) -> Iterator[None]:
+    """Multiply and convolve float32 in TF32 on CUDA, or surely not: torch's default allows it for convolutions alone."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = enabled
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before
+
+
+def environment(device: torch.device, dtype: torch.dtype) -> Environment:
+    """Everything about the machine and the software that a result has to tell."""
+    commit, dirty = revision()
+    gpu = find_gpu(device)
+    return Environment(
+        zsbench=__version__,
+        commit=commit,
+        dirty=dirty,
+        versions=versions(),
+        device=device.type,
+        device_name=device_name(device),
+        threads=torch.get_num_threads(),
+        dtype=str(dtype).removeprefix("torch."),
+        driver=gpu.driver if gpu else None,
+        clocks_mhz=gpu.clocks if gpu else {},
+        flags=flags(),
+    )

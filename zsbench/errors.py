@@ -15,3 +15,9 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """` Did you mean 'x'?` for the nearest of `choices`, or an empty string where none is near."""
     near = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
     return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, on whatever device."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text

@@ -14,6 +14,7 @@ from tabulate import tabulate
 
 from zsbench import registry
 from zsbench.ablate import ablation_table
+from zsbench.efficiency import efficiency_pages
 from zsbench.errors import UserError
 from zsbench.files import make_folder, write_text
 from zsbench.grid import format_seeds
@@ -78,8 +79,8 @@ def read_entries(folder: Path) -> list[Entry]:
 
 
 def tables(folder: Path) -> dict[str, str]:
-    """File name to Markdown text: a page for each dataset that was measured or published about, and one more for its
-    ablations, whose rows are not repeated on the first."""
+    """File name to Markdown text: a page for each dataset that was measured or published about, one more for its
+    ablations, whose rows are not repeated on the first, and one for costs."""
     entries, published = read_entries(folder), read_published(folder / "published.csv")
     datasets = {entry.result.dataset.name for entry in entries} | {
         row["dataset_id"] for row in published if row["dataset_id"]
@@ -91,7 +92,7 @@ def tables(folder: Path) -> dict[str, str]:
         pages[f"{name}.md"] = page(name, [entry for entry in entries if entry.row not in rows], published)
         if ablations:
             pages[f"{name}-ablation.md"] = ablation_page(name, ablations)
-    return pages
+    return pages | efficiency_pages(folder)
 
 
 @dataclass(frozen=True)

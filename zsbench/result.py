@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
@@ -88,10 +88,18 @@ class Efficiency(Schema):
     learnable_params: int = Field(description="parameters with requires_grad, each tensor once")
     learnable_without_gradient: int = Field(description="of these, those that never receive a gradient")
     image_path_params: int = Field(description="all parameters that an image passes through, text encoder apart")
+    text_params: int | None = Field(None, description="parameters of CLIP's text encoder")
+    total_params: int | None = Field(None, description="parameters of the image path and of the text encoder")
     gmacs: Number = Field(
         description="multiply-adds of one image in 1e9: convolutions, matrix products, attention; all windows"
     )
     gflops: Number = Field(description="2 x gmacs")
+    module_gmacs: dict[str, Number] = Field(
+        default_factory=dict, description="gmacs by top-level module of the method; `(method)` is what runs in none"
+    )
+    uncounted: list[str] = Field(
+        default_factory=list, description="executed operations of other libraries, which gmacs leaves out"
+    )
     text_gmacs: Number = Field(description="multiply-adds of encoding the vocabulary once, in 1e9")
     input_size: list[int] = Field(description="height and width of the profiled image after resizing")
     windows: int = Field(description="windows of one image")
@@ -99,7 +107,24 @@ class Efficiency(Schema):
     latency_p10_ms: Number = Field(description="10th percentile")
     latency_p90_ms: Number = Field(description="90th percentile")
     latency_runs: int = Field(description="timed runs after warm-up")
+    warm_up_runs: int | None = Field(None, description="runs before the timed ones")
+    steady: bool | None = Field(
+        None, description="the warm-up ended because runs had become equally long, not because its time was over"
+    )
     fps: Number = Field(description="1000 / latency_ms")
+    throughput: Number = Field(math.nan, description="images per second at throughput_batch; null if not measured")
+    throughput_batch: int | None = Field(None, description="the batch with the most images per second")
+    batch_throughput: dict[int, Number] = Field(
+        default_factory=dict, description="images per second by size of the batch, doubled until it gained nothing"
+    )
+    exhausted_batch: int | None = Field(
+        None, description="the first batch that did not fit into memory, if one was tried"
+    )
+    peak_memory: int | None = Field(None, description="bytes at batch 1; memory_kind says of what")
+    memory_kind: str = Field("", description="what peak_memory is the peak of")
+    joules: Number = Field(math.nan, description="energy of the GPU per image at batch 1 (NVML); null if not known")
+    compiled: bool = Field(False, description="timed through torch.compile")
+    compile_seconds: Number = Field(math.nan, description="first compiled call; null if not compiled")
     timed: str = Field(description="what is inside the timed region")
 
 
@@ -119,6 +144,42 @@ class Environment(Schema):
     device_name: str = Field(description="the processor")
     threads: int = Field(description="CPU threads of torch")
     dtype: str = Field(description="type in which logits were computed")
+    driver: str | None = Field(None, description="version of the GPU's driver, where NVML says it")
+    clocks_mhz: dict[str, int] = Field(default_factory=dict, description="GPU clocks as found and at most, by NVML")
+    flags: dict[str, bool] = Field(default_factory=dict, description="TF32 and cuDNN switches of torch")
+
+
+class Profile(Efficiency):
+    """What one method costs on one device: the cost, and everything it depends on."""
+
+    schema_version: Literal[1] = Field(default=1, description="version of this schema")
+    date: str = Field(description="UTC time of the measurement, ISO 8601")
+    command: str = Field(description="command line that measures it again")
+    method: str = Field(description="name in the registry")
+    variant: str | None = Field(description="named set of options")
+    options: dict[str, Any] = Field(description="every option with its value")
+    clip: str = Field(description="CLIP model")
+    weights: str = Field(description="where CLIP's weights are from; cost does not depend on their values")
+    dataset: str = Field(description="name in the registry; nothing of it is read but its classes and its protocol")
+    classes: int = Field(description="number of classes")
+    size: str | None = Field(description="size of the image as asked for; null: one full window of the protocol")
+    image_size: list[int] = Field(description="height and width of the image before resizing")
+    protocol: dict[str, Any] = Field(description="resizing and sliding window")
+    environment: Environment = Field(description="where it ran")
+
+    @property
+    def precision(self) -> str:
+        """`float32`, `tf32`, `bfloat16` or `float16`."""
+        tf32 = self.environment.dtype == "float32" and self.environment.flags.get("matmul_tf32", False)
+        return "tf32" if tf32 and self.environment.device == "cuda" else self.environment.dtype
+
+    def save(self, path: Path) -> None:
+        write_text(path, self.model_dump_json(indent=1) + "\n")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Profile:
+        """Read a profile; raises `UserError` for an unknown schema version or anything that is none."""
+        return load(cls, path, "profile")
 
 
 class Result(Schema):
@@ -153,19 +214,27 @@ class Result(Schema):
     @classmethod
     def load(cls, path: str | Path) -> Result:
         """Read a result; raises `UserError` for an unknown schema version or anything that is no result."""
-        try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise UserError(f"result {path} does not exist.") from error
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path} is not JSON: {error}") from error
-        version = content.get("schema_version") if isinstance(content, dict) else None
-        if version != SCHEMA_VERSION:
-            raise UserError(
-                f"{path} has result schema version {version!r}; this zsbench reads version {SCHEMA_VERSION}. "
-                "Run the command stored in it again, or use the zsbench version that wrote it."
-            )
-        try:
-            return cls.model_validate(content)
-        except ValidationError as error:
-            raise UserError(f"{path} is no valid result: {error}") from error
+        return load(cls, path, "result")
+
+
+Document = TypeVar("Document", Result, Profile)
+
+
+def load(schema: type[Document], path: str | Path, what: str) -> Document:
+    """Read a file of `schema`, which messages call `what`."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{what} {path} does not exist.") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is not JSON: {error}") from error
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if version != SCHEMA_VERSION:
+        raise UserError(
+            f"{path} has {what} schema version {version!r}; this zsbench reads version {SCHEMA_VERSION}. "
+            "Run the command stored in it again, or use the zsbench version that wrote it."
+        )
+    try:
+        return schema.model_validate(content)
+    except ValidationError as error:
+        raise UserError(f"{path} is no valid {what}: {error}") from error

@@ -22,7 +22,7 @@ from zsbench.checkpoint import CheckpointInfo, load_learnt_state, read_checkpoin
 from zsbench.clip import load_clip
 from zsbench.console import format_seconds, progress_bar
 from zsbench.dataset import Dataset
-from zsbench.environment import device_name, revision, versions
+from zsbench.environment import environment
 from zsbench.errors import UserError
 from zsbench.estimate import evaluation_seconds, training_seconds
 from zsbench.evaluation import Stopwatch, as_classes, evaluate_records, introduce
@@ -32,7 +32,7 @@ from zsbench.journal import Journal
 from zsbench.pairing import check_clip
 from zsbench.picture import Row, save_gallery
 from zsbench.plan import Plan
-from zsbench.profiling import profile_method
+from zsbench.profiling import Conditions, profile_method
 from zsbench.protocol import Phase, TrainingView, phases
 from zsbench.published import read_published, reported
 from zsbench.records import Records
@@ -40,7 +40,6 @@ from zsbench.result import (
     ClassRow,
     DatasetInfo,
     Efficiency,
-    Environment,
     MethodInfo,
     Metric,
     Result,
@@ -235,7 +234,8 @@ class Run:
         introduce(self.method, [sample])
         shape = (sample.image.shape[0], sample.image.shape[1])
         prompts = len(plan.names.words) * len(read_templates(plan.templates))
-        return profile_method(self.method, self.clip, plan.protocol, shape, prompts, self.device, seconds=seconds)
+        conditions = Conditions(dtype=plan.dtype, seconds=seconds)
+        return profile_method(self.method, self.clip, plan.protocol, shape, prompts, self.device, conditions)
 
     def gallery(self) -> None:
         """Pictures of images spread evenly over the split."""
@@ -396,17 +396,3 @@ def labels_fingerprint(records: Records) -> str:
         strict=True,
     )
     return hashlib.sha256(json.dumps(list(rows)).encode()).hexdigest()
-
-
-def environment(device: torch.device, dtype: torch.dtype) -> Environment:
-    commit, dirty = revision()
-    return Environment(
-        zsbench=__version__,
-        commit=commit,
-        dirty=dirty,
-        versions=versions(),
-        device=device.type,
-        device_name=device_name(device),
-        threads=torch.get_num_threads(),
-        dtype=str(dtype).removeprefix("torch."),
-    )

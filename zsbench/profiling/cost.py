@@ -1,0 +1,166 @@
+"""The cost of one image: parameters, multiply-adds, time, memory and energy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from zsbench.clip import Clip
+from zsbench.dataset import IGNORE, Protocol
+from zsbench.evaluation import as_classes
+from zsbench.inference import predict_labels, window_logits
+from zsbench.method import Method
+from zsbench.nvml import find_gpu
+from zsbench.profiling.clock import Call, Throughput, latency, throughput
+from zsbench.profiling.compiling import compiled
+from zsbench.profiling.memory import memory_kind, peak_memory, reset_peak_memory
+from zsbench.profiling.operations import count_macs, count_operations
+from zsbench.profiling.parameters import learnable, text_tower, total, without_gradient
+from zsbench.records import count
+from zsbench.result import Efficiency
+from zsbench.windows import Tiling, resized_shape
+
+Timed = Literal["model", "end-to-end"]
+INSIDE: dict[Timed, str] = {
+    "model": "model: all windows through the method, as the protocol batches them",
+    "end-to-end": "end-to-end: windows, model, upsampling, argmax, counting of pixels; no decoding, no resizing of images",
+}
+WINDOWS_AT_ONCE = 16
+"""As `predict_labels` batches them."""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """How a method is timed. `seconds`: for each measurement. `largest_batch`: to try for throughput; 1 tries none."""
+
+    timed: Timed = "end-to-end"
+    dtype: torch.dtype = torch.float32
+    compile: bool = False
+    seconds: float = 10.0
+    largest_batch: int = 1
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A method and the images that it is timed on: noise of `image_size` (height, width) before resizing."""
+
+    method: Method
+    protocol: Protocol
+    image_size: tuple[int, int]
+    device: torch.device
+
+    @property
+    def tiling(self) -> Tiling:
+        return Tiling.of(resized_shape(*self.image_size, self.protocol), self.protocol)
+
+    def images(self, batch: int) -> torch.Tensor:
+        """Float32 (B, 3, H, W), resized, on the device."""
+        return torch.rand(batch, 3, *self.tiling.shape, generator=torch.Generator().manual_seed(0)).to(self.device)
+
+    def windows(self, batch: int, at_once: int = WINDOWS_AT_ONCE) -> Call:
+        """The method alone, over all windows of `batch` images."""
+        images, tiling = self.images(batch), self.tiling
+        return lambda: window_logits(self.method, images, tiling, at_once)
+
+    def whole(self, batch: int) -> Call:
+        """From the resized images to counts of pixels."""
+        images, classes = self.images(batch), len(self.method.vocabulary)
+        label = np.random.default_rng(0).integers(IGNORE, classes, self.image_size).astype(np.int32)
+
+        def call() -> None:
+            for prediction in predict_labels(self.method, images, [self.image_size] * batch, self.protocol):
+                count(label, as_classes(prediction, None), classes)
+
+        return call
+
+    def call(self, timed: Timed) -> Callable[[int], Call]:
+        return self.windows if timed == "model" else self.whole
+
+
+def profile_method(
+    method: Method,
+    clip: Clip,
+    protocol: Protocol,
+    image_size: tuple[int, int],
+    prompts: int,
+    device: torch.device,
+    conditions: Conditions = Conditions(),
+) -> Efficiency:
+    """Cost of one image of `image_size` (height, width) under `protocol`, for the vocabulary that `method` was told.
+
+    `prompts`: number of texts encoded once for the vocabulary (classes x templates). Time comes first, so that the memory
+    of nothing else is in its peak. Operations are counted in float32, window by window.
+    """
+    method.eval().to(device)
+    work = Workload(method, protocol, image_size, device)
+    measured = time_work(work, conditions)
+    operations = count_operations(work.windows(1, at_once=1), method)
+    window = work.tiling.window
+    return Efficiency(
+        learnable_params=total(learnable(method).values()),
+        learnable_without_gradient=without_gradient(method, min(window), device),
+        image_path_params=total(method.parameters()),
+        text_params=total(text_tower(clip)),
+        total_params=total([*method.parameters(), *text_tower(clip)]),
+        gmacs=operations.gmacs,
+        gflops=2 * operations.gmacs,
+        module_gmacs=dict(operations.modules),
+        uncounted=list(operations.uncounted),
+        text_gmacs=prompts * count_macs(lambda: clip.model.encode_text(clip.tokenizer(["a"]))),
+        input_size=list(work.tiling.shape),
+        windows=len(work.tiling.places),
+        timed=INSIDE[conditions.timed],
+        **measured,
+    )
+
+
+def time_work(work: Workload, conditions: Conditions) -> dict[str, Any]:
+    """The fields of `Efficiency` that are measured: latency, throughput, memory, energy."""
+    device, of_batch = work.device, work.call(conditions.timed)
+    compile_seconds = math.nan
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode())
+        stack.enter_context(torch.autocast(device.type, conditions.dtype, enabled=conditions.dtype != torch.float32))
+        call = of_batch(1)
+        if conditions.compile:
+            call()  # as it is, first
+            compile_seconds = stack.enter_context(compiled(work.method, call))
+        reset_peak_memory(device)
+        single = latency(call, device, conditions.seconds, find_gpu(device))
+        peak = peak_memory(device)
+        p10, median, p90 = np.percentile(single.times, [10, 50, 90])
+        many = None
+        if conditions.largest_batch > 1:
+            many = throughput(of_batch, 1000 / median, conditions.largest_batch, device, conditions.seconds)
+    return {
+        "latency_ms": median,
+        "latency_p10_ms": p10,
+        "latency_p90_ms": p90,
+        "latency_runs": len(single.times),
+        "warm_up_runs": single.warm_up,
+        "steady": single.steady,
+        "fps": 1000 / median,
+        "peak_memory": peak,
+        "memory_kind": memory_kind(device),
+        "joules": single.joules,
+        "compiled": conditions.compile,
+        "compile_seconds": compile_seconds,
+        **throughput_fields(many),
+    }
+
+
+def throughput_fields(many: Throughput | None) -> dict[str, Any]:
+    if many is None:
+        return {}
+    return {
+        "throughput": many.rates[many.best],
+        "throughput_batch": many.best,
+        "batch_throughput": many.rates,
+        "exhausted_batch": many.exhausted,
+    }
