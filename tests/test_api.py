@@ -42,7 +42,7 @@ def test_a_loaded_method_predicts_on_a_loaded_dataset():
 def test_profile_needs_no_data_and_no_weights():
     cost = zsbench.profile("zegclip", "miniworld", seconds=0.1)
     assert cost.learnable_params > cost.learnable_without_gradient == 0
-    assert cost.windows == 1 and cost.latency_runs >= 5
+    assert cost.windows == 1 and cost.latency_runs >= 3 and cost.throughput >= cost.fps
 
 
 def test_unknown_names_are_attribute_errors():

@@ -315,8 +315,21 @@ def test_an_ablation_survives_a_failing_cell_and_goes_on_where_it_stopped(zsbenc
 
 
 def test_profile_prints_json(zsbench):
-    cost = json.loads(zsbench("profile", *HALVES, "--json").stdout)
+    cost = json.loads(zsbench("profile", *HALVES, "--seconds", "0.1", "--largest-batch", "1", "--json").stdout)
     assert cost["learnable_params"] == 3 * 16 + 16
     # A 1x1 convolution from 3 to 16 channels and 16 to 3 classes, at each of 32 x 32 pixels.
     assert cost["gmacs"] * 1e9 == 32 * 32 * (3 * 16 + 16 * 3)
     assert cost["gflops"] == 2 * cost["gmacs"]
+
+
+def test_profiles_of_several_cells_survive_a_failing_one(zsbench, tmp_path):
+    words = ("profile", "--method", "colours,far", "--dataset", "halves", "--seconds", "0.1", "--largest-batch", "2")
+    finished = zsbench(*words, "--out", "costs", "--json")
+    assert "failed: halves-far-float32 (costs/halves-far-float32.log)" in message(finished)
+    assert "No module named 'no_such_package_anywhere'" in finished.stderr
+    (cost,) = json.loads(finished.stdout)
+    assert cost["method"] == "colours" and cost["throughput_batch"] in (1, 2) and cost["peak_memory"] > 1e7
+    assert sorted(path.name for path in (tmp_path / "costs").iterdir()) == [
+        "halves-colours-float32.json",
+        "halves-far-float32.log",
+    ]
