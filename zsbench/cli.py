@@ -267,9 +267,7 @@ def profile(
     timed: Annotated[Literal["model", "end-to-end"], typer.Option(help="what is timed")] = "end-to-end",
     compile: Annotated[bool, typer.Option("--compile", help="time the method through torch.compile")] = False,
     tf32: Annotated[bool, typer.Option("--tf32", help="float32 products in TF32 on CUDA; else surely not")] = False,
-    seconds: Annotated[
-        float, typer.Option(min=0, help="at most for warm-up, for latency; a quarter for each batch size")
-    ] = 10.0,
+    seconds: Annotated[float, typer.Option(min=0, help="for warm-up, for latency; a quarter for each batch")] = 10.0,
     largest_batch: Annotated[
         int, typer.Option(min=1, help="bound of the search for the best batch; 1: no search")
     ] = 64,

@@ -57,7 +57,7 @@ def cells(
     return [
         base.model_copy(update={"device": device, "dtype": dtype, "size": size, "dataset": dataset, "method": method})
         for device, dtype, size, dataset, method in itertools.product(
-            devices or [None], dtypes, sizes or [None], datasets, methods
+            devices or (None,), dtypes, sizes or (None,), datasets, methods
         )
     ]
 
