@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import open_clip
 import pytest
 import torch
@@ -112,3 +114,5 @@ def test_all_windows_are_counted():
     assert len(work.tiling.places) == 3
     assert count_macs(work.windows(1)) * 1e9 == 3 * 4200
     assert count_macs(work.whole(2)) * 1e9 == 2 * 3 * 4200
+    thresholded = Workload(Layers(), replace(protocol, background_threshold=0.99), (10, 25), torch.device("cpu"))
+    assert count_macs(thresholded.whole(1)) * 1e9 == 3 * 4200  # pixels of background are counted, too

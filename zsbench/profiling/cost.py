@@ -70,7 +70,9 @@ class Workload:
 
     def whole(self, batch: int) -> Call:
         """From the resized images to counts of pixels."""
-        images, classes = self.images(batch), len(self.method.vocabulary)
+        images = self.images(batch)
+        background = self.protocol.background_threshold is not None  # one past the last class
+        classes = len(self.method.vocabulary) + background
         label = np.random.default_rng(0).integers(IGNORE, classes, self.image_size).astype(np.int32)
 
         def call() -> None:
