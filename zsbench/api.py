@@ -131,7 +131,8 @@ def build(request: Request) -> tuple[Method, Dataset, Any]:
     model = load_clip(*resolve_clip(request.clip, request.weights, data.defaults))
     segmenter = method_class(model, options)
     device = choose_device(request.device)
-    templates = "single" if model.weights.random else data.defaults.templates  # a random CLIP says nothing of any prompt
+    # a random CLIP says nothing of any prompt
+    templates = "single" if model.weights.random else data.defaults.templates
     vocabulary = encode_vocabulary(model, data.classes, torch.from_numpy(data.seen_mask), templates)
     segmenter.to(device).set_vocabulary(vocabulary.to(device))
     return segmenter, data, model
