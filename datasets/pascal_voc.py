@@ -87,14 +87,15 @@ RECIPE = {"iterations": 20_000, "batch_size": 16, "crop": 512, "short_side": 512
 
 TRAIN_IMAGES = (88, 65, 105, 78, 87, 78, 128, 131, 148, 64, 82, 121, 68, 81, 442, 82, 63, 93, 83, 84)
 VAL_IMAGES = (90, 79, 103, 72, 96, 74, 127, 119, 123, 71, 75, 128, 79, 76, 445, 85, 57, 90, 84, 74)
-STATISTICS = "the database statistics of VOC 2012"
+STATISTICS = "VOC 2012's annotations"
 REFERENCES = {
     "val": Reference(dict(zip(NAMES, VAL_IMAGES, strict=True)), 1_449, STATISTICS),
     "trainval": Reference(
         {name: a + b for name, a, b in zip(NAMES, TRAIN_IMAGES, VAL_IMAGES, strict=True)}, 2_913, STATISTICS
     ),
 }
-"""Images with each class in the segmentation task; train has none here because it depends on SBD's being there."""
+"""Images of the lists whose annotations (XML) have an object of the class; none for train, which depends on SBD's being
+there."""
 
 
 class SbdMasks(Conversion):

@@ -66,6 +66,8 @@ def report(home: Path, name: str = "voc21", **options: Any) -> SplitReport:
 def test_nothing_wrong(voc: Path) -> None:
     found = report(voc, partial=True)
     assert found.ok and not found.warnings and found.checked == 60
+    assert "compared with VOC 2012's annotations for 20 of 21 classes" in found.statistics
+    assert "29 images say nothing" in report(voc, partial=True, sample=29).statistics
     assert report(voc, partial=True, workers=2).labels_sha256 == found.labels_sha256
 
 

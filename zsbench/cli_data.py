@@ -124,7 +124,7 @@ def show_report(report: SplitReport) -> None:
     )
     for line in report.problems:
         console.print(f"  [red]problem[/] {line}", soft_wrap=True, highlight=False)
-    for line in (*report.warnings, *filter(None, [report.note])):
+    for line in (*report.warnings, *filter(None, [report.note, report.statistics])):
         console.print(f"  [yellow]note[/] {line}", soft_wrap=True, highlight=False)
 
 

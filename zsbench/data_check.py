@@ -25,8 +25,6 @@ UPRIGHT = (0, 1)
 """EXIF orientations that change nothing."""
 FAR = 5.0
 """Standard errors from which on a class is said to occur too often or too rarely."""
-TOLERANCE = 0.05
-"""Share by which complete data may differ from published counts, which were not all made from the masks."""
 MIN_IMAGES = 30
 """Fewer images than this say nothing about statistics."""
 SHIFT_GAIN = 0.3
@@ -53,6 +51,8 @@ class SplitReport:
     expected_images: int | None = None
     checked: int = 0
     note: str = ""
+    statistics: str = ""
+    """With which published numbers the classes were compared, or why with none."""
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     smallest: tuple[int, int] = (0, 0)
@@ -203,11 +203,22 @@ def summarise(report: SplitReport, dataset: FolderDataset, findings: list[Findin
     if report.ignored == 1:
         report.problems.append("no pixel of any checked image has a class.")
     reference = dataset.references.get(report.split)
+    report.statistics = comparison(reference, dataset.classes, len(findings))
     if reference is None or len(findings) < MIN_IMAGES:
         return
     complete = report.expected_images in (None, report.images)
     unlike = list(compare(report, reference, list(dataset.classes), len(findings)))
     (report.problems if complete else report.warnings).extend(unlike)
+
+
+def comparison(reference: Reference | None, classes: Sequence[str], checked: int) -> str:
+    """What images per class are compared with, and what is not compared."""
+    if reference is None:
+        return "images per class not compared: no published numbers are known for this split."
+    if checked < MIN_IMAGES:
+        return f"images per class not compared: {checked} images say nothing, {MIN_IMAGES} or more are needed."
+    known = sum(name in reference.images for name in classes)
+    return f"images per class compared with {reference.source} for {known} of {len(classes)} classes."
 
 
 def extremes(sizes: list[tuple[int, int]]) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -229,7 +240,7 @@ def compare(report: SplitReport, reference: Reference, classes: list[str], check
         share = reference.images[name] / reference.total
         expected, found = share * checked, report.images_per_class[name]
         spread = (checked * share * (1 - share) * max(0.0, 1 - checked / reference.total)) ** 0.5
-        if abs(found - expected) > max(FAR * spread, TOLERANCE * expected, 3.0):
+        if abs(found - expected) > max(FAR * spread, reference.tolerance * expected, 3.0):
             yield f"{name} is in {found:,} of {checked:,} images; by {reference.source} about {expected:,.0f} are expected."
 
 

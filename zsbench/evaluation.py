@@ -90,7 +90,7 @@ def evaluate_records(
             ImageBatches(dataset, protocol, waiting),
             batch_size=None,
             num_workers=workers,
-            pin_memory=False,
+            pin_memory=device.type == "cuda",
             prefetch_factor=4 if workers else None,
         )
     )
@@ -119,7 +119,7 @@ def predict_batch(
     """The predicted words, int32 (H, W) for each sample; images of equal size go through the method together."""
     predictions: dict[int, torch.Tensor] = {}
     for indices in by_size(images):
-        batch = torch.stack([images[i] for i in indices]).to(watch.device, non_blocking=True)
+        batch = torch.stack([images[i].to(watch.device, non_blocking=True) for i in indices])
         chosen = [samples[i] for i in indices]
         introduce(method, chosen)
         shapes, names = [sample.label.shape for sample in chosen], [sample.id for sample in chosen]

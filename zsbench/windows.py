@@ -31,11 +31,11 @@ def resize(image: NDArray[np.uint8], protocol: Protocol) -> Tensor:
     Two things differ from `cv2.resize` on uint8: OpenCV quantises its weights to 1/2048 and rounds the result to
     whole grey levels, here neither is rounded. Values differ by about half a grey level (0.002), seldom by more.
     """
-    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous().float().div_(255)
+    pixels = torch.from_numpy(np.array(image))[None].permute(0, 3, 1, 2).float().div_(255)
     shape = resized_shape(image.shape[0], image.shape[1], protocol)
-    if shape == image.shape[:2]:
-        return pixels
-    return F.interpolate(pixels[None], size=shape, mode="bilinear")[0].clamp_(0, 1)
+    if shape != image.shape[:2]:  # with channels last, as here, it takes half the time
+        pixels = F.interpolate(pixels, size=shape, mode="bilinear").clamp_(0, 1)
+    return pixels[0].contiguous()
 
 
 @dataclass(frozen=True)

@@ -28,11 +28,13 @@ class Reference:
     """Published numbers of images that show each class, by which a copy of a split can be checked.
 
     `images`: class -> how many of the `total` images; it need not have all classes. `source`: who published them.
+    `tolerance`: share by which right data may differ, since not all such numbers were made from the masks.
     """
 
     images: Mapping[str, int]
     total: int
     source: str
+    tolerance: float = 0.05
 
 
 class Opened(ABC):
