@@ -123,7 +123,10 @@ class PixelMaps(Conversion):
 INSTANCES = "COCO's instance annotations"
 REFERENCES = {
     "val": Reference(
-        dict(zip(NAMES, (2_693, 149, 535, 159, 97, 189, 157, 250, 121, 191), strict=False)), COUNTS["val"], INSTANCES, 0.15
+        dict(zip(NAMES, (2_693, 149, 535, 159, 97, 189, 157, 250, 121, 191), strict=False)),
+        COUNTS["val"],
+        INSTANCES,
+        0.15,
     ),
     "train": Reference({"person": 64_115}, COUNTS["train"], INSTANCES, 0.15),
 }
