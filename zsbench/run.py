@@ -228,7 +228,7 @@ class Run:
         log.info("evaluated %d images: %s", len(records.ids), watch.seconds)
         return records, watch
 
-    def profile(self, seconds: float = 10.0) -> Efficiency:
+    def profile(self, seconds: float = 5.0) -> Efficiency:
         plan = self.plan
         sample = plan.dataset.read(plan.protocol.split, plan.eval_ids[0])
         introduce(self.method, [sample])

@@ -147,7 +147,7 @@ class Doubling(torch.nn.Module):
 
 
 def test_a_compiler_that_fails_is_one_message(monkeypatch):
-    def no_compiler(predict):
+    def no_compiler(predict, dynamic):
         def call(images):
             raise RuntimeError("No working C++ compiler found\nlong story")
 

@@ -19,7 +19,7 @@ def compiled(method: Method, call: Callable[[], object]) -> Iterator[float]:
     Raises `UserError` where torch cannot compile it. The method has been seen to work as it is, so that whatever fails is
     the compiler's doing.
     """
-    method.predict = torch.compile(method.predict)  # type: ignore[method-assign]
+    method.predict = torch.compile(method.predict, dynamic=False)  # type: ignore[method-assign]
     try:
         began = time.perf_counter()
         try:

@@ -124,8 +124,14 @@ def profile_method(
 
 def time_work(work: Workload, conditions: Conditions) -> dict[str, Any]:
     """The fields of `Efficiency` that are measured: latency, throughput, memory, energy."""
-    device, of_batch = work.device, work.call(conditions.timed)
-    compile_seconds = math.nan
+    device, compile_seconds = work.device, math.nan
+
+    def of_batch(batch: int) -> Call:
+        call = work.call(conditions.timed)(batch)
+        if conditions.compile and batch > 1:
+            call()  # compiles anew for each size, which is no part of the time
+        return call
+
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode())
         stack.enter_context(torch.autocast(device.type, conditions.dtype, enabled=conditions.dtype != torch.float32))
