@@ -21,6 +21,7 @@ from rich.progress import (
 from rich.table import Table
 from tabulate import tabulate
 
+from zsbench.efficiency import short
 from zsbench.grid import format_seeds
 from zsbench.plan import Plan
 from zsbench.result import Efficiency, Metric, Profile, Result
@@ -178,7 +179,7 @@ def show_profiles(console: Console, profiles: Sequence[Profile]) -> None:
             memory = math.nan if profile.peak_memory is None else profile.peak_memory / 2**30
             numbers = (profile.gmacs, profile.latency_ms, profile.fps, profile.throughput, memory)
             words = (profile.dataset, method, "x".join(map(str, profile.input_size)), profile.precision)
-            digits = ["-" if math.isnan(number) else f"{number:.4g}" for number in numbers]
+            digits = ["-" if math.isnan(number) else short(number) for number in numbers]
             rows.append([*words, f"{profile.learnable_params:,}", *digits])
         table = tabulate(rows, headers, disable_numparse=True, colalign=["left"] * 4 + ["right"] * 6)
         console.print(f"{device}\n{table}", markup=False, soft_wrap=True)

@@ -151,7 +151,7 @@ def cost_table(entries: Sequence[Entry], printed: Printed) -> str:
                 entry.timed,
                 beside(f"{cost.learnable_params / 1e6:.2f}", paper.get("params_M")),
                 beside(f"{cost.gmacs:.1f}", paper.get("flops_G")),
-                f"{cost.latency_ms:.4g} ({cost.latency_p10_ms:.4g} to {cost.latency_p90_ms:.4g}, {cost.latency_runs})",
+                f"{short(cost.latency_ms)} ({short(cost.latency_p10_ms)} to {short(cost.latency_p90_ms)}, {cost.latency_runs})",
                 beside(f"{cost.fps:.3g}", paper.get("fps")),
                 "-" if cost.throughput_batch is None else f"{cost.throughput:.3g} (batch {cost.throughput_batch})",
                 "-" if cost.peak_memory is None else f"{cost.peak_memory / 2**30:.2f}",
@@ -159,6 +159,11 @@ def cost_table(entries: Sequence[Entry], printed: Printed) -> str:
             ]
         )
     return tabulate(body, COLUMNS, tablefmt="github", disable_numparse=True)
+
+
+def short(number: float) -> str:
+    """Four digits, and never an exponent."""
+    return f"{number:.4g}" if number < 1000 else f"{number:.0f}"
 
 
 def beside(measured: str, paper: str | None) -> str:
