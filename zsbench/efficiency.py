@@ -142,6 +142,7 @@ def cost_table(entries: Sequence[Entry], printed: Printed) -> str:
     for entry in sorted(entries, key=lambda entry: (*entry.conditions, entry.profile.latency_ms)):
         cost, row = entry.profile, printed.get((entry.profile.dataset, entry.profile.method), {})
         paper = {} if cost.variant else row
+        spread = f"{short(cost.latency_p10_ms)} to {short(cost.latency_p90_ms)}"
         body.append(
             [
                 cost.dataset,
@@ -151,7 +152,7 @@ def cost_table(entries: Sequence[Entry], printed: Printed) -> str:
                 entry.timed,
                 beside(f"{cost.learnable_params / 1e6:.2f}", paper.get("params_M")),
                 beside(f"{cost.gmacs:.1f}", paper.get("flops_G")),
-                f"{short(cost.latency_ms)} ({short(cost.latency_p10_ms)} to {short(cost.latency_p90_ms)}, {cost.latency_runs})",
+                f"{short(cost.latency_ms)} ({spread}, {cost.latency_runs})",
                 beside(f"{cost.fps:.3g}", paper.get("fps")),
                 "-" if cost.throughput_batch is None else f"{cost.throughput:.3g} (batch {cost.throughput_batch})",
                 "-" if cost.peak_memory is None else f"{cost.peak_memory / 2**30:.2f}",
