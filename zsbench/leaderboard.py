@@ -105,6 +105,11 @@ class MeasuredAblation:
     rows: Sequence[Ablation]
     results: Sequence[Result]
 
+    @property
+    def seeds(self) -> int:
+        """The most seeds that a row has."""
+        return max(len([r for r in self.results if r.method.variant == row.variant]) for row in self.rows)
+
 
 def measured_ablations(dataset: str, entries: Iterable[Entry]) -> Iterator[MeasuredAblation]:
     """The ablation tables that were measured whole on a dataset, with one seed or more."""
@@ -131,8 +136,8 @@ def ablation_page(dataset: str, ablations: Sequence[MeasuredAblation]) -> str:
         parts += [
             f"## {found.method}, {found.setting}: table {found.number} of its paper",
             ablation_table(found.rows, found.results),
-            f"Measured by `zsbench ablate {found.method} --table {found.number} --dataset {dataset}`; the results are "
-            f"`results/{dataset}-{found.method}-*.json`.",
+            f"Measured by `zsbench ablate {found.method} --table {found.number} --dataset {dataset} --seeds {found.seeds}`; "
+            f"the results are `results/{dataset}-{found.method}-*.json`.",
         ]
     return "\n\n".join(parts) + "\n"
 
