@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,8 +18,9 @@ from typer.core import TyperGroup
 
 from zsbench import cli_data, registry
 from zsbench.errors import UserError, out_of_memory
+from zsbench.processes import leave, process_index
 
-console = Console(highlight=False)
+console = Console(highlight=False, quiet=process_index() > 0)
 errors = Console(stderr=True, highlight=False)
 
 
@@ -33,23 +35,47 @@ def plain_errors() -> Iterator[None]:
     except UserError as error:
         if os.environ.get("ZSBENCH_DEBUG"):
             raise
-        errors.print(f"[bold red]error:[/] {error}", markup=True, soft_wrap=True)
+        say("error", str(error))
     except KeyboardInterrupt:
-        errors.print(
-            "[bold red]interrupted:[/] what was computed is kept; the same command with --resume goes on.",
-            soft_wrap=True,
-        )
-    except (MemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
+        say("interrupted", "what was computed is kept; the same command with --resume goes on.")
+    except (MemoryError, RuntimeError, Terminated) as error:
+        if out_of_memory(error):
+            say(
+                "error",
+                "out of memory. Reduce --batch-size or -r micro_batch=1 in training, --eval-batch in evaluation, or "
+                "choose --dtype bfloat16; records so far are kept and --resume goes on.",
+            )
+        elif isinstance(error, Terminated) or lost_process(error):
+            say(
+                "stopped",
+                "another process of this run has ended, or this one was told to; what was computed is kept, and the same "
+                "command with --resume goes on, with any number of processes.",
+            )
+        else:
             raise
-        errors.print(
-            "[bold red]error:[/] out of memory. Reduce --batch-size or -r micro_batch=1 in training, --eval-batch in "
-            "evaluation, or choose --dtype bfloat16; records so far are kept and --resume goes on.",
-            soft_wrap=True,
-        )
     else:
         return
     sys.exit(2)
+
+
+def say(what: str, message: str) -> None:
+    """A message on stderr; of several processes, those that are not the main one say which they are."""
+    number = process_index()
+    errors.print(f"[bold red]{what}{f' in process {number}' if number else ''}:[/] {message}", soft_wrap=True)
+
+
+class Terminated(BaseException):
+    """The system told this process to end (SIGTERM), as `torchrun` does to all when one of them has failed."""
+
+
+def terminate(number: int, frame: object) -> None:
+    raise Terminated
+
+
+def lost_process(error: BaseException) -> bool:
+    """Whether talking to another process of the run failed: the error of `torch.distributed`, by its backend."""
+    text = str(error).lower()
+    return "gloo" in text or "nccl" in text or "connection closed by peer" in text
 
 
 class PlainErrors(TyperGroup):
@@ -189,6 +215,7 @@ def run_verb(verb: Any, summary: str) -> None:
             console.print(f"written to {plan.out}")
         if len(results) > 1:
             show_seeds(console, results)
+        leave()
 
     app.command(verb, help=summary)(command)
 
@@ -442,4 +469,5 @@ app.add_typer(cli_data.app, name="data")
 
 def main() -> None:
     """Entry point of the `zsbench` command."""
+    signal.signal(signal.SIGTERM, terminate)
     app()

@@ -82,7 +82,7 @@ def tf32(enabled: bool) -> Iterator[None]:
         matmul.allow_tf32, cudnn.allow_tf32 = before
 
 
-def environment(device: torch.device, dtype: torch.dtype) -> Environment:
+def environment(device: torch.device, dtype: torch.dtype, processes: int = 1) -> Environment:
     """Everything about the machine and the software that a result has to tell."""
     commit, dirty = revision()
     gpu = find_gpu(device)
@@ -94,6 +94,7 @@ def environment(device: torch.device, dtype: torch.dtype) -> Environment:
         device=device.type,
         device_name=device_name(device),
         threads=torch.get_num_threads(),
+        processes=processes,
         dtype=str(dtype).removeprefix("torch."),
         driver=gpu.driver if gpu else None,
         clocks_mhz=gpu.clocks if gpu else {},

@@ -61,6 +61,19 @@ class ImageBatches(TorchDataset[tuple[list[Sample], list[torch.Tensor]]]):
         return samples, [resize(sample.image, self.protocol) for sample in samples]
 
 
+@dataclass(frozen=True)
+class Share:
+    """What a process evaluates: of the batches that are not `done`, every `count`-th from the `index`-th on."""
+
+    index: int = 0
+    count: int = 1
+    done: frozenset[str] = frozenset()
+
+    def of(self, batches: Sequence[Sequence[str]]) -> list[Sequence[str]]:
+        waiting = [batch for batch in batches if not self.done.issuperset(batch)]
+        return waiting[self.index :: self.count]
+
+
 def evaluate_records(
     method: Method,
     dataset: Dataset,
@@ -73,17 +86,19 @@ def evaluate_records(
     workers: int = 0,
     owners: Sequence[int] | None = None,
     on_batch: Callable[[int], None] = lambda done: None,
+    share: Share | None = None,
 ) -> tuple[Records, Stopwatch]:
-    """Evaluate `method` on the images `ids` that `journal` lacks; returns the records of all, and the time by stage.
+    """Evaluate `method` on `share` of the images `ids`, by default those that `journal` lacks.
 
-    `owners`: the class of each word of the vocabulary, and of background by threshold after them. `on_batch` hears how many
-    images are done. The method has been told the vocabulary. Logits are computed in `dtype`, everything after them in
-    float32.
+    Returns all that the journal then holds, and the time by stage. `owners`: the class of each word of the vocabulary,
+    and of background by threshold after them. `on_batch` hears how many images have been evaluated. The method has been
+    told the vocabulary. Logits are computed in `dtype`, everything after them in float32.
     """
     method.eval().to(device)
     method.begin(ids)
     batches = [ids[at : at + batch_size] for at in range(0, len(ids), batch_size)]
-    waiting = [batch for batch in batches if not journal.done.issuperset(batch)]
+    waiting = (share or Share(done=frozenset(journal.done))).of(batches)
+    before = len(journal.done)
     watch = Stopwatch(device)
     loader = iter(
         DataLoader(
@@ -105,7 +120,7 @@ def evaluate_records(
                     for sample, prediction in zip(samples, predictions, strict=True)
                 ]
                 journal.append([sample.id for sample in samples], rows)
-            on_batch(len(journal.done))
+            on_batch(len(journal.done) - before)
     return journal.records(), watch
 
 

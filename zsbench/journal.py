@@ -129,6 +129,25 @@ class Journal:
         self.records()  # an image recorded twice is an error now, not at the end of the run
 
 
+def journal_path(folder: Path, process: int = 0) -> Path:
+    """Where a process of a run keeps what it has recorded."""
+    return folder / (f"records.journal.{process}" if process else "records.journal")
+
+
+def journal_paths(folder: Path) -> list[Path]:
+    """The journals in an output folder, of however many processes."""
+    return sorted(folder.glob("records.journal*"))
+
+
+def read_journals(folder: Path, fingerprint: str) -> Records:
+    """What all the journals in a folder hold, by arrival; an image in two of them is a `UserError`."""
+    parts = []
+    for path in journal_paths(folder):
+        with Journal(path, fingerprint) as journal:
+            parts.append(journal.records())
+    return Records.merge(parts)
+
+
 def _lock(file: FileIO, path: Path) -> None:
     """Keep other processes from writing; the system lets go when this one ends, however it ends."""
     if sys.platform == "win32":

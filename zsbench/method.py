@@ -115,7 +115,10 @@ class Method(nn.Module, ABC):
         raise TypeError(f"{type(self).__name__} is no oracle and must not see labels")
 
     def statistics(self) -> Mapping[str, float]:
-        """Numbers about the evaluation since `begin` that belong into its result."""
+        """Numbers about the evaluation since `begin` that belong into its result: means over images.
+
+        Several processes are averaged, each by its images.
+        """
         return {}
 
     @abstractmethod

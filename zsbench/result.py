@@ -129,6 +129,8 @@ class Efficiency(Schema):
 
 
 class Timing(Schema):
+    """Summed over processes: what the evaluation cost, however many shared it."""
+
     data: Number = Field(description="seconds waiting for decoded and resized images")
     model: Number = Field(description="seconds in the method")
     post: Number = Field(description="seconds of upsampling, window averaging and argmax")
@@ -142,7 +144,8 @@ class Environment(Schema):
     versions: dict[str, str] = Field(description="versions of Python and of the packages that matter")
     device: str = Field(description="cpu or cuda")
     device_name: str = Field(description="the processor")
-    threads: int = Field(description="CPU threads of torch")
+    threads: int = Field(description="CPU threads of torch, of each process")
+    processes: int = Field(1, description="processes that shared the evaluation, each on a device of its own")
     dtype: str = Field(description="type in which logits were computed")
     driver: str | None = Field(None, description="version of the GPU's driver, where NVML says it")
     clocks_mhz: dict[str, int] = Field(default_factory=dict, description="GPU clocks as found and at most, by NVML")
@@ -203,7 +206,7 @@ class Result(Schema):
     efficiency: Efficiency | None = Field(None, description="cost, if profiled")
     timing: Timing = Field(description="where the evaluation spent its time")
     statistics: dict[str, Number] = Field(
-        default_factory=dict, description="what the method counted while it was evaluated"
+        default_factory=dict, description="what the method counted while it was evaluated; means over images"
     )
     environment: Environment = Field(description="where it ran")
     records_sha256: str = Field(description="hash of the per-image counts: equal hashes, equal predictions")

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from rich.console import Console
 
 from zsbench import __version__, metrics
@@ -25,13 +24,14 @@ from zsbench.dataset import Dataset
 from zsbench.environment import environment
 from zsbench.errors import UserError
 from zsbench.estimate import evaluation_seconds, training_seconds
-from zsbench.evaluation import Stopwatch, as_classes, evaluate_records, introduce
+from zsbench.evaluation import Share, Stopwatch, as_classes, evaluate_records, introduce
 from zsbench.files import make_folder, sha256
 from zsbench.inference import predict_labels, resize
-from zsbench.journal import Journal
+from zsbench.journal import Journal, journal_path, journal_paths, read_journals
 from zsbench.pairing import check_clip
 from zsbench.picture import Row, save_gallery
 from zsbench.plan import Plan
+from zsbench.processes import agree, gather, join, mean_by_name
 from zsbench.profiling import Conditions, profile_method
 from zsbench.protocol import Phase, TrainingView, phases
 from zsbench.published import read_published, reported
@@ -61,13 +61,14 @@ class Run:
     def __init__(self, plan: Plan, console: Console | None = None) -> None:
         self.plan = plan
         self.console = console or Console(quiet=True)
-        self.out = make_folder(plan.out)
-        self.refuse_other_runs()
-        start_log(self.out / "run.log", plan)
-        self.accelerator = Accelerator(cpu=plan.device.type == "cpu")
+        self.accelerator = join(plan.device)
+        self.out = agree(self.accelerator, self.claim_folder)
+        if not self.out.is_dir():
+            raise UserError(f"this process does not see {self.out}: all machines of a run need a common file system.")
         self.device = self.accelerator.device if plan.device.index is None else plan.device
         torch.manual_seed(plan.request.seed)
-        self.clip = load_clip(plan.clip, plan.weights)
+        with self.accelerator.local_main_process_first():  # one downloads for all
+            self.clip = load_clip(plan.clip, plan.weights)
         if plan.checkpoint is not None and plan.request.checkpoint is not None:
             check_clip(plan.checkpoint, plan.request.checkpoint, self.clip)
         self.method = plan.method_class(self.clip, plan.options)
@@ -78,22 +79,29 @@ class Run:
         elif plan.request.checkpoint is not None:
             load_learnt_state(self.method, read_checkpoint(plan.request.checkpoint)[1], str(plan.request.checkpoint))
 
-    def refuse_other_runs(self) -> None:
-        """Nothing already computed is overwritten: an unfinished run is resumed or left alone."""
-        unfinished = [path.name for path in (self.journal_path, self.state_path) if path.exists()]
+    def claim_folder(self) -> Path:
+        """The output folder, absolute. Nothing computed is overwritten: an unfinished run is resumed or left alone."""
+        self.out = make_folder(self.plan.out).resolve()
+        unfinished = [path.name for path in self.unfinished()]
         if unfinished and not self.plan.request.resume:
             raise UserError(
                 f"{self.out} holds an unfinished run ({', '.join(unfinished)}). Go on with --resume, choose another --out, "
                 "or delete the folder."
             )
         if (self.out / "result.json").exists():
-            raise UserError(f"{self.out} already holds a result. Choose another --out, or delete the folder.")
+            raise UserError(f"{self.plan.out} already holds a result. Choose another --out, or delete the folder.")
         if self.plan.trains and self.checkpoint_path.exists() and not unfinished:
-            raise UserError(f"{self.out} already holds a checkpoint. Choose another --out, or delete the folder.")
+            raise UserError(f"{self.plan.out} already holds a checkpoint. Choose another --out, or delete the folder.")
+        start_log(self.out / "run.log", self.plan)
+        return self.out
+
+    def unfinished(self) -> list[Path]:
+        """The files that a run leaves only when it is cut short."""
+        return [path for path in (*journal_paths(self.out), self.state_path) if path.exists()]
 
     @property
-    def journal_path(self) -> Path:
-        return self.out / "records.journal"
+    def steps_path(self) -> Path:
+        return self.out / "train.jsonl"
 
     @property
     def state_path(self) -> Path:
@@ -140,7 +148,6 @@ class Run:
             for phase in phases(plan.setting, plan.recipe)
         )
         state = TrainingState(self.state_path, plan.fingerprint, plan.dtype)
-        steps = self.out / "train.jsonl"
         with progress_bar(self.console, "train", plan.recipe.iterations) as bar:
 
             def on_step(step: int, losses: dict[str, float]) -> None:
@@ -154,17 +161,21 @@ class Run:
                 plan.request.seed,
                 self.accelerator,
                 state,
-                steps,
+                self.steps_path,
                 on_step,
             )
-        self.training = TrainingInfo(
-            dataset=plan.dataset.name,
-            recipe=plan.recipe.model_dump(mode="json"),
-            seconds=time.perf_counter() - began,
-            final_loss=final_loss(steps),
-        )
+        self.training = agree(self.accelerator, lambda: self.save_training(time.perf_counter() - began))
+
+    def save_training(self, seconds: float) -> TrainingInfo:
+        recipe = self.plan.recipe
         save_checkpoint(self.checkpoint_path, self.method, self.checkpoint_info())
-        log.info("trained %d iterations in %.0f s", plan.recipe.iterations, self.training.seconds)
+        log.info("trained %d iterations in %.0f s", recipe.iterations, seconds)
+        return TrainingInfo(
+            dataset=self.plan.dataset.name,
+            recipe=recipe.model_dump(mode="json"),
+            seconds=seconds,
+            final_loss=final_loss(self.steps_path),
+        )
 
     def estimate(self) -> float:
         """Seconds that training and evaluation will take, from one step and one window."""
@@ -204,13 +215,16 @@ class Run:
             recipe=plan.recipe.model_dump(mode="json"),
         )
 
-    def evaluate(self) -> tuple[Records, Stopwatch]:
-        """Score every image that the journal lacks; the records of all of them are kept in `records.npz`."""
-        plan = self.plan
+    def evaluate(self) -> Stopwatch:
+        """Score this process's share of the images that no journal has; returns the time of all processes by stage."""
+        plan, processes = self.plan, self.accelerator.num_processes
         self.method.set_vocabulary(self.full_vocabulary())
-        journal = Journal(self.journal_path, plan.fingerprint)
-        with progress_bar(self.console, "evaluate", len(plan.eval_ids), len(journal.done)) as bar:
-            records, watch = evaluate_records(
+        done = agree(self.accelerator, lambda: frozenset(read_journals(self.out, plan.fingerprint).ids.tolist()))
+        share = Share(self.accelerator.process_index, processes, done)
+        own = Journal(journal_path(self.out, share.index), plan.fingerprint)
+        with own as journal, progress_bar(self.console, "evaluate", len(plan.eval_ids), len(done)) as bar:
+            before = len(journal.done)
+            _, watch = evaluate_records(
                 self.method,
                 plan.dataset,
                 plan.protocol,
@@ -221,12 +235,30 @@ class Run:
                 plan.eval_batch,
                 plan.request.workers,
                 plan.owners,
-                bar.reach,
+                lambda count: bar.reach(min(len(done) + count * processes, len(plan.eval_ids))),
+                share,
             )
-        self.statistics = dict(self.method.statistics())
+            images = len(journal.done) - before
+        parts = gather(self.accelerator, (images, dict(self.method.statistics()), watch.seconds))
+        self.statistics = mean_by_name([part[1] for part in parts], [part[0] for part in parts])
+        watch.seconds = {name: sum(part[2][name] for part in parts) for name in watch.seconds}
+        return watch
+
+    def records(self) -> Records:
+        """What all processes recorded, in the order of the split; kept in `records.npz`. An image missing is an error."""
+        records = read_journals(self.out, self.plan.fingerprint).select(self.plan.eval_ids)
         records.save(self.out / "records.npz")
-        log.info("evaluated %d images: %s", len(records.ids), watch.seconds)
-        return records, watch
+        return records
+
+    def conclude(self, watch: Stopwatch, profile: bool) -> Result:
+        """Once all is evaluated: profile, and leave the result and the gallery in the place of what it took."""
+        result = self.result(self.records(), watch, self.profile() if profile else None)
+        log.info("evaluated %d images: %s", result.dataset.images, watch.seconds)
+        result.save(self.out / "result.json")
+        self.gallery()
+        for leftover in self.unfinished():
+            leftover.unlink()
+        return result
 
     def profile(self, seconds: float = 5.0) -> Efficiency:
         plan = self.plan
@@ -282,7 +314,7 @@ class Run:
             efficiency=efficiency,
             timing=Timing(**watch.seconds),
             statistics=self.statistics,
-            environment=environment(self.device, plan.dtype),
+            environment=environment(self.device, plan.dtype, self.accelerator.num_processes),
             records_sha256=records.sha256(),
         )
 
@@ -344,15 +376,10 @@ def carry_out(plan: Plan, console: Console | None = None, profile: bool = True) 
     if plan.trains:
         run.train()
     if plan.verb == "train":
-        run.state_path.unlink(missing_ok=True)
+        agree(run.accelerator, lambda: run.state_path.unlink(missing_ok=True))
         return None
-    records, watch = run.evaluate()
-    result = run.result(records, watch, run.profile() if profile else None)
-    result.save(run.out / "result.json")
-    run.gallery()
-    for leftover in (run.journal_path, run.state_path):
-        leftover.unlink(missing_ok=True)
-    return result
+    watch = run.evaluate()
+    return agree(run.accelerator, lambda: run.conclude(watch, profile))
 
 
 def final_loss(steps: Path) -> float:

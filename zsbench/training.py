@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -20,6 +22,7 @@ from zsbench.checkpoint import learnt_state, load_learnt_state
 from zsbench.errors import UserError
 from zsbench.files import write_atomically
 from zsbench.method import Method
+from zsbench.processes import agree, gather
 from zsbench.protocol import Phase, TrainingView
 from zsbench.recipe import Recipe, learning_rate
 from zsbench.training_log import TrainingLog
@@ -56,9 +59,18 @@ class TrainingState:
     dtype: torch.dtype = torch.float32
     phase: int = 0
     step: int = 0
+    saved: float = field(default_factory=time.monotonic)
 
-    def save(self, method: nn.Module, optimiser: torch.optim.Optimizer) -> None:
+    def due(self) -> bool:
+        return time.monotonic() - self.saved > SAVE_EVERY_SECONDS
+
+    def save(self, method: nn.Module, optimiser: torch.optim.Optimizer, accelerator: Accelerator) -> None:
+        """Called by all processes, whose random states differ; the main one writes."""
         if self.path is None:
+            return
+        self.saved = time.monotonic()
+        random = gather(accelerator, random_state(accelerator.device))
+        if not accelerator.is_main_process:
             return
         content = {
             "fingerprint": self.fingerprint,
@@ -66,8 +78,7 @@ class TrainingState:
             "step": self.step,
             "method": learnt_state(method),
             "optimiser": optimiser.state_dict(),
-            "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "random": random,
         }
         write_atomically(self.path, lambda temporary: torch.save(content, temporary))
 
@@ -99,9 +110,10 @@ def train(
 
     `enter_phase` tells the method the phase's vocabulary. `state.path` receives what is needed to resume, every minute and
     at the end. `log` receives one JSON line a step. Raises `UserError` where the loss is not finite, naming the images.
+    Several processes share each batch and give the gradient of the whole, up to rounding; dropout differs.
     """
     stored = state.load()
-    torch.manual_seed(seed)
+    torch.manual_seed(seed + 7_919 * accelerator.process_index)
     done = sum(phase.iterations for phase, _ in phases[: state.phase])
     writer = TrainingLog(log, done + state.step) if log is not None and accelerator.is_main_process else None
     for number, (phase, view) in enumerate(phases):
@@ -114,30 +126,46 @@ def train(
         stream = SampleStream(view, recipe, seed + 1_000_003 * number)
         loop = PhaseLoop(method, optimiser, recipe, phase.iterations, accelerator, state.dtype)
         if stored is not None:  # after the loop has noted the peak rates: the stored groups hold scheduled ones
-            restore(method, optimiser, stored, state)
+            restore(method, optimiser, stored, state, accelerator)
             stored = None
-        saved = time.monotonic()
         for step, losses in loop.run(stream, start):
             state.step = step + 1
             on_step(done + step + 1, losses)
             if writer is not None:
                 writer.write(done + step, losses)
-            if time.monotonic() - saved > SAVE_EVERY_SECONDS and accelerator.is_main_process:
-                state.save(method, optimiser)
-                saved = time.monotonic()
+            if agree(accelerator, state.due):
+                state.save(method, optimiser, accelerator)
         done += phase.iterations
         state.step = phase.iterations
-        if accelerator.is_main_process:
-            state.save(method, optimiser)
+        state.save(method, optimiser, accelerator)
+        loop.close()
+    for tensor in learnt_state(method).values():
+        broadcast(tensor)  # equal weights already, but buffers are each process's own
 
 
-def restore(method: Method, optimiser: torch.optim.Optimizer, stored: dict[str, Any], state: TrainingState) -> None:
-    """Put weights, moments and random state back as `TrainingState.save` found them."""
+def restore(
+    method: Method,
+    optimiser: torch.optim.Optimizer,
+    stored: dict[str, Any],
+    state: TrainingState,
+    accelerator: Accelerator,
+) -> None:
+    """Put weights, moments and random state back as `TrainingState.save` found them.
+
+    A process that the stored run did not have starts with a random state of its own.
+    """
     load_learnt_state(method, stored["method"], str(state.path))
     optimiser.load_state_dict(stored["optimiser"])
-    torch.set_rng_state(stored["rng"])
-    if stored["cuda_rng"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(stored["cuda_rng"])
+    if accelerator.process_index < len(stored["random"]):
+        cpu, cuda = stored["random"][accelerator.process_index]
+        torch.set_rng_state(cpu)
+        if cuda is not None and accelerator.device.type == "cuda":
+            torch.cuda.set_rng_state(cuda, accelerator.device)
+
+
+def random_state(device: torch.device) -> tuple[Tensor, Tensor | None]:
+    """The states of this process's generators, of the CPU and of its CUDA device."""
+    return torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
 
 
 class PhaseLoop:
@@ -156,6 +184,11 @@ class PhaseLoop:
         self.peaks = [group["lr"] for group in optimiser.param_groups]
         method.train()
         self.method, self.optimiser = accelerator.prepare(method, optimiser)
+
+    def close(self) -> None:
+        """Take the distributed wrapper off, and with it what it hooked into the parameters."""
+        self.method = self.accelerator.unwrap_model(self.method)
+        self.accelerator.free_memory()
 
     def run(self, stream: SampleStream, start: int) -> Iterator[tuple[int, dict[str, float]]]:
         """Yield `(step, losses)` after each optimiser step from `start` on; `losses` includes `lr` and `seconds`."""
@@ -212,30 +245,40 @@ class PhaseLoop:
         return float(self.optimiser.param_groups[0]["lr"])
 
     def optimise(self, batches: list[tuple[Tensor, Tensor, list[str]]]) -> dict[str, float]:
-        """One optimiser step; returns each loss and their sum, averaged over the micro-batches.
+        """One optimiser step; returns each loss and their sum, averaged over the micro-batches of all processes.
 
         Each micro-batch counts by the terms that its losses are means of, which makes the gradient that of the batch.
         """
         totals: dict[str, float] = {}
-        weights = 0.0
+        weights, processes = 0.0, self.accelerator.num_processes
+        whole = len(batches) * processes == 1
         self.optimiser.zero_grad(set_to_none=True)
-        for images, labels, ids in batches:
-            losses = self.losses(images, labels, ids)
-            loss = torch.stack(list(losses.values())).sum()
-            terms = self.accelerator.unwrap_model(self.method).loss_terms
-            weight = 1.0 if len(batches) == 1 else float(len(images) if terms is None else terms)
-            self.accelerator.backward(loss * weight)
+        for number, (images, labels, ids) in enumerate(batches, 1):
+            # gradients are exchanged once, with the last micro-batch
+            with nullcontext() if number == len(batches) else self.accelerator.no_sync(self.method):
+                losses = self.losses(images, labels, ids)
+                loss = torch.stack(list(losses.values())).sum()
+                terms = self.accelerator.unwrap_model(self.method).loss_terms
+                weight = 1.0 if whole else float(len(images) if terms is None else terms)
+                self.accelerator.backward(loss * weight)
             weights += weight
             for name, value in {**losses, "loss": loss}.items():
                 totals[name] = totals.get(name, 0.0) + value.item() * weight
-        if len(batches) > 1:
+        weights, *sums = self.over_processes([weights, *totals.values()])
+        if not whole:
             for parameter in self.method.parameters():
                 if parameter.grad is not None:
-                    parameter.grad /= weights
+                    parameter.grad /= weights / processes  # their exchange took the mean over processes
         if self.recipe.gradient_clip is not None:
             self.accelerator.clip_grad_norm_(self.method.parameters(), self.recipe.gradient_clip)
         self.optimiser.step()
-        return {name: total / weights for name, total in totals.items()}
+        return {name: total / weights for name, total in zip(totals, sums, strict=True)}
+
+    def over_processes(self, values: list[float]) -> list[float]:
+        """The sum of each over all processes."""
+        mine = torch.tensor(values, dtype=torch.float64, device=self.accelerator.device)
+        sums: list[float] = self.accelerator.reduce(mine, "sum").tolist()
+        return sums
 
     def losses(self, images: Tensor, labels: Tensor, ids: list[str]) -> dict[str, Tensor]:
         """The method's losses on a micro-batch; raises `UserError` naming its images where their sum is not finite."""
