@@ -238,10 +238,12 @@ def ablate(
     device: Device = None,
     limit: Limit = None,
     out: Annotated[Path | None, typer.Option(help="folder; default: runs/ablate-<method>-table<N>-<dataset>")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="cells that run at a time")] = 1,
     plugin: Plugins = None,
 ) -> None:
     """Measure an ablation table of a method's paper; finished cells are kept, failing ones listed."""
     from zsbench.ablate import ablation_cells, ablation_rows, ablation_table
+    from zsbench.backends import Local
     from zsbench.files import write_text
     from zsbench.grid import run_grid
     from zsbench.plan import Request
@@ -262,7 +264,8 @@ def ablate(
     )
     folder = out or Path("runs") / f"ablate-{method}-table{table}-{dataset}"
     cells = ablation_cells(request, rows, range(seeds), folder)
-    failed = run_grid(cells, console)
+    local = Local()
+    failed = run_grid(cells, console, local.run, jobs, local.stop)
     results = [result for cell in cells if (result := cell.load()) is not None]
     if results:
         text = ablation_table(rows, results)
@@ -270,6 +273,36 @@ def ablate(
         print(text)
     if failed:
         raise UserError("failed: " + "; ".join(f"{cell.out.name} ({cell.log_path})" for cell in failed))
+
+
+@app.command()
+def sweep(
+    file: Annotated[Path, typer.Argument(help="a sweep file (docs/sweep.md)")],
+    jobs: Annotated[int | None, typer.Option(min=1, help="cells that run at a time; default: the file's")] = None,
+    out: Annotated[Path | None, typer.Option(help="folder of all cells; default: the file's, else runs/<file>")] = None,
+) -> None:
+    """Run a grid of methods, datasets, seeds and options; finished cells are kept, failing ones listed (exit code 1)."""
+    from zsbench.files import write_text
+    from zsbench.grid import run_grid
+    from zsbench.profiling.cells import reason
+    from zsbench.sweep import read_sweep, sweep_rows, sweep_table
+
+    given = {"jobs": jobs, "out": out}
+    plan = read_sweep(file).model_copy(update={key: value for key, value in given.items() if value is not None})
+    rows = sweep_rows(plan, file)
+    cells = sorted((cell for row in rows.values() for cell in row), key=lambda cell: cell.request.seed)
+    folder = plan.out or Path("runs")
+    backend = plan.open_backend(folder)
+    failed = run_grid(cells, console, backend.run, plan.jobs_at_once(len(cells)), backend.stop)
+    text = sweep_table(rows)
+    write_text(folder / "table.md", text + "\n")
+    print(text)
+    for cell in failed:
+        errors.print(
+            f"failed: {cell.out.name}: {reason(cell.log_path)} ({cell.log_path})", markup=False, soft_wrap=True
+        )
+    if failed:
+        raise typer.Exit(1)
 
 
 def listed(texts: list[str] | None) -> list[str]:

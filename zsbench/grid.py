@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import statistics
-import subprocess
-import sys
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
+from zsbench.errors import UserError
 from zsbench.plan import Request
 from zsbench.result import Result
 
@@ -35,32 +36,60 @@ class Cell:
     def log_path(self) -> Path:
         return self.out.with_name(f"{self.out.name}.log")
 
+    @property
+    def words(self) -> list[str]:
+        """The words of the command line after `zsbench`: what an earlier try left is resumed."""
+        return [*self.request.words("run"), "--resume"]
+
     def load(self) -> Result | None:
-        """The result, if the cell is finished."""
-        return Result.load(self.result_path) if self.result_path.exists() else None
+        """The result, if the cell is finished; raises `UserError` where its folder holds that of another command."""
+        if not self.result_path.exists():
+            return None
+        result = Result.load(self.result_path)
+        command = self.request.command("run")
+        if result.command != command:
+            raise UserError(
+                f"{self.result_path} is the result of `{result.command}`, not of `{command}`. Choose another output "
+                "folder, or delete it."
+            )
+        return result
 
 
-def run_grid(cells: Sequence[Cell], console: Console) -> list[Cell]:
-    """Run the cells that have no result yet, one after the other; returns those that failed."""
-    failed = []
-    for number, cell in enumerate(cells, 1):
-        if cell.result_path.exists():
-            console.print(f"[{number}/{len(cells)}] {cell.out.name}: done before", markup=False)
-            continue
-        console.print(f"[{number}/{len(cells)}] {cell.out.name} ...", markup=False)
-        if not run_cell(cell):
-            console.print(f"    failed, see {cell.log_path}", style="red")
-            failed.append(cell)
-    return failed
+def run_grid(
+    cells: Sequence[Cell],
+    console: Console,
+    run: Callable[[Cell], bool],
+    jobs: int = 1,
+    stop: Callable[[], None] = lambda: None,
+) -> list[Cell]:
+    """Run the cells that have no result yet, `jobs` at a time; returns those that failed, in order.
 
+    `run` (see `zsbench.backends`) says whether a cell ended well. `stop` ends those that are running, where this process is
+    told to end.
+    """
+    done = [cell.load() is not None for cell in cells]  # before anything is run: a folder may hold another run's result
+    ended = threading.Event()
 
-def run_cell(cell: Cell) -> bool:
-    """Run one cell in a subprocess, resuming what an earlier try left; True if it ended well."""
-    cell.log_path.parent.mkdir(parents=True, exist_ok=True)
-    words = [sys.executable, "-m", "zsbench", *cell.request.words("run"), "--resume"]
-    with cell.log_path.open("w", encoding="utf-8") as log:
-        finished = subprocess.run(words, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
-    return finished.returncode == 0 and cell.result_path.exists()
+    def attempt(number: int, cell: Cell) -> bool:
+        if ended.is_set():
+            return False
+        title = f"[{number}/{len(cells)}] {cell.out.name}"
+        console.print(f"{title}: done before" if done[number - 1] else f"{title} ...", markup=False)
+        return done[number - 1] or (run(cell) and cell.result_path.exists())
+
+    with ThreadPoolExecutor(max(1, jobs)) as pool:
+        futures: dict[Future[bool], Cell] = {
+            pool.submit(attempt, number, cell): cell for number, cell in enumerate(cells, 1)
+        }
+        try:
+            for future in as_completed(futures):
+                if not future.result():
+                    console.print(f"    {futures[future].out.name} failed, see {futures[future].log_path}", style="red")
+        except BaseException:
+            ended.set()
+            stop()
+            raise
+    return [cell for future, cell in futures.items() if not future.result()]
 
 
 def mean_and_std(results: Iterable[Result], metric: str) -> tuple[float, float]:
