@@ -157,9 +157,10 @@ def show_efficiency(console: Console, cost: Efficiency, device: str) -> None:
     if len(cost.module_gmacs) > 1:
         console.print("            " + ", ".join(f"{name} {gmacs:.4g}" for name, gmacs in cost.module_gmacs.items()))
     unsteady = "" if cost.steady is not False else ", still changing when the warm-up was over"
+    compiled = f", compiled in {cost.compile_seconds:.0f} s" if cost.compiled else ""
     console.print(
         f"latency     {cost.latency_ms:.3g} ms (p10 {cost.latency_p10_ms:.3g}, p90 {cost.latency_p90_ms:.3g}, "
-        f"{cost.latency_runs} runs{unsteady}), {cost.fps:.3g} FPS on {device}; timed: {cost.timed}"
+        f"{cost.latency_runs} runs{unsteady}{compiled}), {cost.fps:.3g} FPS on {device}; timed: {cost.timed}"
     )
     if cost.throughput_batch is not None:
         console.print(f"throughput  {cost.throughput:.3g} images/s at batch {cost.throughput_batch}")
