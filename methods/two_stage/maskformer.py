@@ -15,8 +15,9 @@ from zsbench.errors import UserError
 
 from .backbone import Backbone
 
-IMAGENET_MEAN = (123.675 / 255, 116.28 / 255, 103.53 / 255)
-IMAGENET_STD = (58.395 / 255, 57.12 / 255, 57.375 / 255)
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+"""Of RGB in 0..255."""
 
 
 class Predictions(NamedTuple):
@@ -69,8 +70,11 @@ class MaskFormer(nn.Module):
         initialise(self)
 
     def normalise(self, images: Tensor) -> Tensor:
-        """float (B, 3, H, W) RGB in 0..1 by the mean and deviation of ImageNet, which are not CLIP's."""
-        return (images - self.mean) / self.std
+        """float (B, 3, H, W) RGB in 0..1 by the mean and deviation of ImageNet, which are not CLIP's.
+
+        Computed in 0..255, as released: rounding otherwise decides other pixels on the border of a mask.
+        """
+        return (255 * images - self.mean) / self.std
 
     def forward(self, images: Tensor) -> Predictions:
         """`images`: normalised, then padded to a multiple of 32 (padding is attended to, as released)."""

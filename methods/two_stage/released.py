@@ -189,8 +189,7 @@ def check_classes(state: Mapping[str, Tensor], seen: int, classes: int, source: 
 
 def check_constants(state: Mapping[str, Tensor], source: str) -> None:
     """Raise `UserError` where stored pixel statistics or the temperature are not those that the first stage uses."""
-    for key, used in (("pixel_mean", IMAGENET_MEAN), ("pixel_std", IMAGENET_STD)):
-        expected = [255 * value for value in used]
+    for key, expected in (("pixel_mean", IMAGENET_MEAN), ("pixel_std", IMAGENET_STD)):
         if key in state and not torch.allclose(state[key].flatten().float(), torch.tensor(expected), atol=0.1):
             raise UserError(
                 f"{source}: {key} is {state[key].flatten().tolist()}, but proposals are made from images normalised by "

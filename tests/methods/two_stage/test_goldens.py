@@ -150,7 +150,7 @@ def test_zegformer_whole(golden, golden_clip, image, released, rule):
         for name, options in FUSIONS.items():
             method.options = ZegFormerOptions(backbone="resnet50", **options)
             total = method.score(method.predict(image[None])[0], slice(0, 20))
-            assert_near(total[:, ::8, ::8], stored[f"semseg{name}_s8"], 2e-3)
+            assert_near(total[:, ::8, ::8], stored[f"semseg{name}_s8"])
             assert_same_labels(total, stored[f"argmax{name}"])
 
 
@@ -173,6 +173,6 @@ def test_zsseg_whole(golden, golden_clip, image, released, rule):
         for name, weight in (("", 0.7), ("_w0.8", 0.8), ("_w0.0", 0.0)):
             method.options = ZssegOptions(weight=weight)
             total = method.predict(image[None])[0]
-            assert_near(total[:, ::8, ::8], stored[f"semseg{name}_s8"], 2e-3)
+            assert_near(total[:, ::8, ::8], stored[f"semseg{name}_s8"])
             if not name:
                 assert_same_labels(total, stored["argmax"])
