@@ -95,7 +95,7 @@ def evaluate_records(
     told the vocabulary. Logits are computed in `dtype`, everything after them in float32.
     """
     method.eval().to(device)
-    method.begin(ids)
+    method.begin(dataset.ids(protocol.split))
     batches = [ids[at : at + batch_size] for at in range(0, len(ids), batch_size)]
     waiting = (share or Share(done=frozenset(journal.done))).of(batches)
     before = len(journal.done)

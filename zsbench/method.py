@@ -105,7 +105,7 @@ class Method(nn.Module, ABC):
         return False
 
     def begin(self, ids: Sequence[str]) -> None:  # most methods have nothing to prepare
-        """An evaluation of the images `ids` begins."""
+        """An evaluation begins, of all or (`--limit`) the first of the images `ids` of a split."""
 
     def set_image_ids(self, ids: Sequence[str]) -> None:  # most methods look at pixels alone
         """The ids of the images of the next `predict`."""

@@ -138,8 +138,8 @@ class Plan:
 
     @property
     def eval_batch(self) -> int:
-        """Images scored together: one where windows slide, else enough to keep the processor busy."""
-        return self.request.eval_batch or (1 if self.protocol.crop else 16)
+        """Images scored together: one where they are resized or windows slide, else enough to keep the processor busy."""
+        return self.request.eval_batch or (1 if self.protocol.crop or self.protocol.short_side else 16)
 
 
 def make_plan(verb: Verb, request: Request) -> Plan:

@@ -112,7 +112,7 @@ class TwoStage(Method):
         return False
 
     def begin(self, ids: Sequence[str]) -> None:
-        """An evaluation of the images `ids` begins: statistics start again."""
+        """An evaluation on the images `ids` of a split begins: statistics start again."""
         self.images_seen = 0
         self.regions.crops_encoded = 0
         self.seconds = dict.fromkeys(STAGES, 0.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from zsbench.errors import UserError
 
 from .geometry import pad_to_multiple
 from .proposals import Proposals
+from .released import read_torch
 
 INSTALL = "pip install 'git+https://github.com/facebookresearch/detectron2.git'"
 SUPPORTED = ("MaskFormer", "GeneralizedRCNN")
@@ -36,13 +37,7 @@ class Detectron(nn.Module):
                 f"detectron2 does not know {error}, which {config} names. It belongs to a project such as MaskFormer: "
                 "put the project on PYTHONPATH and import it in a file given by --plugin."
             ) from error
-        state = torch.load(weights, map_location="cpu", weights_only=True)
-        mismatch = self.model.load_state_dict(state.get("model", state), strict=False)
-        problems = [
-            key for key in mismatch.missing_keys + mismatch.unexpected_keys if not key.endswith("num_batches_tracked")
-        ]
-        if problems:
-            raise UserError(f"{weights} does not fit {config}: {', '.join(problems[:6])}.")
+        fill(self.model, read_torch(weights), f"{weights} does not fit {config}")
         self.model.eval().requires_grad_(False)
 
     @torch.no_grad()
@@ -62,6 +57,30 @@ class Detectron(nn.Module):
         normalised = pad_to_multiple((pixels - self.model.pixel_mean) / self.model.pixel_std)[None]
         outputs = self.model.sem_seg_head(self.model.backbone(normalised))
         return F.interpolate(outputs["pred_masks"], size, mode="bilinear", align_corners=False)[0].sigmoid()
+
+
+def fill(model: Any, content: Mapping[str, Any], problem: str) -> None:
+    """Copy the tensors of a checkpoint into a detectron2 model, strictly. Raises `UserError` that begins with `problem`.
+
+    Old checkpoints hold the pixel statistics as well: those must be the config's, or images would be normalised by others
+    than the network was trained with.
+    """
+    state = dict(content.get("model", content))
+    for name in ("pixel_mean", "pixel_std"):
+        stored, used = state.pop(name, None), getattr(model, name)
+        if stored is not None and not torch.allclose(stored.flatten().float(), used.flatten().float(), atol=0.1):
+            raise UserError(
+                f"{problem}: {name} is {stored.flatten().tolist()}, the config's {used.flatten().tolist()}."
+            )
+    try:
+        mismatch = model.load_state_dict(state, strict=False)
+    except RuntimeError as error:  # tensors of another shape
+        raise UserError(f"{problem}: {error}") from error
+    strangers = [
+        key for key in mismatch.missing_keys + mismatch.unexpected_keys if not key.endswith("num_batches_tracked")
+    ]
+    if strangers:
+        raise UserError(f"{problem}: {', '.join(strangers[:6])}.")
 
 
 def read_config(path: Path) -> Any:

@@ -1,24 +1,37 @@
-"""Write the proposals of a two-stage method to a file that `clip-regions` (or any COCO tool) reads.
-
-    python -m zsbench.methods.two_stage.export --method zegformer --dataset pascal-voc \\
-        --checkpoint runs/zegformer/checkpoint.safetensors --out proposals.json
-"""
+"""`zsbench-proposals`: write the proposals of a two-stage method to a file that `clip-regions`, or any COCO tool, reads."""
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+import typer
 from numpy.typing import NDArray
 
 from zsbench.checkpoint import load_learnt_state, read_checkpoint
+from zsbench.cli import (
+    Assignments,
+    CheckpointPath,
+    ClipName,
+    DataRoot,
+    DatasetName,
+    Device,
+    Limit,
+    Plugins,
+    Variant,
+    WeightsName,
+    console,
+    pairs,
+    plain_errors,
+)
 from zsbench.clip import load_clip
+from zsbench.console import progress_bar
 from zsbench.errors import UserError
+from zsbench.evaluation import introduce
 from zsbench.inference import resize
 from zsbench.method import Method
 from zsbench.plan import Plan, Request, make_plan
@@ -29,28 +42,50 @@ from .proposal_file import write_proposals
 Row = tuple[str, NDArray[np.bool_], list[float]]
 
 
+def command(
+    out: Annotated[Path, typer.Option(help="the file, JSON in COCO's results format")],
+    method: Annotated[str, typer.Option(help="zegformer, zsseg or clip-regions")] = "zegformer",
+    dataset: DatasetName = "miniworld",
+    variant: Variant = None,
+    option: Assignments = None,
+    clip: ClipName = None,
+    weights: WeightsName = None,
+    checkpoint: CheckpointPath = None,
+    data_root: DataRoot = None,
+    device: Device = None,
+    limit: Limit = None,
+    plugin: Plugins = None,
+) -> None:
+    """Write the proposals of a two-stage method for the evaluated images of a dataset.
+
+    Another method reads them with `--method clip-regions -o proposals=file -o file=...`.
+    """
+    given = dict(locals())
+    given.pop("out")
+    given["options"] = pairs(given.pop("option"), "-o")
+    given["plugin"] = tuple(plugin or ())
+    plan = make_plan("eval", Request(**given))
+    with progress_bar(console, "proposals", len(plan.eval_ids)) as bar:
+
+        def rows() -> Iterator[Row]:
+            for number, row in enumerate(proposals(plan), 1):
+                yield row
+                bar.reach(number)
+
+        count = write_proposals(out, rows())
+    console.print(f"{count} proposals for {len(plan.eval_ids)} images in {out}", soft_wrap=True)
+
+
 def proposals(plan: Plan) -> Iterator[Row]:
     """`(image id, masks bool (Q, H, W) at the size of the label, scores)` of each image of the plan.
 
     A proposal's score is the mean probability inside its mask. Raises `UserError` for a method of another kind.
     """
-    if not issubclass(plan.method_class, TwoStage):
-        raise UserError(f"{plan.method_class.name} makes no proposals: choose zegformer, zsseg or clip-regions.")
-    build: type[Method] = plan.method_class  # its subclasses have the constructor of all methods
-    clip = load_clip(plan.clip, plan.weights)
-    method = build(clip, plan.options)
-    assert isinstance(method, TwoStage)
-    if plan.released is not None:
-        plan.released.fill(method, clip)
-    elif plan.request.checkpoint is not None:
-        load_learnt_state(method, read_checkpoint(plan.request.checkpoint)[1], str(plan.request.checkpoint))
-    method.eval().to(plan.device)
+    method = build(plan)
     for image_id in plan.eval_ids:
         sample = plan.dataset.read(plan.protocol.split, image_id)
         image = resize(sample.image, plan.protocol)[None].to(plan.device)
-        method.set_image_ids([image_id])
-        if method.oracle:
-            method.set_truth([torch.from_numpy(sample.label)])
+        introduce(method, [sample])
         with torch.inference_mode():
             (found,) = method.propose(image)
             masks = found.masks[:, : image.shape[-2], : image.shape[-1]]
@@ -60,35 +95,29 @@ def proposals(plan: Plan) -> Iterator[Row]:
         yield image_id, inside.cpu().numpy(), scores.tolist()
 
 
-def parse(arguments: Sequence[str]) -> tuple[Request, Path]:
-    parser = argparse.ArgumentParser(prog="python -m zsbench.methods.two_stage.export", description=__doc__)
-    parser.add_argument("--method", default="zegformer")
-    parser.add_argument("--dataset", required=True)
-    parser.add_argument("--variant")
-    parser.add_argument("--checkpoint", type=Path)
-    parser.add_argument("--data-root", type=Path)
-    parser.add_argument("--clip")
-    parser.add_argument("--weights")
-    parser.add_argument("--device")
-    parser.add_argument("--limit", type=int)
-    parser.add_argument("-o", dest="options", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--out", type=Path, required=True)
-    given = vars(parser.parse_args(arguments))
-    out = given.pop("out")
-    return Request(**{**given, "options": dict(option.split("=", 1) for option in given["options"])}), out
+def build(plan: Plan) -> TwoStage:
+    """The method of the plan with its weights, ready to propose."""
+    if not issubclass(plan.method_class, TwoStage):
+        raise UserError(f"{plan.method_class.name} makes no proposals: choose zegformer, zsseg or clip-regions.")
+    make: type[Method] = plan.method_class  # its subclasses have the constructor of all methods
+    clip = load_clip(plan.clip, plan.weights)
+    method = make(clip, plan.options)
+    assert isinstance(method, TwoStage)
+    if plan.released is not None:
+        plan.released.fill(method, clip)
+    elif plan.request.checkpoint is not None:
+        load_learnt_state(method, read_checkpoint(plan.request.checkpoint)[1], str(plan.request.checkpoint))
+    method.eval().to(plan.device).begin(plan.dataset.ids(plan.protocol.split))
+    return method
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Exit code 0, or 2 with a message for what the user can put right."""
-    try:
-        request, out = parse(arguments)
-        count = write_proposals(out, proposals(make_plan("eval", request)))
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    print(f"{count} proposals in {out}")
-    return 0
+def main() -> None:
+    """Entry point of the `zsbench-proposals` command: exit code 2 with a message for what the user can put right."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+    app.command()(command)
+    with plain_errors():
+        app()
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main()

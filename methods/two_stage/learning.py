@@ -91,7 +91,7 @@ class LearnsProposals(TwoStage):
             return None
 
         def fill(method: Method, clip: Clip) -> None:
-            check_clip(state, clip.model.state_dict(), str(path))
+            check_clip(state, clip, str(path))
             load_learnt_state(method, convert(state, learnt_state(method), str(path)), str(path))
 
         def check(seen: int, classes: int) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zsbench.clip import Clip
 from zsbench.errors import UserError
 
 from .heads import INVERSE_TEMPERATURE
@@ -94,14 +95,22 @@ STEMS = {
 
 
 def read_released(path: Path) -> dict[str, Tensor] | None:
-    """The tensors of a released checkpoint, or None where the file holds something else. Nothing but tensors and plain
-    containers is read. Raises `UserError` for a file that is none of torch's, or that needs more."""
+    """The tensors of a released checkpoint, or None where the file holds something else; raises as `read_torch`."""
+    content = read_torch(path)
+    state = content.get("model", content)
+    return state if is_detectron2(state) else None
+
+
+def read_torch(path: Path) -> dict[str, Any]:
+    """The dictionary that `torch.save` wrote, of tensors and plain containers; anything else in it is never run.
+
+    Raises `UserError` for a file of another kind, such as the pickled NumPy arrays (`.pkl`) of detectron2's model zoo.
+    """
     try:
         content = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
     except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
         raise UserError(f"{path} cannot be read as a torch file of tensors: {error}") from error
-    state = content.get("model", content) if isinstance(content, dict) else {}
-    return state if is_detectron2(state) else None
+    return content if isinstance(content, dict) else {}
 
 
 def is_detectron2(state: Mapping[str, Any]) -> bool:
@@ -200,13 +209,23 @@ def check_constants(state: Mapping[str, Tensor], source: str) -> None:
         raise UserError(f"{source}: logit_scale is {scale.item():.4f}; the released systems fix it at log(100).")
 
 
-def check_clip(state: Mapping[str, Tensor], clip_state: Mapping[str, Tensor], source: str) -> None:
-    """Raise `UserError` where the file holds a CLIP whose tensors are not (to half precision) those of `clip_state`."""
+def check_clip(state: Mapping[str, Tensor], clip: Clip, source: str) -> None:
+    """Raise `UserError` where the file holds tensors (to half precision) or pixel statistics of another CLIP than `clip`."""
+    own = clip.model.state_dict()
     for key, tensor in state.items():
-        own = clip_state.get(key.split(".clip_model.", 1)[-1]) if ".clip_model." in key else None
-        if own is None:
+        if match := re.fullmatch(r"(?:clip_|(?:region_)?clip_adapter\.)pixel_(mean|std)", key):
+            used = torch.tensor(clip.mean if match[1] == "mean" else clip.std)
+            # kept in 0..255 or in 0..1
+            stored = tensor.flatten().float() / (255 if tensor.max() > 1 else 1)
+            if not torch.allclose(stored, used, atol=1e-3):
+                raise UserError(
+                    f"{source}: {key} is {tensor.flatten().tolist()}, but the given CLIP's images are normalised by "
+                    f"{[255 * value for value in used.tolist()]}. (ImageNet's statistics belong to the first stage.)"
+                )
+        twin = own.get(key.split(".clip_model.", 1)[-1]) if ".clip_model." in key else None
+        if twin is None:
             continue
-        if own.shape != tensor.shape or not torch.allclose(tensor.float(), own.float().cpu(), rtol=2e-3, atol=1e-4):
+        if twin.shape != tensor.shape or not torch.allclose(tensor.float(), twin.float().cpu(), rtol=2e-3, atol=1e-4):
             raise UserError(
                 f"{source} was made with another CLIP than the given one: {key} differs. Give its --weights."
             )

@@ -9,8 +9,10 @@ import torch
 from zsbench.errors import UserError
 from zsbench.methods.maskclip import MaskClip
 from zsbench.methods.two_stage.clip_regions import ClipRegionOptions, ClipRegions
-from zsbench.methods.two_stage.export import main, parse, proposals
-from zsbench.methods.two_stage.proposal_file import write_proposals
+from zsbench.methods.two_stage.export import main, proposals
+from zsbench.methods.two_stage.proposal_file import read_proposals, write_proposals
+from zsbench.plan import Request, make_plan
+from zsbench.run import carry_out
 from zsbench.vocabulary import encode_vocabulary
 
 
@@ -61,9 +63,29 @@ def test_other_methods_make_no_proposals(plan):
         next(proposals(plan))
 
 
-def test_command_line(tmp_path, capsys):
-    arguments = ["--dataset", "nowhere", "-o", "cells=2", "--limit", "3", "--out", str(tmp_path / "p.json")]
-    request, out = parse(arguments)
-    assert request.options == {"cells": "2"} and request.limit == 3 and out == tmp_path / "p.json"
-    assert main(arguments) == 2
-    assert "nowhere" in capsys.readouterr().err
+def test_the_command(tmp_path, capsys, monkeypatch):
+    """A file for more images than are evaluated is taken; one for strange ids is not."""
+    path = tmp_path / "proposals.json"
+
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", ["zsbench-proposals", *arguments, "--out", str(path)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return end.value.code
+
+    assert call("--method", "clip-regions", "-o", "cells=2", "--limit", "2") == 0
+    assert "8 proposals for 2 images" in capsys.readouterr().out and len(read_proposals(path)) == 2
+    assert call("--dataset", "nowhere") == 2 and "nowhere" in capsys.readouterr().err
+    assert call("--method", "maskclip") == 2 and "makes no proposals" in capsys.readouterr().err
+
+    def evaluate():
+        options = {"proposals": "file", "file": str(path)}
+        request = Request(method="clip-regions", options=options, limit=1, out=tmp_path / "run", resume=True)
+        return carry_out(make_plan("eval", request), profile=False)
+
+    written = path.read_text()
+    path.write_text(written.replace("val-0001", "cat.jpg"))
+    with pytest.raises(UserError, match=r"1 images that the dataset's split lacks, such as cat\.jpg"):
+        evaluate()
+    path.write_text(written)
+    assert evaluate().statistics["clip_crops_per_image"] == 4

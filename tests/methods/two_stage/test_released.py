@@ -127,10 +127,13 @@ def test_deeplab_backbone(released):
 def test_another_clip_is_refused(tiny_clip):
     own = tiny_clip.model.state_dict()
     stored = {f"clip_adapter.clip_model.{key}": tensor.half() for key, tensor in own.items()}
-    check_clip(stored, own, "file")
+    stored["clip_pixel_mean"] = 255 * torch.tensor(tiny_clip.mean).view(3, 1, 1)
+    check_clip(stored, tiny_clip, "file")
+    with pytest.raises(UserError, match=r"clip_pixel_mean.*first stage"):
+        check_clip({"clip_pixel_mean": torch.tensor([123.675, 116.28, 103.53])}, tiny_clip, "file")
     stored["clip_adapter.clip_model.visual.proj"] = torch.zeros_like(own["visual.proj"])
     with pytest.raises(UserError, match=r"visual\.proj differs"):
-        check_clip(stored, own, "file")
+        check_clip(stored, tiny_clip, "file")
 
 
 @pytest.mark.parametrize(
