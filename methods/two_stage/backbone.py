@@ -2,44 +2,39 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import timm
-from timm.layers import GroupNorm  # type: ignore[attr-defined]  # not in its __all__
-from timm.utils.model import freeze_batch_norm_2d  # type: ignore[attr-defined]  # likewise
+from timm.utils.model import freeze_batch_norm_2d  # type: ignore[attr-defined]  # not in its __all__
 from torch import Tensor, nn
 
 from zsbench.errors import UserError
 from zsbench.weights import read_tensors
 
-Norm = Literal["frozen", "group"]
+Norm = Literal["frozen", "batch"]
 RANDOM, PRETRAINED = "random", "imagenet"
 DEEPLAB = "resnet101c"
 """ResNet-101 with detectron2's DeepLab stem (three 3x3 convolutions of 64, 64 and 128 channels) and dilations 1, 2, 4 in the
 3x3 convolutions of its last stage, whose stride stays 32."""
 MINIATURE = "resnet18-miniature"
-"""ResNet-18 with half the channels and without the pooling after the stem, for images of about 100 pixels."""
+"""ResNet-18 with half the channels, whose last stage is dilated and keeps stride 16, for images of about 100 pixels."""
 CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
     DEEPLAB: ("resnet101c", {"stem_width": 64}),
-    MINIATURE: ("resnet18", {"channels": (32, 64, 128, 256)}),
+    MINIATURE: ("resnet18", {"channels": (32, 64, 128, 256), "output_stride": 16}),
 }
 """Our own names: the timm model that is changed, and how."""
 TORCHVISION_TAG = "tv_in1k"
-GROUPS = 8
 
 
 class Backbone(nn.Module):
-    """A timm ResNet; `channels`: of the four feature maps, strides 4, 8, 16 and 32 (miniature: 2 to 16)."""
+    """A timm ResNet; `channels`: of the four feature maps, strides 4, 8, 16 and 32 (miniature: 16 again)."""
 
     def __init__(self, name: str, norm: Norm, weights: str) -> None:
         super().__init__()
-        self.body: Any = _create(name, norm, weights == PRETRAINED)
+        self.body: Any = _create(name, weights == PRETRAINED)
         if name == DEEPLAB:
             _dilate_last_stage(self.body)
-        if name == MINIATURE:
-            self.body.maxpool = nn.Identity()
         if weights not in (RANDOM, PRETRAINED):
             _fill(self.body, Path(weights), name)
         if norm == "frozen":
@@ -51,21 +46,18 @@ class Backbone(nn.Module):
         return features
 
 
-def _create(name: str, norm: Norm, pretrained: bool) -> nn.Module:
+def _create(name: str, pretrained: bool) -> nn.Module:
     base, changes = CHANGES.get(name, (name, {}))
-    arguments = dict(changes)
-    if norm == "group":
-        arguments["norm_layer"] = partial(GroupNorm, num_groups=GROUPS)
-    if pretrained and (changes or norm == "group"):
+    if pretrained and changes:
         raise UserError(
-            f"there are no ImageNet weights for {name} with backbone_norm={norm}: give a local file, "
-            f"-o backbone_weights=path, or -o backbone_weights={RANDOM}."
+            f"there are no ImageNet weights for {name}: give a local file, -o backbone_weights=path, "
+            f"or -o backbone_weights={RANDOM}."
         )
     ported = f"{base}.{TORCHVISION_TAG}"
     full_name = ported if pretrained and timm.is_model(ported) else base
     try:
         return timm.create_model(
-            full_name, pretrained=pretrained, features_only=True, out_indices=(1, 2, 3, 4), **arguments
+            full_name, pretrained=pretrained, features_only=True, out_indices=(1, 2, 3, 4), **changes
         )
     except Exception as error:  # what a download raises depends on the hub's client
         if not pretrained:

@@ -34,6 +34,7 @@ from zsbench.errors import UserError
 from zsbench.evaluation import introduce
 from zsbench.inference import resize
 from zsbench.method import Method
+from zsbench.pairing import check_clip
 from zsbench.plan import Plan, Request, make_plan
 
 from .base import TwoStage
@@ -101,12 +102,15 @@ def build(plan: Plan) -> TwoStage:
         raise UserError(f"{plan.method_class.name} makes no proposals: choose zegformer, zsseg or clip-regions.")
     make: type[Method] = plan.method_class  # its subclasses have the constructor of all methods
     clip = load_clip(plan.clip, plan.weights)
+    path = plan.request.checkpoint
+    if plan.checkpoint is not None and path is not None:
+        check_clip(plan.checkpoint, path, clip)
     method = make(clip, plan.options)
     assert isinstance(method, TwoStage)
     if plan.released is not None:
         plan.released.fill(method, clip)
-    elif plan.request.checkpoint is not None:
-        load_learnt_state(method, read_checkpoint(plan.request.checkpoint)[1], str(plan.request.checkpoint))
+    elif path is not None:
+        load_learnt_state(method, read_checkpoint(path)[1], str(path))
     method.eval().to(plan.device).begin(plan.dataset.ids(plan.protocol.split))
     return method
 

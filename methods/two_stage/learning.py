@@ -37,8 +37,8 @@ PAPER_RECIPE = {
 }
 """What both released systems share: AdamW, poly schedule without warm-up, the whole gradient clipped at 0.01."""
 SMALL = {
-    "backbone": "resnet18",
-    "backbone_norm": "group",
+    "backbone": "resnet18-miniature",
+    "backbone_norm": "batch",
     "backbone_weights": RANDOM,
     "backbone_rate": 1.0,
     "queries": 20,
@@ -59,7 +59,7 @@ MINIWORLD_RECIPE = {
 class ProposalOptions(RegionOptions):
     backbone: str = Field("resnet101", description="a ResNet of timm; resnet101c is that of detectron2's DeepLab")
     backbone_norm: Norm = Field(
-        "frozen", description="frozen batch norm, or group norm for a backbone trained from scratch"
+        "frozen", description="batch norm frozen, as released, or learning (batch), for a backbone from scratch"
     )
     backbone_weights: str = Field(
         PRETRAINED, description="imagenet (timm's port of torchvision's), random, or a local file"

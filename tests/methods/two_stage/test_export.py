@@ -25,6 +25,7 @@ def plan(squares, tiny_clip_config):
         weights="random",
         request=SimpleNamespace(checkpoint=None),
         released=None,
+        checkpoint=None,
         dataset=squares,
         protocol=squares.defaults.protocol,
         eval_ids=squares.ids("val")[:3],

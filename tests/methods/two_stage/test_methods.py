@@ -21,7 +21,7 @@ pytest.importorskip("scipy")
 NAMES = ("grey", "red", "green", "blue")
 SMALL = {
     "backbone": "resnet18",
-    "backbone_norm": "group",
+    "backbone_norm": "batch",
     "backbone_weights": "random",
     "queries": 6,
     "decoder_layers": 3,
