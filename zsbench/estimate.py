@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -33,14 +34,28 @@ def training_seconds(method: Method, classes: int, recipe: Recipe, device: torch
     """Estimated training time: one image's losses and gradients, times all images of all steps; an upper bound on a GPU."""
     images = torch.rand(1, 3, recipe.crop, recipe.crop).to(device)
     labels = torch.randint(classes, (1, recipe.crop, recipe.crop)).to(device)
-    method.train().to(device)
+    method.to(device)
 
     def step() -> None:
         torch.stack(list(method.losses(images, labels).values())).sum().backward()
 
-    elapsed = seconds_of(step, device)
-    method.zero_grad(set_to_none=True)
+    with rehearsal(method):
+        elapsed = seconds_of(step, device)
     return elapsed * recipe.iterations * recipe.batch_size
+
+
+@contextmanager
+def rehearsal(method: Method) -> Iterator[None]:
+    """Training steps on made-up images, of which nothing is kept: neither gradients nor running statistics."""
+    training, buffers = method.training, {name: buffer.clone() for name, buffer in method.named_buffers()}
+    method.train()
+    try:
+        yield
+    finally:
+        method.zero_grad(set_to_none=True)
+        for name, buffer in method.named_buffers():
+            buffer.copy_(buffers[name])
+        method.train(training)
 
 
 def evaluation_seconds(

@@ -9,6 +9,7 @@ from torch import nn
 
 from zsbench.clip import Clip
 from zsbench.dataset import IGNORE
+from zsbench.estimate import rehearsal
 from zsbench.method import Method
 
 
@@ -32,13 +33,9 @@ def without_gradient(method: Method, side: int, device: torch.device) -> int:
     """Number of learnable parameters that receive no gradient from one training step on a `side`-pixel square."""
     if not method.trainable:
         return 0
-    training = method.training
-    method.train()
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(1, 3, side, side, generator=generator).to(device)
     labels = torch.randint(IGNORE, len(method.vocabulary), (1, side, side), generator=generator).to(device)
-    torch.stack(list(method.losses(images, labels).values())).sum().backward()
-    idle = sum(parameter.numel() for parameter in learnable(method).values() if parameter.grad is None)
-    method.zero_grad(set_to_none=True)
-    method.train(training)
-    return idle
+    with rehearsal(method):
+        torch.stack(list(method.losses(images, labels).values())).sum().backward()
+        return sum(parameter.numel() for parameter in learnable(method).values() if parameter.grad is None)

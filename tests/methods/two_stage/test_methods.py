@@ -20,7 +20,7 @@ pytest.importorskip("scipy")
 
 NAMES = ("grey", "red", "green", "blue")
 SMALL = {
-    "backbone": "resnet18",
+    "backbone": "resnet18-miniature",
     "backbone_norm": "batch",
     "backbone_weights": "random",
     "queries": 6,
