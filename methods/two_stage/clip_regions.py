@@ -62,7 +62,7 @@ class ClipRegions(TwoStage):
 
     presets: ClassVar = {
         "*": Preset(protocol=WHOLE_IMAGES),
-        "miniworld": Preset(options={"templates": "dataset"}),
+        "miniworld": Preset(options={"templates": "dataset", "crop": "mask", "expand": 3.0}),
     }
 
     def __init__(self, clip: Clip, options: ClipRegionOptions) -> None:

@@ -40,7 +40,9 @@ class MaskFormer(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: Backbone, queries: int = 100, layers: int = 6, width: int = 256) -> None:
+    def __init__(
+        self, backbone: Backbone, queries: int = 100, layers: int = 6, width: int = 256, dropout: float = 0.1
+    ) -> None:
         super().__init__()
         parts = _library()
         config = parts.MaskFormerConfig(
@@ -51,8 +53,8 @@ class MaskFormer(nn.Module):
                 d_model=width,
                 decoder_layers=layers,
                 decoder_ffn_dim=8 * width,
-                dropout=0.1,
-                attention_dropout=0.1,
+                dropout=dropout,
+                attention_dropout=dropout,
                 encoder_attention_heads=8,
                 decoder_attention_heads=8,
             ),

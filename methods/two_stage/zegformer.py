@@ -47,7 +47,8 @@ class ZegFormer(LearnsProposals):
         "no-calibration": {"calibration": 0.0},
     }
     presets: ClassVar = {
-        "miniworld": Preset(options=MINIWORLD, recipe=MINIWORLD_RECIPE),
+        # its CLIP knows things at the size they have in an image, and not enlarged
+        "miniworld": Preset(options={**MINIWORLD, "crop": "mask"}, recipe=MINIWORLD_RECIPE),
         "*": Preset(recipe=PAPER_RECIPE, protocol=WHOLE_IMAGES),
         "pascal-voc": Preset(recipe={"iterations": 10_000, "batch_size": 32}, protocol={"max_long_side": 2048}),
         "coco-stuff": Preset(

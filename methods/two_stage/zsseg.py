@@ -55,7 +55,8 @@ class Zsseg(LearnsProposals):
         "clip-only": {"weight": 0.0},
     }
     presets: ClassVar = {
-        "miniworld": Preset(options=MINIWORLD, recipe=MINIWORLD_RECIPE),
+        # its CLIP knows things at the size they have in an image, and not enlarged
+        "miniworld": Preset(options={**MINIWORLD, "expand": 3.0}, recipe=MINIWORLD_RECIPE),
         "*": Preset(recipe=PAPER_RECIPE, protocol=WHOLE_IMAGES),
         "pascal-voc": Preset(
             recipe={"iterations": 20_000, "batch_size": 16, "short_side": 640, "scale": (0.5, 1.5)},

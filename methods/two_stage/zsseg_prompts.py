@@ -49,7 +49,7 @@ class ZssegPrompts(TwoStage):
     trainable = True
     presets: ClassVar = {
         "*": Preset(recipe=RECIPE, protocol=WHOLE_IMAGES),
-        "miniworld": Preset(recipe={"iterations": 200}),
+        "miniworld": Preset(options={"expand": 3.0}, recipe={"iterations": 200}),
         "pascal-voc": Preset(recipe={"iterations": 3_200}),
         "coco-stuff": Preset(recipe={"iterations": 16_000}),
     }
