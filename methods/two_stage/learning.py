@@ -85,9 +85,7 @@ class LearnsProposals(TwoStage):
         if weights == PRETRAINED and clip.weights.random:  # nothing measured with a random CLIP means anything
             weights = RANDOM
         backbone = Backbone(options.backbone, options.backbone_norm, weights)
-        self.network = MaskFormer(
-            backbone, options.queries, options.decoder_layers, options.width, options.dropout
-        )
+        self.network = MaskFormer(backbone, options.queries, options.decoder_layers, options.width, options.dropout)
         self.head = self.make_head(options.width, clip.dim)
 
     @classmethod
