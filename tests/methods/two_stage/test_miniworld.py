@@ -24,8 +24,9 @@ def test_it_trains_and_evaluates(tmp_path, method, setting):
     assert result.setting == setting
     assert math.isfinite(result.training.final_loss)
     shares = [result.statistics[f"share_{stage}"] for stage in ("proposals", "regions", "fusion")]
-    assert sum(shares) == pytest.approx(1) and min(shares) > 0
-    assert 0 < result.statistics["clip_crops_per_image"] <= result.method.options["queries"]
+    assert sum(shares) == pytest.approx(1)
+    crops, queries = result.statistics["clip_crops_per_image"], result.method.options["queries"]
+    assert crops == queries if method == "zegformer" else crops <= queries  # zsseg leaves empty masks out
 
 
 def test_an_estimate_leaves_the_running_statistics_alone(tmp_path):
