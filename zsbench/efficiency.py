@@ -26,7 +26,7 @@ matrix products and attention, text encoding apart; papers often call them FLOPs
 (10th to 90th percentile, runs), with windows, upsampling, argmax and counting of pixels where nothing else is said.
 *images/s*: at the batch that gives most of them. *GiB*: peak memory, on a CPU that of the whole process.
 *Italic*: printed in the paper, on its own device, never measured here. Most profiles are made with random CLIP weights:
-cost does not depend on their values. Devices are never mixed in a table, and nothing is estimated."""
+the cost of these methods does not depend on their values. Devices are never mixed in a table, and nothing is estimated."""
 COLUMNS = (
     "dataset",
     "method",

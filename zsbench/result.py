@@ -162,7 +162,7 @@ class Profile(Efficiency):
     variant: str | None = Field(description="named set of options")
     options: dict[str, Any] = Field(description="every option with its value")
     clip: str = Field(description="CLIP model")
-    weights: str = Field(description="where CLIP's weights are from; cost does not depend on their values")
+    weights: str = Field(description="where CLIP's weights are from; most methods cost the same with any")
     dataset: str = Field(description="name in the registry; nothing of it is read but its classes and its protocol")
     classes: int = Field(description="number of classes")
     size: str | None = Field(description="size of the image as asked for; null: one full window of the protocol")
