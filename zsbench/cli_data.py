@@ -116,12 +116,12 @@ def show_report(report: SplitReport) -> None:
     verdict = "[green]ok[/]" if report.ok else "[red]wrong[/]"
     sizes = "x".join(map(str, report.smallest)) + " to " + "x".join(map(str, report.largest))
     seen = sum(count > 0 for count in report.images_per_class.values())
-    console.print(
-        f"{report.split}: {verdict}, {report.images:,} images, {report.checked:,} decoded ({sizes}), "
-        f"{seen} of {len(report.images_per_class)} classes occur, {100 * report.ignored:.1f} % ignored, "
-        f"labels {report.labels_sha256[:12]}",
-        soft_wrap=True,
+    found = (
+        f" ({sizes}), {seen} of {len(report.images_per_class)} classes occur, {100 * report.ignored:.1f} % ignored, "
+        f"labels {report.labels_sha256[:12]}"
     )
+    decoded = f"{report.checked:,} decoded{found if report.labels_sha256 else ''}"
+    console.print(f"{report.split}: {verdict}, {report.images:,} images, {decoded}", soft_wrap=True)
     for line in report.problems:
         console.print(f"  [red]problem[/] {line}", soft_wrap=True, highlight=False)
     for line in (*report.warnings, *filter(None, [report.note, report.statistics])):

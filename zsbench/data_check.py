@@ -105,9 +105,9 @@ def check_split(
         report.problems.append(
             f"{len(ids):,} images, where the full split has {source.count:,}; --partial accepts that."
         )
-    missing = list(missing_files(dataset, split, ids))
-    report.problems += shorten(missing)
-    chosen = [name for name in pick(ids, sample) if exists(dataset, split, name)]
+    missing = missing_files(dataset, split, ids)
+    report.problems += shorten(list(missing.values()))
+    chosen = pick([name for name in ids if name not in missing], sample)
     findings = []
     with progress(f"checking {dataset.name} {split}", len(chosen)) as advance:
         for done, finding in enumerate(inspect_all(dataset, split, chosen, workers), 1):
@@ -127,16 +127,15 @@ def pick(ids: Sequence[str], sample: int | None) -> list[str]:
     return [ids[i] for i in sorted(random.Random(0).sample(range(len(ids)), sample))]
 
 
-def missing_files(dataset: FolderDataset, split: str, ids: Iterable[str]) -> Iterator[str]:
+def missing_files(dataset: FolderDataset, split: str, ids: Iterable[str]) -> dict[str, str]:
+    """Which ids lack a file: id -> message."""
+    missing = {}
     for name in ids:
         try:
             dataset.verify(split, [name])
         except UserError as error:
-            yield str(error).partition("\n")[0]
-
-
-def exists(dataset: FolderDataset, split: str, name: str) -> bool:
-    return all(path.exists() for path in dataset.pair(split, name))
+            missing[name] = str(error).partition("\n")[0]
+    return missing
 
 
 def shorten(lines: list[str], limit: int = 5) -> list[str]:

@@ -64,7 +64,7 @@ def describe_in_words(dataset_class: type[Dataset]) -> str:
         lines.append(
             f"{split:10} {' or '.join(f'{count:,}' for count in dict.fromkeys(counts)) or 'any number of'} images"
         )
-    lines += [f"{title:10} {facts[title]}" for title in ("licence", "disk") if facts.get(title)]
+    lines += [f"{title:10} {facts[title] or 'not known'}" for title in ("licence", "disk") if title in facts]
     lines += [f"prepare    {title}" for title in facts.get("prepares", [])]
     return "\n".join([*lines, facts["where"]]).rstrip()
 
