@@ -37,7 +37,9 @@ def plain_errors() -> Iterator[None]:
             raise
         say("error", str(error))
     except KeyboardInterrupt:
-        say("interrupted", "what was computed is kept; the same command with --resume goes on.")
+        say(
+            "interrupted", "what was computed is kept; the same command with --resume goes on (ablate, sweep: without)."
+        )
     except (MemoryError, RuntimeError, Terminated) as error:
         if out_of_memory(error):
             say(

@@ -372,7 +372,7 @@ def start_log(path: Path, plan: Plan) -> None:
 def carry_out(plan: Plan, console: Console | None = None, profile: bool = True) -> Result | None:
     """Do what `plan` says and return the result (None for `train`), which is also written to the output folder."""
     run = Run(plan, console)
-    run.console.print(f"estimated time {format_seconds(run.estimate())}")
+    run.console.print(f"estimated time {format_seconds(run.estimate() / run.accelerator.num_processes)}")
     if plan.trains:
         run.train()
     if plan.verb == "train":
