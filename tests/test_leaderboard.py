@@ -44,6 +44,17 @@ def test_seeds_are_joined_by_mean_and_standard_deviation(make_result, tmp_path):
     assert "20.0 ± 10.0" in tables(tmp_path / "board")["d.md"]
 
 
+def test_what_was_changed_by_hand_is_a_row_of_its_own(make_result, tmp_path):
+    board, moved = tmp_path / "board", method(make_result, "m", learnt_from="coco-stuff")
+    add(board, tmp_path, with_hiou(make_result, 10.0))
+    add(board, tmp_path, with_hiou(make_result, 20.0, command="zsbench run -o rd=off --iterations 5 --seed 3"))
+    add(board, tmp_path, with_hiou(make_result, 30.0, command="zsbench eval --checkpoint c --transfer", method=moved))
+    page = tables(board)["d.md"]
+    for label, value in (("", "10.0"), ("-o rd=off --iterations 5", "20.0"), ("from coco-stuff", "30.0")):
+        row = next(line for line in page.splitlines() if f"{value} ± 1.0" in line)
+        assert [cell.strip() for cell in row.split("|")[1:4]] == ["m", label, "1"]
+
+
 def test_other_class_names_and_settings_are_other_tables(make_result, tmp_path):
     board = tmp_path / "board"
     add(board, tmp_path, with_hiou(make_result, 1.0))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from tabulate import tabulate
@@ -24,6 +26,10 @@ from zsbench.result import Result
 
 HEADLINE = {"pAcc": "pAcc", "mIoU_S": "mIoU(S)", "mIoU_U": "mIoU(U)", "hIoU": "hIoU"}
 PUBLISHED_COLUMNS = ("method", "setting", "backbone", "pAcc", "mIoU", "mIoU_S", "mIoU_U", "hIoU", "source")
+IDENTITY = (
+    *("--method", "--dataset", "--setting", "--variant", "--seed", "--classes"),  # have places of their own in a page
+    *("--checkpoint", "--device", "--eval-batch", "--plugin"),  # say where and from what it was computed
+)
 SETTING_ORDER = ("inductive", "transductive", "supervised", "training-free")
 
 
@@ -36,8 +42,9 @@ class Entry:
 
     @property
     def row(self) -> tuple[str, str, str | None]:
-        """What the results of several seeds have in common: method, setting, variant."""
-        return self.result.method.name, self.result.setting, self.result.method.variant
+        """What the results of several seeds have in common: method, setting, variant and further choices."""
+        variant = self.result.method.variant
+        return self.result.method.name, self.result.setting, " ".join([variant or "", *choices(self.result)]) or None
 
 
 def refusal(result: Result) -> str | None:
@@ -59,6 +66,7 @@ def add_result(path: Path, folder: Path) -> Path:
         result.dataset.name,
         result.method.name,
         result.method.variant,
+        *choices(result),
         result.setting,
         f"seed{result.seed}",
     )
@@ -66,6 +74,16 @@ def add_result(path: Path, folder: Path) -> Path:
     target = make_folder(folder / "results") / f"{name}.json"
     result.save(target)
     return target
+
+
+def choices(result: Result) -> list[str]:
+    """What the user changed beyond method, dataset, variant and setting, in words of the command line; `from D` where the
+    method learnt from another dataset D. Results that differ in them are different rows."""
+    words = shlex.split(result.command)[2:]
+    bounds = [at for at, word in enumerate(words) if word.startswith("-")] + [len(words)]
+    parts = [words[start:end] for start, end in pairwise(bounds)]
+    changed = [" ".join(part) for part in parts if part[0] not in (*IDENTITY, "--transfer")]
+    return changed + ([f"from {result.method.learnt_from}"] if result.method.learnt_from else [])
 
 
 def read_entries(folder: Path) -> list[Entry]:
@@ -115,7 +133,7 @@ def measured_ablations(dataset: str, entries: Iterable[Entry]) -> Iterator[Measu
     """The ablation tables that were measured whole on a dataset, with one seed or more."""
     groups: dict[tuple[str, str], list[Result]] = defaultdict(list)
     for entry in entries:
-        if entry.result.dataset.name == dataset:
+        if entry.result.dataset.name == dataset and not choices(entry.result):
             groups[entry.result.method.name, entry.result.setting].append(entry.result)
     installed = {plugin.name for plugin in registry.plugins("method")}
     for (method, setting), results in sorted(groups.items()):
@@ -178,11 +196,12 @@ def group(entries: Iterable[Entry], setting: str) -> list[tuple[str, list[Entry]
 
 
 def measured_table(entries: Sequence[Entry]) -> str:
-    """One row per method and variant, best hIoU (or mIoU where no class is unseen) first, oracles below all others."""
+    """One row per method, variant and further choices: best hIoU (or mIoU where no class is unseen) first, oracles last."""
     rows: dict[tuple[str, str], list[Entry]] = defaultdict(list)
     for entry in entries:
         info = entry.result.method
-        rows[info.name, " ".join(filter(None, (info.variant, "(oracle)" if info.oracle else None)))].append(entry)
+        label = (info.variant, "(oracle)" if info.oracle else None, *choices(entry.result))
+        rows[info.name, " ".join(filter(None, label))].append(entry)
     rank = "hIoU" if entries[0].result.dataset.unseen else "mIoU"
     ordered = sorted(rows.items(), key=lambda item: (item[1][0].result.method.oracle, -rank_value(item[1], rank)))
     groups = [name for name in entries[0].result.metrics if ":" in name]

@@ -173,7 +173,8 @@ def make_plan(verb: Verb, request: Request) -> Plan:
         raise UserError(f"{request.method} is training-free: use `zsbench eval`.")
     protocol = resolve_protocol(method_class, dataset.name, dataset.defaults)
     protocol = with_threshold(protocol, request.background_threshold, dataset)
-    clip, weights = resolve_clip(request.clip, request.weights, dataset.defaults)
+    home = dataset.defaults if checkpoint is None else source_defaults(checkpoint, dataset)
+    clip, weights = resolve_clip(request.clip, request.weights, home)
     names, templates = choose_texts(request, checkpoint, dataset)
     check_words(names, dataset, protocol, trains)
     return Plan(
@@ -317,6 +318,12 @@ def resolve_clip(clip: str | None, weights: str | None, defaults: Defaults) -> t
     if clip is not None and clip != defaults.clip and weights is None:
         raise UserError(f"--clip {clip} needs --weights: an open_clip tag, a file, or `random`.")
     return clip or defaults.clip, weights or defaults.weights
+
+
+def source_defaults(checkpoint: CheckpointInfo, dataset: Dataset) -> Defaults:
+    """The defaults of the data that a checkpoint learnt from, whose CLIP it needs; those of `dataset` if unknown."""
+    installed = any(plugin.name == checkpoint.dataset for plugin in registry.plugins("dataset"))
+    return registry.load_dataset_class(checkpoint.dataset).defaults if installed else dataset.defaults
 
 
 def choose_device(text: str | None) -> torch.device:

@@ -63,6 +63,9 @@ class MethodInfo(Schema):
     templates: str = Field(description="prompt templates, or the file of text embeddings")
     weights: WeightsInfo = Field(description="the CLIP weights")
     checkpoint_sha256: str | None = Field(description="hash of the learnt weights; null for a training-free method")
+    learnt_from: str | None = Field(
+        None, description="the dataset whose classes it learnt, if another one than the evaluated"
+    )
 
 
 class DatasetInfo(Schema):

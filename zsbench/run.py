@@ -336,6 +336,7 @@ class Run:
                 unexpected=list(weights.unexpected),
             ),
             checkpoint_sha256=sha256(path) if path else None,
+            learnt_from=plan.checkpoint.dataset if plan.checkpoint and plan.request.transfer else None,
         )
 
     def dataset_info(self, records: Records) -> DatasetInfo:
