@@ -146,8 +146,8 @@ def test_two_processes_train_with_the_gradients_of_one(two, squares, micro_batch
     expected, expected_steps = fit(squares)
     assert len(steps) == len(expected_steps) == 6
     for step, expected_step in zip(steps, expected_steps, strict=True):
-        torch.testing.assert_close(step, expected_step, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(learnt, expected, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(step, expected_step, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(learnt, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_two_processes_resume_to_the_same_weights(two):

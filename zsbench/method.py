@@ -75,7 +75,7 @@ class Method(nn.Module, ABC):
     vocabulary: Vocabulary
     loss_terms: Tensor | None = None
     """int64 (): how many terms the last `losses` are means of, where that is not the number of images: micro-batches are
-    weighted by it, so that their accumulated gradient is that of the whole batch."""
+    weighted by it, so that their accumulated gradient is that of the whole batch. 0 where there was nothing to divide by."""
 
     def __init__(self, clip: Clip, options: Any) -> None:
         super().__init__()

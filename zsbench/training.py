@@ -250,7 +250,7 @@ class PhaseLoop:
         Each micro-batch counts by the terms that its losses are means of, which makes the gradient that of the batch.
         """
         totals: dict[str, float] = {}
-        weights, processes = 0.0, self.accelerator.num_processes
+        counted, processes = 0.0, self.accelerator.num_processes
         whole = len(batches) * processes == 1
         self.optimiser.zero_grad(set_to_none=True)
         for number, (images, labels, ids) in enumerate(batches, 1):
@@ -259,20 +259,22 @@ class PhaseLoop:
                 losses = self.losses(images, labels, ids)
                 loss = torch.stack(list(losses.values())).sum()
                 terms = self.accelerator.unwrap_model(self.method).loss_terms
-                weight = 1.0 if whole else float(len(images) if terms is None else terms)
+                count = 1.0 if whole else float(len(images) if terms is None else terms)
+                weight = max(count, 1.0)  # losses of no terms are sums: the batch as a whole divides them
                 self.accelerator.backward(loss * weight)
-            weights += weight
+            counted += count
             for name, value in {**losses, "loss": loss}.items():
                 totals[name] = totals.get(name, 0.0) + value.item() * weight
-        weights, *sums = self.over_processes([weights, *totals.values()])
+        counted, *sums = self.over_processes([counted, *totals.values()])
+        counted = max(counted, 1.0)
         if not whole:
             for parameter in self.method.parameters():
                 if parameter.grad is not None:
-                    parameter.grad /= weights / processes  # their exchange took the mean over processes
+                    parameter.grad /= counted / processes  # their exchange took the mean over processes
         if self.recipe.gradient_clip is not None:
             self.accelerator.clip_grad_norm_(self.method.parameters(), self.recipe.gradient_clip)
         self.optimiser.step()
-        return {name: total / weights for name, total in zip(totals, sums, strict=True)}
+        return {name: total / counted for name, total in zip(totals, sums, strict=True)}
 
     def over_processes(self, values: list[float]) -> list[float]:
         """The sum of each over all processes."""

@@ -19,7 +19,7 @@ ALPHA = 0.25
 
 @dataclass(frozen=True)
 class Losses:
-    """Named scalars, and how many terms each is the mean of: to be weighted by when batches are put together."""
+    """Named scalars, and how many terms each is the mean of, or a sum where there are none: see `Method.loss_terms`."""
 
     values: dict[str, Tensor]
     terms: Tensor
@@ -38,13 +38,14 @@ def mask_losses(masks: Tensor, labels: Tensor, options: ZegClipOptions) -> Losse
     pixels = labels[0].numel() if valid is None else valid.sum((1, 2)).clamp(min=1)[:, None]
     area = areas(labels, masks.shape[1])
     present = area > 0
-    terms = present.sum().clamp(min=1)
-    losses = {"mask": options.mask_weight * (pixelwise / pixels).sum() / terms}
+    terms = present.sum()
+    pairs = terms.clamp(min=1)
+    losses = {"mask": options.mask_weight * (pixelwise / pixels).sum() / pairs}
     if options.nel == "focal_dice":
         overlap = area - sums.label_wrong
         predicted = overlap + sums.wrong - sums.label_wrong
         dice = 1 - (2 * overlap + 1) / (predicted + area + 1)
-        losses["dice"] = options.dice_weight * (dice * present).sum() / terms
+        losses["dice"] = options.dice_weight * (dice * present).sum() / pairs
     return Losses(losses, terms)
 
 
@@ -60,8 +61,8 @@ def softmax_loss(masks: Tensor, labels: Tensor) -> Losses:
     """Cross-entropy over classes of upsampled logits, averaged over labelled pixels (0 where there are none)."""
     logits = upsample(masks.float(), (labels.shape[-2], labels.shape[-1]))
     total = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
-    terms = (labels != IGNORE).sum().clamp(min=1)
-    return Losses({"cross_entropy": total / terms}, terms)
+    terms = (labels != IGNORE).sum()
+    return Losses({"cross_entropy": total / terms.clamp(min=1)}, terms)
 
 
 @torch.no_grad()

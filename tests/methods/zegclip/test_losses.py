@@ -33,7 +33,7 @@ def plain_losses(masks, labels, options):
     losses = {"mask": options.mask_weight * pixelwise / max(pairs, 1)}
     if options.nel == "focal_dice":
         losses["dice"] = options.dice_weight * torch.as_tensor(dice) / max(pairs, 1)
-    return losses, max(pairs, 1)
+    return losses, pairs
 
 
 def gradient(losses, masks):
@@ -95,15 +95,16 @@ def test_softmax(batch):
     surprise = -torch.log_softmax(logits, 1).gather(1, labels.clamp(min=0)[:, None])[:, 0]
     expected = surprise[labelled].mean() if labelled.any() else torch.zeros(())
     torch.testing.assert_close(losses.values["cross_entropy"].double(), expected.double(), rtol=1e-5, atol=1e-6)
-    assert losses.terms == max(1, int(labelled.sum()))
+    assert losses.terms == int(labelled.sum())
     assert gradient(losses.values, masks).isfinite().all()
 
 
 @pytest.mark.parametrize("nel", ["focal_dice", "bce", "off"])
 def test_parts_of_a_batch(nel):
-    """Losses of parts, weighted by their terms, are those of the whole batch."""
+    """Losses of parts, weighted by their terms, are those of the whole batch; also of a part without any class."""
     torch.manual_seed(1)
     masks, labels = torch.randn(5, 6, 4, 4), torch.randint(IGNORE, 6, (5, 16, 16)) // 2
+    labels[0] = IGNORE
     options = ZegClipOptions(nel=nel)
 
     def losses_of(part):
@@ -111,10 +112,12 @@ def test_parts_of_a_batch(nel):
             softmax_loss(masks[part], labels[part]) if nel == "off" else mask_losses(masks[part], labels[part], options)
         )
 
-    whole, parts = losses_of(slice(None)), [losses_of(slice(0, 2)), losses_of(slice(2, 5))]
+    whole, parts = losses_of(slice(None)), [losses_of(slice(0, 1)), losses_of(slice(1, 3)), losses_of(slice(3, 5))]
+    assert parts[0].terms == 0
     assert sum(part.terms for part in parts) == whole.terms
     for name, value in whole.values.items():
-        torch.testing.assert_close(sum(part.values[name] * part.terms for part in parts) / whole.terms, value)
+        summed = sum(part.values[name] * part.terms.clamp(min=1) for part in parts)
+        torch.testing.assert_close(summed / whole.terms, value)
 
 
 def test_pseudo_labels_are_the_best_unseen_class():
