@@ -142,7 +142,7 @@ def test_two_processes_leave_the_result_of_one(two, tmp_path):
 
 @pytest.mark.parametrize("micro_batch", [None, 1])
 def test_two_processes_train_with_the_gradients_of_one(two, squares, micro_batch):
-    learnt, steps = torch.load(two / "found.pt")[f"micro {micro_batch}"]
+    learnt, steps = torch.load(two / "found.pt", weights_only=True)[f"micro {micro_batch}"]
     expected, expected_steps = fit(squares)
     assert len(steps) == len(expected_steps) == 6
     for step, expected_step in zip(steps, expected_steps, strict=True):
@@ -151,7 +151,7 @@ def test_two_processes_train_with_the_gradients_of_one(two, squares, micro_batch
 
 
 def test_two_processes_resume_to_the_same_weights(two):
-    found = torch.load(two / "found.pt")
+    found = torch.load(two / "found.pt", weights_only=True)
     torch.testing.assert_close(found["resumed"][0], found["whole"][0], rtol=0, atol=0)
     assert len(found["resumed"][1]) == 2  # of six steps
 
