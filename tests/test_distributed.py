@@ -22,7 +22,7 @@ from zsbench.checkpoint import learnt_state
 from zsbench.dataset import IGNORE
 from zsbench.errors import UserError
 from zsbench.method import Method
-from zsbench.processes import agree, join, mean_by_name
+from zsbench.processes import agree, join, leave, mean_by_name
 from zsbench.protocol import Phase, TrainingView
 from zsbench.recipe import Recipe
 from zsbench.training import TrainingState, train
@@ -116,6 +116,8 @@ def one_of_many(folder):
         agree(accelerator, refuse)
     except (UserError, SystemExit) as error:
         (folder / f"refused-{accelerator.process_index}").write_text(repr(error))
+    accelerator.wait_for_everyone()  # one that goes while another still talks to it aborts it
+    leave()
 
 
 @pytest.fixture(scope="module")
