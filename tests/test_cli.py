@@ -253,6 +253,7 @@ def test_a_finished_result_is_never_overwritten(zsbench, tmp_path):
     ("words", "expected"),
     [
         (("run", "--method", "zegclp"), "Did you mean 'zegclip'"),
+        (("run", "--method", "a[two-stage]"), "a[two-stage]"),  # brackets are no markup
         (("run", "--dataset", "miniwrld"), "Did you mean 'miniworld'"),
         (("run", "-o", "prompt=3"), "Did you mean 'prompts'"),
         (("run", "-o", "prompts"), "expected key=value"),

@@ -55,6 +55,15 @@ def test_what_was_changed_by_hand_is_a_row_of_its_own(make_result, tmp_path):
         assert [cell.strip() for cell in row.split("|")[1:4]] == ["m", label, "1"]
 
 
+def test_other_words_for_the_classes_overwrite_nothing(make_result, tmp_path):
+    own = make_result().dataset.model_copy(update={"names": "mine", "classes_sha256": "f" * 64}).model_dump()
+    first = add(tmp_path / "board", tmp_path, with_hiou(make_result, 1.0))
+    second = add(
+        tmp_path / "board", tmp_path, with_hiou(make_result, 2.0, dataset=own, command="zsbench run --classes mine.txt")
+    )
+    assert first != second and len(list(first.parent.iterdir())) == 2
+
+
 def test_other_class_names_and_settings_are_other_tables(make_result, tmp_path):
     board = tmp_path / "board"
     add(board, tmp_path, with_hiou(make_result, 1.0))
@@ -134,9 +143,13 @@ def test_ablation_rows_have_a_page_of_their_own(make_result, tmp_path):
                 add(board, tmp_path, with_hiou(make_result, value, method=info, seed=seed))
     assert set(tables(board)) == {"d.md"} and "loss-plain" in tables(board)["d.md"]  # half a table is none
     info = zegclip.model_copy(update={"variant": "loss-plus"}).model_dump()
+    other = make_result().dataset.model_copy(update={"names": "mine", "classes_sha256": "f" * 64}).model_dump()
+    named = {"dataset": other, "command": "zsbench run --classes mine.txt"}
+    add(board, tmp_path, with_hiou(make_result, 50.0, method=info, **named))
+    assert set(tables(board)) == {"d.md"}  # nor are two halves under different class names
     add(board, tmp_path, with_hiou(make_result, 50.0, method=info))
     pages = tables(board)
-    assert "loss-plain" not in pages["d.md"] and "60.0 ± 0.0" in pages["d.md"]
+    assert "loss-plain" not in pages["d.md"].split("class names mine")[0] and "60.0 ± 0.0" in pages["d.md"]
     assert "table 6 of its paper" in pages["d-ablation.md"]
     lines = pages["d-ablation.md"].splitlines()
     assert next(line for line in lines if line.startswith("| plain")).split("|")[2:4] == [" 2       ", " 11.0 ± 1.4 "]

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from typer.core import TyperGroup
 
@@ -63,7 +64,9 @@ def plain_errors() -> Iterator[None]:
 def say(what: str, message: str) -> None:
     """A message on stderr; of several processes, those that are not the main one say which they are."""
     number = process_index()
-    errors.print(f"[bold red]{what}{f' in process {number}' if number else ''}:[/] {message}", soft_wrap=True)
+    where = f" in process {number}" if number else ""
+    # escaped: what stands in brackets, as in zsbench[two-stage], is no markup
+    errors.print(f"[bold red]{what}{where}:[/] {escape(message)}", soft_wrap=True)
 
 
 class Terminated(BaseException):
@@ -469,7 +472,7 @@ def list_plugins(
     for heading in ("method", "dataset"):
         show_plugins(f"{heading}s", [entry for entry in found if entry.kind == heading])
     for problem in registry.problems():
-        console.print(f"[yellow]problem:[/] {problem}", soft_wrap=True)
+        console.print(f"[yellow]problem:[/] {escape(problem)}", soft_wrap=True)
 
 
 def show_plugins(heading: str, entries: list[registry.Plugin]) -> None:

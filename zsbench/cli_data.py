@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from zsbench import registry
 from zsbench.errors import UserError
@@ -123,9 +124,9 @@ def show_report(report: SplitReport) -> None:
     decoded = f"{report.checked:,} decoded{found if report.labels_sha256 else ''}"
     console.print(f"{report.split}: {verdict}, {report.images:,} images, {decoded}", soft_wrap=True)
     for line in report.problems:
-        console.print(f"  [red]problem[/] {line}", soft_wrap=True, highlight=False)
+        console.print(f"  [red]problem[/] {escape(line)}", soft_wrap=True, highlight=False)
     for line in (*report.warnings, *filter(None, [report.note, report.statistics])):
-        console.print(f"  [yellow]note[/] {line}", soft_wrap=True, highlight=False)
+        console.print(f"  [yellow]note[/] {escape(line)}", soft_wrap=True, highlight=False)
 
 
 def find(name: str, plugins: list[Path] | None) -> type[Dataset]:

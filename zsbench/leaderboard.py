@@ -67,6 +67,7 @@ def add_result(path: Path, folder: Path) -> Path:
         result.method.name,
         result.method.variant,
         *choices(result),
+        f"names {result.dataset.names}" if "--classes" in result.command else None,
         result.setting,
         f"seed{result.seed}",
     )
@@ -130,13 +131,14 @@ class MeasuredAblation:
 
 
 def measured_ablations(dataset: str, entries: Iterable[Entry]) -> Iterator[MeasuredAblation]:
-    """The ablation tables that were measured whole on a dataset, with one seed or more."""
-    groups: dict[tuple[str, str], list[Result]] = defaultdict(list)
+    """The ablation tables that were measured whole on a dataset, under one set of class names, with one seed or more."""
+    groups: dict[tuple[str, str, str], list[Result]] = defaultdict(list)
     for entry in entries:
         if entry.result.dataset.name == dataset and not choices(entry.result):
-            groups[entry.result.method.name, entry.result.setting].append(entry.result)
+            result = entry.result
+            groups[result.method.name, result.setting, result.dataset.classes_sha256].append(result)
     installed = {plugin.name for plugin in registry.plugins("method")}
-    for (method, setting), results in sorted(groups.items()):
+    for (method, setting, _), results in sorted(groups.items()):
         paper = registry.load_method_class(method).tables if method in installed else {}
         for number, rows in paper.items():
             if {row.variant for row in rows} <= {result.method.variant for result in results}:
