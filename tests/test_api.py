@@ -27,6 +27,11 @@ def test_what_is_trained_can_be_evaluated():
     checkpoint = zsbench.train("zegclip", "miniworld", limit=8, iterations=2)
     result = zsbench.evaluate("zegclip", "miniworld", checkpoint=checkpoint, limit=4)
     assert result.setting == "inductive" and result.method.checkpoint_sha256
+    cost = zsbench.profile("zegclip", "miniworld", checkpoint=checkpoint, seconds=0, largest_batch=1)
+    assert (cost.checkpoint, cost.checkpoint_sha256) == (checkpoint.name, result.method.checkpoint_sha256)
+    assert (cost.weights, cost.gmacs) == (result.method.weights.source, result.efficiency.gmacs)
+    with pytest.raises(zsbench.errors.UserError, match=r"was trained on miniworld \(60 classes.*or --transfer"):
+        zsbench.profile("zegclip", "voc20", checkpoint=checkpoint)
 
 
 def test_a_loaded_method_predicts_on_a_loaded_dataset():

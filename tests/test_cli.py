@@ -276,10 +276,13 @@ def test_a_mistake_is_one_message(zsbench, tmp_path, words, expected):
 def test_a_checkpoint_of_another_method_is_refused(zsbench):
     assert zsbench("train", *HALVES, "--out", "t").returncode == 0
     checkpoint = ("--checkpoint", "t/checkpoint.safetensors")
-    wrong_method = zsbench("eval", "--method", "zegclip", "--dataset", "halves", *checkpoint)
-    assert "holds weights of colours, not of zegclip" in message(wrong_method)
-    wrong_classes = zsbench("eval", "--method", "colours", "--dataset", "miniworld", *checkpoint)
-    assert "was trained on halves (3 classes" in message(wrong_classes)
+    for verb in ("eval", "profile"):
+        wrong_method = zsbench(verb, "--method", "zegclip", "--dataset", "halves", *checkpoint)
+        assert "holds weights of colours, not of zegclip" in message(wrong_method)
+        wrong_classes = zsbench(verb, "--method", "colours", "--dataset", "miniworld", *checkpoint)
+        assert "was trained on halves (3 classes" in message(wrong_classes)
+    several = zsbench("profile", "--method", "colours,far", "--dataset", "halves", *checkpoint)
+    assert "give one --method, not colours, far" in message(several)
 
 
 def test_predict_draws_an_overlay_and_a_label_map(zsbench, tmp_path):

@@ -3,34 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from zsbench import registry
-from zsbench.clip import load_clip
+from zsbench.building import build_method, full_vocabulary
+from zsbench.clip import Clip, load_clip
 from zsbench.dataset import Dataset
 from zsbench.environment import environment, tf32
 from zsbench.errors import UserError
+from zsbench.files import sha256
 from zsbench.method import Method
-from zsbench.plan import (
-    Request,
-    choose_device,
-    choose_dtype,
-    make_plan,
-    open_dataset,
-    resolve_clip,
-    resolve_options,
-    resolve_protocol,
-)
+from zsbench.plan import Plan, Request, make_plan, open_dataset
+from zsbench.pretrained import RANDOM
 from zsbench.profiling import Conditions, ProfileRequest, profile_method
 from zsbench.result import Profile, Result
 from zsbench.run import carry_out
-from zsbench.templates import read_templates
-from zsbench.vocabulary import encode_vocabulary
 
 
 def load_dataset(name: str, root: str | Path | None = None) -> Dataset:
@@ -51,7 +40,7 @@ def load_method(
     request = Request(
         method=name, dataset=dataset, variant=variant, options=as_text(options), clip=clip, weights=weights
     )
-    return build(request)[0]
+    return build(make_plan("profile", request))[0]
 
 
 def train(method: str = "zegclip", dataset: str = "miniworld", **request: Any) -> Path:
@@ -86,6 +75,7 @@ def profile(
 ) -> Profile:
     """What one image costs: `zsbench profile`. It needs no dataset files and, weights being `random`, no trained weights.
 
+    Where the cost depends on what was learnt (how many proposals are left to classify), give `checkpoint`, as to `evaluate`.
     Further keywords are the fields of `zsbench.profiling.ProfileRequest`: `size`, `device`, `dtype`, `timed`, `seconds`, ...
     """
     return measure(ProfileRequest(method=method, dataset=dataset, options=as_text(options), **request))
@@ -93,17 +83,17 @@ def profile(
 
 def measure(request: ProfileRequest) -> Profile:
     """Carry out a request, in this process. By default the image fills one window of the dataset's protocol."""
-    device, dtype = choose_device(request.device), choose_dtype(request.dtype, trains=False)
     size = request.size and parse_size(request.size)
-    segmenter, data, model = build(request.model_copy(update={"weights": request.weights or "random"}))
-    protocol = resolve_protocol(type(segmenter), data.name, data.defaults)
-    side = protocol.crop or protocol.short_side or model.image_size
+    # a checkpoint says which CLIP it needs
+    weights = request.weights or (None if request.checkpoint else RANDOM)
+    plan = make_plan("profile", request.model_copy(update={"weights": weights}))
+    segmenter, model = build(plan)
+    side = plan.protocol.crop or plan.protocol.short_side or model.image_size
     image_size = size or (side, side)
-    prompts = len(data.classes) * len(read_templates(data.defaults.templates))
-    conditions = Conditions(request.timed, dtype, request.compile, request.seconds, request.largest_batch)
+    conditions = Conditions(request.timed, plan.dtype, request.compile, request.seconds, request.largest_batch)
     with tf32(request.tf32):
-        cost = profile_method(segmenter, model, protocol, image_size, prompts, device, conditions)
-        machine = environment(device, dtype)
+        cost = profile_method(segmenter, model, plan.protocol, image_size, plan.prompts, plan.device, conditions)
+        machine = environment(plan.device, plan.dtype)
     return Profile(
         **cost.model_dump(),
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -113,29 +103,25 @@ def measure(request: ProfileRequest) -> Profile:
         options=segmenter.options.model_dump(mode="json"),
         clip="/".join(Path(model.name).parts[-2:]),
         weights=Path(model.weights.source).name,
-        dataset=data.name,
-        classes=len(data.classes),
+        checkpoint=request.checkpoint.name if request.checkpoint else None,
+        checkpoint_sha256=sha256(request.checkpoint) if request.checkpoint else None,
+        dataset=plan.dataset.name,
+        classes=len(plan.dataset.classes),
         size=request.size,
         image_size=list(image_size),
-        protocol=asdict(protocol),
+        protocol=asdict(plan.protocol),
         environment=machine,
     )
 
 
-def build(request: Request) -> tuple[Method, Dataset, Any]:
-    """`(method, dataset, clip)` without reading any image; the method knows the dataset's vocabulary."""
-    data = registry.load_dataset_class(request.dataset)(request.data_root or Path("data"))
-    data.validate()
-    method_class = registry.load_method_class(request.method)
-    options = resolve_options(method_class, data.name, request, None)
-    model = load_clip(*resolve_clip(request.clip, request.weights, data.defaults))
-    segmenter = method_class(model, options)
-    device = choose_device(request.device)
+def build(plan: Plan) -> tuple[Method, Clip]:
+    """The method of a plan, told the vocabulary, and its CLIP, without reading any image."""
+    model = load_clip(plan.clip, plan.weights)
+    segmenter = build_method(plan, model)
     # a random CLIP says nothing of any prompt
-    templates = "single" if model.weights.random else data.defaults.templates
-    vocabulary = encode_vocabulary(model, data.classes, torch.from_numpy(data.seen_mask), templates)
-    segmenter.to(device).set_vocabulary(vocabulary.to(device))
-    return segmenter, data, model
+    texts = replace(plan, templates="single") if model.weights.random else plan
+    segmenter.to(plan.device).set_vocabulary(full_vocabulary(texts, model).to(plan.device))
+    return segmenter, model
 
 
 def as_text(options: Mapping[str, Any] | None) -> dict[str, str]:

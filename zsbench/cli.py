@@ -118,7 +118,11 @@ Templates = Annotated[str | None, typer.Option(help="single, vild15, imagenet80,
 DataRoot = Annotated[Path | None, typer.Option(help="where the data lies; else $ZSBENCH_DATA, else ./data")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; default: CUDA where there is one")]
 Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help=PLUGIN_HELP)]
-CheckpointPath = Annotated[Path | None, typer.Option(help="learnt weights written by `zsbench train` or `run`")]
+CheckpointPath = Annotated[
+    Path | None, typer.Option(help="learnt weights: of `zsbench train` or `run`, or of the method's own release")
+]
+Transfer = Annotated[bool, typer.Option("--transfer", help="use a checkpoint with another dataset's classes")]
+TextEmbeddings = Annotated[Path | None, typer.Option(help=".npy of ready text embeddings, one row per class")]
 RecipeEntries = Annotated[
     list[str] | None,
     typer.Option("--recipe", "-r", help="an entry of the training recipe, key=value; may be repeated"),
@@ -177,13 +181,9 @@ def run_verb(verb: Any, summary: str) -> None:
             typer.Option(help="pixels of less probability are background: 0..1, or none; default: the dataset's"),
         ] = None,
         templates: Templates = None,
-        text_embeddings: Annotated[
-            Path | None, typer.Option(help=".npy of ready text embeddings, one row per class")
-        ] = None,
+        text_embeddings: TextEmbeddings = None,
         checkpoint: CheckpointPath = None,
-        transfer: Annotated[
-            bool, typer.Option("--transfer", help="evaluate a checkpoint with another dataset's classes")
-        ] = False,
+        transfer: Transfer = False,
         data_root: DataRoot = None,
         seed: Annotated[int, typer.Option(min=0, help="seed of initialisation, order and augmentation")] = 0,
         seeds: Annotated[
@@ -323,6 +323,9 @@ def profile(
     option: Assignments = None,
     clip: ClipName = None,
     weights: WeightsName = None,
+    text_embeddings: TextEmbeddings = None,
+    checkpoint: CheckpointPath = None,
+    transfer: Transfer = False,
     size: Annotated[
         list[str] | None,
         typer.Option(help="HEIGHTxWIDTH of the image; several: a,b; default: one full window of the protocol"),
@@ -342,7 +345,7 @@ def profile(
     ] = None,
     plugin: Plugins = None,
 ) -> None:
-    """Count parameters and multiply-adds, and time one image. Needs no images and no trained weights.
+    """Count parameters and multiply-adds, and time one image. Needs no images; trained weights where cost depends on them.
 
     Of several methods, datasets, sizes, types or devices, each combination is measured in a process of its own.
     """
@@ -358,6 +361,9 @@ def profile(
         options=pairs(option, "-o"),
         clip=clip,
         weights=weights,
+        text_embeddings=text_embeddings,
+        checkpoint=checkpoint,
+        transfer=transfer,
         timed=timed,
         compile=compile,
         tf32=tf32,

@@ -166,6 +166,9 @@ def show_efficiency(console: Console, cost: Efficiency, device: str) -> None:
         console.print(f"throughput  {cost.throughput:.3g} images/s at batch {cost.throughput_batch}")
     if cost.peak_memory is not None:
         console.print(f"memory      {cost.peak_memory / 2**30:.2f} GiB: {cost.memory_kind}")
+    if cost.statistics:
+        counted = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in cost.statistics.items())
+        console.print(f"on noise    {counted}")
     if not math.isnan(cost.joules):
         console.print(f"energy      {cost.joules:.3g} J per image")
 

@@ -25,8 +25,9 @@ One image, batch 1. *M learnable*: parameters with a gradient switch, in million
 matrix products and attention, text encoding apart; papers often call them FLOPs. *ms*: median latency after warm-up
 (10th to 90th percentile, runs), with windows, upsampling, argmax and counting of pixels where nothing else is said.
 *images/s*: at the batch that gives most of them. *GiB*: peak memory, on a CPU that of the whole process.
-*Italic*: printed in the paper, on its own device, never measured here. Most profiles are made with random CLIP weights:
-the cost of these methods does not depend on their values. Devices are never mixed in a table, and nothing is estimated."""
+*Italic*: printed in the paper, on its own device, never measured here. A checkpoint is named by the first digits of its
+SHA-256; where none is, nothing was learnt, which changes no cost of a method that always does the same work. Devices are
+never mixed in a table, and nothing is estimated."""
 COLUMNS = (
     "dataset",
     "method",
@@ -56,6 +57,12 @@ class Entry:
     @property
     def method(self) -> str:
         return " ".join(filter(None, (self.profile.method, self.profile.variant)))
+
+    @property
+    def label(self) -> str:
+        """The method, and which weights it had learnt where it had: each checkpoint is a row of its own."""
+        learnt = self.profile.checkpoint_sha256
+        return self.method + (f", checkpoint {learnt[:8]}" if learnt else "")
 
     @property
     def precision(self) -> str:
@@ -90,7 +97,7 @@ def add_profile(path: Path, folder: Path) -> Path:
         raise UserError(f"{path} was measured with uncommitted changes. Commit them and measure again.")
     if " -o " in entry.profile.command:
         raise UserError(f"{path} was measured with options of its own. Give them a name, as a variant of the method.")
-    words = [entry.profile.dataset, entry.method, entry.profile.size or "", entry.precision, entry.device]
+    words = [entry.profile.dataset, entry.label, entry.profile.size or "", entry.precision, entry.device]
     words += [] if entry.timed == "end-to-end" else [entry.timed]
     name = re.sub(r"[^a-z0-9]+", "-", "-".join(filter(None, words)).lower())
     target = make_folder(folder / FOLDER) / f"{name}.json"
@@ -146,7 +153,7 @@ def cost_table(entries: Sequence[Entry], printed: Printed) -> str:
         body.append(
             [
                 cost.dataset,
-                entry.method,
+                entry.label,
                 "x".join(map(str, cost.input_size)) + (f", {cost.windows} windows" if cost.windows > 1 else ""),
                 entry.precision,
                 entry.timed,
@@ -184,7 +191,7 @@ def ratio_table(entries: Sequence[Entry], printed: Printed) -> str:
             work = beside(
                 f"{slow.profile.gmacs / fast.profile.gmacs:.1f}", printed_ratio(printed, slow, fast, "flops_G")
             )
-            body.append([dataset, precision, timed, f"{fast.method} over {slow.method}", speed, work])
+            body.append([dataset, precision, timed, f"{fast.label} over {slow.label}", speed, work])
     headers = ("dataset", "type", "timed", "", "times faster", "times fewer GMACs")
     return tabulate(body, headers, tablefmt="github", disable_numparse=True) if body else ""
 

@@ -25,8 +25,10 @@ from zsbench.names import NameSet
 from zsbench.pairing import check_classes, check_texts, open_checkpoint
 from zsbench.protocol import SETTINGS, Setting, parse_setting
 from zsbench.recipe import Recipe
+from zsbench.templates import read_templates
 
-Verb = Literal["run", "train", "eval"]
+Verb = Literal["run", "train", "eval", "profile"]
+"""A profile needs no images: its plan has none."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -117,6 +119,11 @@ class Plan:
         return (*self.names.owners, self.dataset.classes.index(self.dataset.background))
 
     @property
+    def prompts(self) -> int:
+        """How many texts are encoded once: words times templates."""
+        return len(self.names.words) * len(read_templates(self.templates))
+
+    @property
     def fingerprint(self) -> str:
         """Hash of all that decides the numbers: what may be resumed with what."""
         content = {
@@ -164,7 +171,7 @@ def make_plan(verb: Verb, request: Request) -> Plan:
         {key: value for key, value in given.items() if value is not None},
         what="recipe entry",
     )
-    trains = method_class.trainable and verb != "eval"
+    trains = method_class.trainable and verb in ("run", "train")
     if method_class.trainable and verb == "eval" and checkpoint is None:
         raise UserError(
             f"{request.method} is a trained method: give its weights with --checkpoint, or use `zsbench run`."
@@ -193,7 +200,7 @@ def make_plan(verb: Verb, request: Request) -> Plan:
         checkpoint=checkpoint,
         released=released,
         train_ids=tuple(split_ids(dataset, "train", request.limit)) if trains else (),
-        eval_ids=tuple(split_ids(dataset, protocol.split, request.limit)) if verb != "train" else (),
+        eval_ids=tuple(split_ids(dataset, protocol.split, request.limit)) if verb in ("run", "eval") else (),
         device=choose_device(request.device),
         dtype=choose_dtype(request.dtype, trains),
         out=request.out or default_out(request, setting, trains),

@@ -128,6 +128,9 @@ class Efficiency(Schema):
     joules: Number = Field(math.nan, description="energy of the GPU per image at batch 1 (NVML); null if not known")
     compiled: bool = Field(False, description="timed through torch.compile")
     compile_seconds: Number = Field(math.nan, description="first compiled call; null if not compiled")
+    statistics: dict[str, Number] = Field(
+        default_factory=dict, description="what the method counted while its latency was measured: means over images"
+    )
     timed: str = Field(description="what is inside the timed region")
 
 
@@ -165,7 +168,9 @@ class Profile(Efficiency):
     variant: str | None = Field(description="named set of options")
     options: dict[str, Any] = Field(description="every option with its value")
     clip: str = Field(description="CLIP model")
-    weights: str = Field(description="where CLIP's weights are from; most methods cost the same with any")
+    weights: str = Field(description="where CLIP's weights are from")
+    checkpoint: str | None = Field(None, description="file name of the learnt weights; null: not trained")
+    checkpoint_sha256: str | None = Field(None, description="hash of that file")
     dataset: str = Field(description="name in the registry; nothing of it is read but its classes and its protocol")
     classes: int = Field(description="number of classes")
     size: str | None = Field(description="size of the image as asked for; null: one full window of the protocol")

@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
@@ -17,7 +16,8 @@ from rich.console import Console
 
 from zsbench import __version__, metrics
 from zsbench.bootstrap import bootstrap
-from zsbench.checkpoint import CheckpointInfo, load_learnt_state, read_checkpoint, save_checkpoint
+from zsbench.building import build_method, embed_words, full_vocabulary
+from zsbench.checkpoint import CheckpointInfo, save_checkpoint
 from zsbench.clip import load_clip
 from zsbench.console import format_seconds, progress_bar
 from zsbench.dataset import Dataset
@@ -28,7 +28,6 @@ from zsbench.evaluation import Share, Stopwatch, as_classes, evaluate_records, i
 from zsbench.files import make_folder, sha256
 from zsbench.inference import predict_labels, resize
 from zsbench.journal import Journal, journal_path, journal_paths, read_journals
-from zsbench.pairing import check_clip
 from zsbench.picture import Row, save_gallery
 from zsbench.plan import Plan
 from zsbench.processes import agree, gather, join, mean_by_name
@@ -47,9 +46,8 @@ from zsbench.result import (
     TrainingInfo,
     WeightsInfo,
 )
-from zsbench.templates import read_templates
 from zsbench.training import TrainingState, train
-from zsbench.vocabulary import Vocabulary, encode_vocabulary, read_vocabulary
+from zsbench.vocabulary import Vocabulary
 
 GALLERY_IMAGES = 8
 log = logging.getLogger("zsbench")
@@ -69,15 +67,9 @@ class Run:
         torch.manual_seed(plan.request.seed)
         with self.accelerator.local_main_process_first():  # one downloads for all
             self.clip = load_clip(plan.clip, plan.weights)
-        if plan.checkpoint is not None and plan.request.checkpoint is not None:
-            check_clip(plan.checkpoint, plan.request.checkpoint, self.clip)
-        self.method = plan.method_class(self.clip, plan.options)
+        self.method = build_method(plan, self.clip)
         self.training: TrainingInfo | None = None
         self.statistics: dict[str, float] = {}
-        if plan.released is not None:
-            plan.released.fill(self.method, self.clip)
-        elif plan.request.checkpoint is not None:
-            load_learnt_state(self.method, read_checkpoint(plan.request.checkpoint)[1], str(plan.request.checkpoint))
 
     def claim_folder(self) -> Path:
         """The output folder, absolute. Nothing computed is overwritten: an unfinished run is resumed or left alone."""
@@ -111,33 +103,16 @@ class Run:
     def checkpoint_path(self) -> Path:
         return self.out / "checkpoint.safetensors"
 
-    def vocabulary(self, words: tuple[str, ...], seen: Sequence[bool]) -> Vocabulary:
-        """The words as text embeddings: computed, or rows of the user's file, which lists all words in order."""
-        plan, mask = self.plan, torch.tensor(seen)
-        if plan.request.text_embeddings is None:
-            return encode_vocabulary(self.clip, words, mask, plan.templates).to(self.device)
-        everything = plan.names.words
-        whole = read_vocabulary(
-            plan.request.text_embeddings, everything, torch.ones(len(everything), dtype=torch.bool), self.clip.dim
-        )
-        rows = torch.tensor([everything.index(word) for word in words])
-        return Vocabulary(words, whole.embeddings[rows], mask).to(self.device)
-
     def training_vocabulary(self, view: TrainingView) -> Vocabulary:
         """What a view shows, each class by the first of its words."""
         first = {
             name: words[0] for name, words in zip(self.plan.dataset.classes, self.plan.names.synonyms, strict=True)
         }
-        return self.vocabulary(tuple(first[name] for name in view.names), view.seen.tolist())
+        words = tuple(first[name] for name in view.names)
+        return embed_words(self.plan, self.clip, words, view.seen.tolist()).to(self.device)
 
     def full_vocabulary(self) -> Vocabulary:
-        """All words of all classes, those of seen classes marked; across datasets those that the source had learnt from."""
-        dataset, checkpoint = self.plan.dataset, self.plan.checkpoint
-        seen = set(dataset.classes) - set(dataset.unseen)
-        if checkpoint is not None and self.plan.request.transfer:
-            seen = set(checkpoint.classes) - set(checkpoint.unseen)
-        flags = [dataset.classes[owner] in seen for owner in self.plan.names.owners]
-        return self.vocabulary(self.plan.names.words, flags)
+        return full_vocabulary(self.plan, self.clip).to(self.device)
 
     def train(self) -> None:
         """Train, or take up what an earlier run left, and write the checkpoint."""
@@ -265,9 +240,8 @@ class Run:
         sample = plan.dataset.read(plan.protocol.split, plan.eval_ids[0])
         introduce(self.method, [sample])
         shape = (sample.image.shape[0], sample.image.shape[1])
-        prompts = len(plan.names.words) * len(read_templates(plan.templates))
         conditions = Conditions(dtype=plan.dtype, seconds=seconds)
-        return profile_method(self.method, self.clip, plan.protocol, shape, prompts, self.device, conditions)
+        return profile_method(self.method, self.clip, plan.protocol, shape, plan.prompts, self.device, conditions)
 
     def gallery(self) -> None:
         """Pictures of images spread evenly over the split."""

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 import typer
 from numpy.typing import NDArray
 
-from zsbench.checkpoint import load_learnt_state, read_checkpoint
+from zsbench.building import build_method
 from zsbench.cli import (
     Assignments,
     CheckpointPath,
@@ -33,8 +33,6 @@ from zsbench.console import progress_bar
 from zsbench.errors import UserError
 from zsbench.evaluation import introduce
 from zsbench.inference import resize
-from zsbench.method import Method
-from zsbench.pairing import check_clip
 from zsbench.plan import Plan, Request, make_plan
 
 from .base import TwoStage
@@ -100,17 +98,8 @@ def build(plan: Plan) -> TwoStage:
     """The method of the plan with its weights, ready to propose."""
     if not issubclass(plan.method_class, TwoStage):
         raise UserError(f"{plan.method_class.name} makes no proposals: choose zegformer, zsseg or clip-regions.")
-    make: type[Method] = plan.method_class  # its subclasses have the constructor of all methods
-    clip = load_clip(plan.clip, plan.weights)
-    path = plan.request.checkpoint
-    if plan.checkpoint is not None and path is not None:
-        check_clip(plan.checkpoint, path, clip)
-    method = make(clip, plan.options)
+    method = build_method(plan, load_clip(plan.clip, plan.weights))
     assert isinstance(method, TwoStage)
-    if plan.released is not None:
-        plan.released.fill(method, clip)
-    elif path is not None:
-        load_learnt_state(method, read_checkpoint(path)[1], str(path))
     method.eval().to(plan.device).begin(plan.dataset.ids(plan.protocol.split))
     return method
 

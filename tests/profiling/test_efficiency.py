@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from zsbench.efficiency import add_profile, efficiency_pages
@@ -92,6 +94,13 @@ def test_devices_types_and_sizes_are_not_mixed(add, page):
     assert "| tf32 compiled |" in page()
 
 
+def test_checkpoints_are_rows_of_their_own(add, page):
+    files = {add(checkpoint_sha256=digest) for digest in (None, "1" * 64, "2" * 64)}
+    assert len(files) == 3
+    cells = {cell.strip() for line in page().splitlines() for cell in line.split("|")}
+    assert {"quick", "quick, checkpoint 11111111", "quick, checkpoint 22222222"} <= cells
+
+
 def test_what_nobody_can_measure_again_is_refused(add):
     with pytest.raises(UserError, match="uncommitted changes"):
         add(environment={"dirty": True})
@@ -119,7 +128,11 @@ def test_a_result_is_no_profile(make_result, tmp_path):
 
 
 def test_cells_are_every_combination_and_each_has_its_own_name():
-    base = ProfileRequest(compile=True, options={"k": "1"})
+    base = ProfileRequest(compile=True, options={"k": "1"}, checkpoint=Path("runs/learnt.safetensors"))
+    with pytest.raises(UserError, match="give one --method, not a, b"):
+        cells(base, ["a", "b"], ["d"], [], ["float32"], [])
+    assert "learnt" in cells(base, ["a"], ["d"], [], ["float32"], [])[0].name
+    base = base.model_copy(update={"checkpoint": None})
     found = cells(base, ["a", "b"], ["d", "e"], ["8x8", "9x9"], ["float32", "bfloat16"], ["cpu", "cuda:1"])
     assert len({cell.name for cell in found}) == 32
     assert [cell.method for cell in found[:3]] == ["a", "b", "a"]

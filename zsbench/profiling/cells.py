@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from zsbench.errors import UserError
 from zsbench.plan import Request
 from zsbench.profiling.cost import Timed
 from zsbench.result import Profile
@@ -30,12 +31,13 @@ class ProfileRequest(Request):
         precision = "tf32" if self.tf32 else self.dtype
         timed = None if self.timed == "end-to-end" else self.timed
         device = self.device and self.device.replace(":", "")
-        words = [self.dataset, self.method, self.variant, self.size, precision, device, timed]
+        learnt = self.checkpoint and self.checkpoint.name
+        words = [self.dataset, self.method, self.variant, learnt, self.size, precision, device, timed]
         return "-".join(Path(word).stem for word in [*words, "compiled" if self.compile else None] if word)
 
     def profile_words(self) -> list[str]:
         """The words of the command line after `zsbench`."""
-        return ["profile", *self.words("run")[1:]]
+        return self.words("profile")
 
     def profile_command(self) -> str:
         """The command line that measures the same again; where the outcome is written is left to the reader."""
@@ -52,8 +54,11 @@ def cells(
 ) -> list[ProfileRequest]:
     """`base` for every combination; no sizes and no devices mean the default ones.
 
-    Methods vary first: what is compared is measured one after the other.
+    Methods vary first: what is compared is measured one after the other. Raises `UserError` for a checkpoint, which is one
+    method's, and several of them.
     """
+    if base.checkpoint is not None and len(methods) > 1:
+        raise UserError(f"--checkpoint holds what one method learnt: give one --method, not {', '.join(methods)}.")
     return [
         base.model_copy(update={"device": device, "dtype": dtype, "size": size, "dataset": dataset, "method": method})
         for device, dtype, size, dataset, method in itertools.product(

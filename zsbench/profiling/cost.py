@@ -140,8 +140,9 @@ def time_work(work: Workload, conditions: Conditions) -> dict[str, Any]:
             call()  # as it is, first
             compile_seconds = stack.enter_context(compiled(work.method, call))
         reset_peak_memory(device)
+        work.method.begin(())
         single = latency(call, device, conditions.seconds, find_gpu(device))
-        peak = peak_memory(device)
+        statistics, peak = dict(work.method.statistics()), peak_memory(device)
         p10, median, p90 = np.percentile(single.times, [10, 50, 90])
         many = None
         if conditions.largest_batch > 1:
@@ -159,6 +160,7 @@ def time_work(work: Workload, conditions: Conditions) -> dict[str, Any]:
         "joules": single.joules,
         "compiled": conditions.compile,
         "compile_seconds": compile_seconds,
+        "statistics": statistics,
         **throughput_fields(many),
     }
 

@@ -3,8 +3,10 @@
 import math
 
 import pytest
+import torch
 
-from zsbench.checkpoint import learnt_state
+import zsbench
+from zsbench.checkpoint import learnt_state, save_checkpoint
 from zsbench.estimate import training_seconds
 from zsbench.plan import Request, make_plan
 from zsbench.run import Run, carry_out
@@ -27,6 +29,23 @@ def test_it_trains_and_evaluates(tmp_path, method, setting):
     assert sum(shares) == pytest.approx(1)
     crops, queries = result.statistics["clip_crops_per_image"], result.method.options["queries"]
     assert crops == queries if method == "zegformer" else crops <= queries  # zsseg leaves empty masks out
+
+
+def test_a_profile_counts_what_a_checkpoint_leaves_to_classify(tmp_path):
+    """zsseg's CLIP sees no empty proposal: with a checkpoint that proposes nothing else it costs that much less."""
+    run = Run(make_plan("train", Request(method="zsseg", limit=3, out=tmp_path / "run")))
+    with torch.no_grad():
+        for parameter in run.method.network.mask_embedder.parameters():
+            parameter.zero_()
+        run.method.network.pixel_decoder.mask_projection.bias.fill_(-1)
+    save_checkpoint(tmp_path / "empty.safetensors", run.method, run.checkpoint_info())
+    quick = {"seconds": 0, "largest_batch": 1}
+    empty = zsbench.profile("zsseg", checkpoint=tmp_path / "empty.safetensors", **quick)
+    untrained = zsbench.profile("zsseg", **quick)
+    assert empty.statistics["clip_crops_per_image"] == 0 and "regions" not in empty.module_gmacs
+    assert 0 < untrained.statistics["clip_crops_per_image"] <= untrained.options["queries"]
+    regions = untrained.module_gmacs["regions"]
+    assert untrained.gmacs - empty.gmacs == pytest.approx(regions, rel=0.05)
 
 
 def test_an_estimate_leaves_the_running_statistics_alone(tmp_path):
