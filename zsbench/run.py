@@ -162,7 +162,7 @@ class Run:
         if plan.eval_ids:
             self.method.set_vocabulary(self.full_vocabulary())
             sample = plan.dataset.read(plan.protocol.split, plan.eval_ids[0])
-            introduce(self.method, [sample])
+            introduce(self.method, [sample.id], [sample.label])
             shape = (sample.image.shape[0], sample.image.shape[1])
             total += evaluation_seconds(self.method, shape, len(plan.eval_ids), plan.protocol, self.device)
         return total
@@ -238,7 +238,7 @@ class Run:
     def profile(self, seconds: float = 5.0) -> Efficiency:
         plan = self.plan
         sample = plan.dataset.read(plan.protocol.split, plan.eval_ids[0])
-        introduce(self.method, [sample])
+        introduce(self.method, [sample.id], [sample.label])
         shape = (sample.image.shape[0], sample.image.shape[1])
         conditions = Conditions(dtype=plan.dtype, seconds=seconds)
         return profile_method(self.method, self.clip, plan.protocol, shape, plan.prompts, self.device, conditions)
@@ -257,10 +257,10 @@ class Run:
     def picture(self, dataset: Dataset, image_id: str) -> Row:
         sample = dataset.read(self.plan.protocol.split, image_id)
         image = resize(sample.image, self.plan.protocol)[None].to(self.device)
-        introduce(self.method, [sample])
+        introduce(self.method, [sample.id], [sample.label])
         with torch.inference_mode():
             prediction = predict_labels(self.method, image, [sample.label.shape], self.plan.protocol)[0]
-        classes = as_classes(prediction, self.plan.owners)
+        classes = as_classes(prediction, self.plan.owners).cpu().numpy()
         return Row(sample.image, sample.label, np.where(sample.label < 0, sample.label, classes))
 
     def result(self, records: Records, watch: Stopwatch, efficiency: Efficiency | None) -> Result:
