@@ -20,6 +20,7 @@ from zsbench.pretrained import RANDOM
 from zsbench.profiling import Conditions, ProfileRequest, profile_method
 from zsbench.result import Profile, Result
 from zsbench.run import carry_out
+from zsbench.run_folder import CHECKPOINT
 
 
 def load_dataset(name: str, root: str | Path | None = None) -> Dataset:
@@ -47,7 +48,7 @@ def train(method: str = "zegclip", dataset: str = "miniworld", **request: Any) -
     """Train and return the path of the checkpoint. Further keywords are the fields of `zsbench.plan.Request`."""
     plan = make_plan("train", Request(method=method, dataset=dataset, **request))
     carry_out(plan)
-    return plan.out / "checkpoint.safetensors"
+    return plan.out / CHECKPOINT
 
 
 def evaluate(method: str = "zegclip", dataset: str = "miniworld", **request: Any) -> Result:

@@ -1,4 +1,4 @@
-"""What a plan speaks of, built: the method with what it learnt, and the vocabulary that it is told."""
+"""What a plan speaks of, built: the method with what it learnt, and the vocabularies that it is told."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from zsbench.clip import Clip
 from zsbench.method import Method
 from zsbench.pairing import check_clip
 from zsbench.plan import Plan
+from zsbench.protocol import TrainingView
 from zsbench.vocabulary import Vocabulary, encode_vocabulary, read_vocabulary
 
 
@@ -27,6 +28,21 @@ def build_method(plan: Plan, clip: Clip) -> Method:
     return method
 
 
+def training_vocabulary(plan: Plan, clip: Clip, view: TrainingView) -> Vocabulary:
+    """What a view shows, each class by the first of its words."""
+    first = {name: words[0] for name, words in zip(plan.dataset.classes, plan.names.synonyms, strict=True)}
+    return embed_words(plan, clip, tuple(first[name] for name in view.names), view.seen.tolist())
+
+
+def full_vocabulary(plan: Plan, clip: Clip) -> Vocabulary:
+    """All words of all classes, those of seen classes marked; across datasets those that the source had learnt from."""
+    source = plan.checkpoint if plan.checkpoint is not None and plan.request.transfer else plan.dataset
+    seen = set(source.classes) - set(source.unseen)
+    return embed_words(
+        plan, clip, plan.names.words, [plan.dataset.classes[owner] in seen for owner in plan.names.owners]
+    )
+
+
 def embed_words(plan: Plan, clip: Clip, words: tuple[str, ...], seen: Sequence[bool]) -> Vocabulary:
     """The words as text embeddings: computed, or rows of the user's file, which lists all words in order."""
     mask = torch.tensor(seen)
@@ -37,12 +53,3 @@ def embed_words(plan: Plan, clip: Clip, words: tuple[str, ...], seen: Sequence[b
     whole = read_vocabulary(plan.request.text_embeddings, everything, known, clip.dim)
     rows = torch.tensor([everything.index(word) for word in words])
     return Vocabulary(words, whole.embeddings[rows], mask)
-
-
-def full_vocabulary(plan: Plan, clip: Clip) -> Vocabulary:
-    """All words of all classes, those of seen classes marked; across datasets those that the source had learnt from."""
-    source = plan.checkpoint if plan.checkpoint is not None and plan.request.transfer else plan.dataset
-    seen = set(source.classes) - set(source.unseen)
-    return embed_words(
-        plan, clip, plan.names.words, [plan.dataset.classes[owner] in seen for owner in plan.names.owners]
-    )

@@ -15,6 +15,7 @@ from rich.console import Console
 from zsbench.errors import UserError
 from zsbench.plan import Request
 from zsbench.result import Result
+from zsbench.run_folder import RESULT
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Cell:
 
     @property
     def result_path(self) -> Path:
-        return self.out / "result.json"
+        return self.out / RESULT
 
     @property
     def log_path(self) -> Path:

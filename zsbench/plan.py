@@ -25,6 +25,7 @@ from zsbench.names import NameSet
 from zsbench.pairing import check_classes, check_texts, open_checkpoint
 from zsbench.protocol import SETTINGS, Setting, parse_setting
 from zsbench.recipe import Recipe
+from zsbench.run_folder import is_finished
 from zsbench.templates import read_templates
 
 Verb = Literal["run", "train", "eval", "profile"]
@@ -368,9 +369,3 @@ def default_out(request: Request, setting: Setting, trains: bool) -> Path:
     first = Path("runs") / "-".join(part for part in parts if part)
     folders = itertools.chain([first], (first.with_name(f"{first.name}-{number}") for number in itertools.count(2)))
     return next(folder for folder in folders if not is_finished(folder, trains))
-
-
-def is_finished(folder: Path, trains: bool) -> bool:
-    """Whether a folder holds a result, or a checkpoint that training would overwrite."""
-    learnt = (folder / "checkpoint.safetensors").exists() and not (folder / "training.pt").exists()
-    return (folder / "result.json").exists() or (trains and learnt)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from importlib.util import find_spec
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from zsbench.files import write_text
@@ -31,6 +32,12 @@ class TrainingLog:
             for name, value in values.items():
                 self.curves.add_scalar(f"train/{name}", value, step)
             self.curves.flush()  # a training may die at any step
+
+
+def final_loss(path: Path) -> float:
+    """Mean loss over the last tenth of the logged steps."""
+    losses = [json.loads(line)["loss"] for line in path.read_text(encoding="utf-8").splitlines()]
+    return fmean(losses[-max(1, len(losses) // 10) :])
 
 
 def event_writer(folder: Path, done: int) -> Any | None:

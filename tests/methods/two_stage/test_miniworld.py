@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import zsbench
+from zsbench.building import full_vocabulary
 from zsbench.checkpoint import learnt_state, save_checkpoint
 from zsbench.estimate import training_seconds
 from zsbench.plan import Request, make_plan
@@ -50,7 +51,7 @@ def test_a_profile_counts_what_a_checkpoint_leaves_to_classify(tmp_path):
 
 def test_an_estimate_leaves_the_running_statistics_alone(tmp_path):
     run = Run(plan(tmp_path, method="zegformer"))
-    run.method.set_vocabulary(run.full_vocabulary())
+    run.tell(full_vocabulary(run.plan, run.clip))
     before = {name: tensor.clone() for name, tensor in learnt_state(run.method).items()}
     assert any(name.endswith("running_mean") for name in before)
     training_seconds(run.method, 60, run.plan.recipe, run.device)

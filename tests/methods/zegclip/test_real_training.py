@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from zsbench.building import training_vocabulary
 from zsbench.plan import Request, make_plan
 from zsbench.protocol import TrainingView
 from zsbench.run import Run
@@ -14,7 +15,7 @@ def loss_of(run: Run) -> float:
     """The losses without dropout on 16 crops that are the same each time."""
     view = TrainingView(run.plan.dataset, "inductive", run.plan.train_ids)
     samples = [SampleStream(view, run.plan.recipe, 99)[number] for number in range(16)]
-    run.method.set_vocabulary(run.training_vocabulary(view))
+    run.tell(training_vocabulary(run.plan, run.clip, view))
     images, labels = (torch.stack(parts) for parts in list(zip(*samples, strict=True))[:2])
     with torch.no_grad():
         return float(sum(run.method.eval().losses(images, labels).values()))
