@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,69 +14,12 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from zsbench import cli_data, registry
-from zsbench.errors import UserError, out_of_memory
+from zsbench import cli_options as options
+from zsbench.cli_errors import errors, plain_errors, terminate
+from zsbench.errors import UserError
 from zsbench.processes import leave, process_index
 
 console = Console(highlight=False, quiet=process_index() > 0)
-errors = Console(stderr=True, highlight=False)
-
-
-@contextmanager
-def plain_errors() -> Iterator[None]:
-    """A user's mistake, an interruption or a full memory ends in one message and exit code 2.
-
-    `ZSBENCH_DEBUG=1` shows the traceback of a user's mistake.
-    """
-    try:
-        yield
-    except UserError as error:
-        if os.environ.get("ZSBENCH_DEBUG"):
-            raise
-        say("error", str(error))
-    except KeyboardInterrupt:
-        say(
-            "interrupted", "what was computed is kept; the same command with --resume goes on (ablate, sweep: without)."
-        )
-    except (MemoryError, RuntimeError, Terminated) as error:
-        if out_of_memory(error):
-            say(
-                "error",
-                "out of memory. Reduce --batch-size or -r micro_batch=1 in training, --eval-batch in evaluation, or "
-                "choose --dtype bfloat16; records so far are kept and --resume goes on.",
-            )
-        elif isinstance(error, Terminated) or lost_process(error):
-            say(
-                "stopped",
-                "another process of this run has ended, or this one was told to; what was computed is kept, and the same "
-                "command with --resume goes on, with any number of processes.",
-            )
-        else:
-            raise
-    else:
-        return
-    sys.exit(2)
-
-
-def say(what: str, message: str) -> None:
-    """A message on stderr; of several processes, those that are not the main one say which they are."""
-    number = process_index()
-    where = f" in process {number}" if number else ""
-    # escaped: what stands in brackets, as in zsbench[two-stage], is no markup
-    errors.print(f"[bold red]{what}{where}:[/] {escape(message)}", soft_wrap=True)
-
-
-class Terminated(BaseException):
-    """The system told this process to end (SIGTERM), as `torchrun` does to all when one of them has failed."""
-
-
-def terminate(number: int, frame: object) -> None:
-    raise Terminated
-
-
-def lost_process(error: BaseException) -> bool:
-    """Whether talking to another process of the run failed: the error of `torch.distributed`, by its backend."""
-    text = str(error).lower()
-    return "gloo" in text or "nccl" in text or "connection closed by peer" in text
 
 
 class PlainErrors(TyperGroup):
@@ -100,78 +39,25 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-PLUGIN_HELP = "a Python file that registers methods or datasets; may be repeated"
-Method = Annotated[str, typer.Option(help="name of a method (`zsbench list methods`)")]
-DatasetName = Annotated[str, typer.Option("--dataset", help="name of a dataset (`zsbench list datasets`)")]
-Assignments = Annotated[
-    list[str] | None,
-    typer.Option("--option", "-o", help="an option of the method, key=value; may be repeated"),
-]
-ClipName = Annotated[
-    str | None,
-    typer.Option(
-        help="open_clip model, model config (JSON), or a dataset that comes with a CLIP; default: the dataset's"
-    ),
-]
-WeightsName = Annotated[str | None, typer.Option(help="open_clip tag, local file, or `random`; default: the dataset's")]
-Templates = Annotated[str | None, typer.Option(help="single, vild15, imagenet80, or a text file of templates")]
-DataRoot = Annotated[Path | None, typer.Option(help="where the data lies; else $ZSBENCH_DATA, else ./data")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; default: CUDA where there is one")]
-Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help=PLUGIN_HELP)]
-CheckpointPath = Annotated[
-    Path | None, typer.Option(help="learnt weights: of `zsbench train` or `run`, or of the method's own release")
-]
-Transfer = Annotated[bool, typer.Option("--transfer", help="use a checkpoint with another dataset's classes")]
-TextEmbeddings = Annotated[Path | None, typer.Option(help=".npy of ready text embeddings, one row per class")]
-RecipeEntries = Annotated[
-    list[str] | None,
-    typer.Option("--recipe", "-r", help="an entry of the training recipe, key=value; may be repeated"),
-]
-Iterations = Annotated[int | None, typer.Option(min=1, help="training steps")]
-Limit = Annotated[
-    int | None,
-    typer.Option(
-        min=1, help="a trial: the first N images of each split, one training step unless --iterations says more"
-    ),
-]
-Variant = Annotated[str | None, typer.Option(help="a named set of options of the method")]
-
-
-def pairs(texts: list[str] | None, flag: str) -> dict[str, str]:
-    """`key=value` words as a dictionary."""
-    split = [text.partition("=") for text in texts or []]
-    for key, equals, _ in split:
-        if not equals:
-            raise UserError(f"{flag} {key}: expected key=value.")
-    return {key.strip(): value.strip() for key, _, value in split}
-
-
-def seed_numbers(text: str | None) -> list[int]:
-    """`0,1,2` as numbers."""
-    words = [] if text is None else text.split(",")
-    if not all(word.strip().isdigit() for word in words):
-        raise UserError(f"--seeds {text!r}: expected numbers separated by commas, such as 0,1,2.")
-    return [int(word) for word in words]
-
 
 def run_verb(verb: Any, summary: str) -> None:
     """Add `zsbench run`, `train` or `eval`: one signature, one body."""
 
     def command(
-        method: Method = "zegclip",
-        dataset: DatasetName = "miniworld",
+        method: options.MethodName = "zegclip",
+        dataset: options.DatasetName = "miniworld",
         setting: Annotated[
             str | None, typer.Option(help="inductive, transductive, supervised or training-free")
         ] = None,
-        variant: Variant = None,
-        option: Assignments = None,
-        recipe: RecipeEntries = None,
-        iterations: Iterations = None,
+        variant: options.Variant = None,
+        option: options.Assignments = None,
+        recipe: options.RecipeEntries = None,
+        iterations: options.Iterations = None,
         batch_size: Annotated[
             int | None, typer.Option(min=1, help="images per training step, over all devices")
         ] = None,
-        clip: ClipName = None,
-        weights: WeightsName = None,
+        clip: options.ClipName = None,
+        weights: options.WeightsName = None,
         classes: Annotated[
             str | None,
             typer.Option(help="a name set of the dataset, or a text file: one class a line, synonyms after `;`"),
@@ -180,38 +66,33 @@ def run_verb(verb: Any, summary: str) -> None:
             str | None,
             typer.Option(help="pixels of less probability are background: 0..1, or none; default: the dataset's"),
         ] = None,
-        templates: Templates = None,
-        text_embeddings: TextEmbeddings = None,
-        checkpoint: CheckpointPath = None,
-        transfer: Transfer = False,
-        data_root: DataRoot = None,
+        templates: options.Templates = None,
+        text_embeddings: options.TextEmbeddings = None,
+        checkpoint: options.CheckpointPath = None,
+        transfer: options.Transfer = False,
+        data_root: options.DataRoot = None,
         seed: Annotated[int, typer.Option(min=0, help="seed of initialisation, order and augmentation")] = 0,
         seeds: Annotated[
             str | None, typer.Option(help="several seeds, 0,1,2: each is a run, then mean and deviation")
         ] = None,
-        device: Device = None,
+        device: options.Device = None,
         dtype: Annotated[str, typer.Option(help="float32, bfloat16 or (evaluation only) float16")] = "float32",
-        limit: Limit = None,
+        limit: options.Limit = None,
         eval_batch: Annotated[int | None, typer.Option(min=1, help="images scored together")] = None,
         workers: Annotated[int, typer.Option(min=0, help="processes that read images for evaluation")] = 0,
         resume: Annotated[bool, typer.Option("--resume", help="go on where this very run was stopped")] = False,
         out: Annotated[Path | None, typer.Option(help="output folder; default runs/<method>-<dataset>-seed<N>")] = None,
-        plugin: Plugins = None,
+        plugin: options.Plugins = None,
     ) -> None:
-        given = dict(locals())
-        given.pop("verb")  # of the enclosing function
         from zsbench.console import show_plan, show_result, show_seeds
         from zsbench.plan import Request, make_plan
         from zsbench.run import carry_out
 
-        given["options"] = pairs(given.pop("option"), "-o")
-        given["recipe"] = pairs(given.pop("recipe"), "-r")
-        given["plugin"] = tuple(given["plugin"] or ())
-        chosen = seed_numbers(given.pop("seeds")) or [seed]
+        request, numbers = options.as_request(Request, locals()), options.seed_numbers(seeds) or [seed]
         results = []
-        for number in chosen:
-            folder = out / f"seed{number}" if out and len(chosen) > 1 else out
-            plan = make_plan(verb, Request(**{**given, "seed": number, "out": folder}))
+        for number in numbers:
+            folder = out / f"seed{number}" if out and len(numbers) > 1 else out
+            plan = make_plan(verb, request.model_copy(update={"seed": number, "out": folder}))
             show_plan(console, plan)
             result = carry_out(plan, console)
             if result is not None:
@@ -234,17 +115,17 @@ run_verb("eval", "Evaluate a method: a trained one with --checkpoint, a training
 def ablate(
     method: Annotated[str, typer.Argument(help="name of a method")],
     table: Annotated[int, typer.Option(help="number of the ablation table in the method's paper")],
-    dataset: DatasetName = "miniworld",
+    dataset: options.DatasetName = "miniworld",
     seeds: Annotated[int, typer.Option(min=1, help="how many seeds, from 0")] = 3,
-    option: Assignments = None,
-    recipe: RecipeEntries = None,
-    iterations: Iterations = None,
-    data_root: DataRoot = None,
-    device: Device = None,
-    limit: Limit = None,
+    option: options.Assignments = None,
+    recipe: options.RecipeEntries = None,
+    iterations: options.Iterations = None,
+    data_root: options.DataRoot = None,
+    device: options.Device = None,
+    limit: options.Limit = None,
     out: Annotated[Path | None, typer.Option(help="folder; default: runs/ablate-<method>-table<N>-<dataset>")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="cells that run at a time")] = 1,
-    plugin: Plugins = None,
+    plugin: options.Plugins = None,
 ) -> None:
     """Measure an ablation table of a method's paper; finished cells are kept, failing ones listed."""
     from zsbench.ablate import ablation_cells, ablation_rows, ablation_table
@@ -253,22 +134,9 @@ def ablate(
     from zsbench.grid import run_grid
     from zsbench.plan import Request
 
-    for path in plugin or []:
-        registry.add_file(path)
     rows = ablation_rows(method, table)
-    request = Request(
-        method=method,
-        dataset=dataset,
-        options=pairs(option, "-o"),
-        recipe=pairs(recipe, "-r"),
-        iterations=iterations,
-        data_root=data_root,
-        device=device,
-        limit=limit,
-        plugin=tuple(plugin or ()),
-    )
     folder = out or Path("runs") / f"ablate-{method}-table{table}-{dataset}"
-    cells = ablation_cells(request, rows, range(seeds), folder)
+    cells = ablation_cells(options.as_request(Request, locals()), rows, range(seeds), folder)
     local = Local()
     failed = run_grid(cells, console, local.run, jobs, local.stop)
     results = [result for cell in cells if (result := cell.load()) is not None]
@@ -310,22 +178,17 @@ def sweep(
         raise typer.Exit(1)
 
 
-def listed(texts: list[str] | None) -> list[str]:
-    """Repeated options and comma lists alike, as one list."""
-    return [word.strip() for text in texts or [] for word in text.split(",") if word.strip()]
-
-
 @app.command()
 def profile(
     method: Annotated[list[str], typer.Option(help="name of a method; several: a,b or repeated")] = ["zegclip"],  # noqa: B006
     dataset: Annotated[list[str], typer.Option(help="name of a dataset; several: a,b or repeated")] = ["miniworld"],  # noqa: B006
-    variant: Variant = None,
-    option: Assignments = None,
-    clip: ClipName = None,
-    weights: WeightsName = None,
-    text_embeddings: TextEmbeddings = None,
-    checkpoint: CheckpointPath = None,
-    transfer: Transfer = False,
+    variant: options.Variant = None,
+    option: options.Assignments = None,
+    clip: options.ClipName = None,
+    weights: options.WeightsName = None,
+    text_embeddings: options.TextEmbeddings = None,
+    checkpoint: options.CheckpointPath = None,
+    transfer: options.Transfer = False,
     size: Annotated[
         list[str] | None,
         typer.Option(help="HEIGHTxWIDTH of the image; several: a,b; default: one full window of the protocol"),
@@ -343,35 +206,21 @@ def profile(
     out: Annotated[
         Path | None, typer.Option(help="folder for a JSON file each; default for several: runs/profile")
     ] = None,
-    plugin: Plugins = None,
+    plugin: options.Plugins = None,
 ) -> None:
     """Count parameters and multiply-adds, and time one image. Needs no images; trained weights where cost depends on them.
 
     Of several methods, datasets, sizes, types or devices, each combination is measured in a process of its own.
     """
+    given = dict(locals())
     from zsbench.api import measure
     from zsbench.console import show_efficiency, show_profiles
     from zsbench.files import make_folder
     from zsbench.profiling import ProfileRequest, cells, run_cells
 
-    for path in plugin or []:
-        registry.add_file(path)
-    base = ProfileRequest(
-        variant=variant,
-        options=pairs(option, "-o"),
-        clip=clip,
-        weights=weights,
-        text_embeddings=text_embeddings,
-        checkpoint=checkpoint,
-        transfer=transfer,
-        timed=timed,
-        compile=compile,
-        tf32=tf32,
-        seconds=seconds,
-        largest_batch=largest_batch,
-        plugin=tuple(plugin or ()),
-    )
-    requests = cells(base, listed(method), listed(dataset), listed(size), listed(dtype), listed(device))
+    varied = {"method", "dataset", "size", "dtype", "device"}
+    base = options.as_request(ProfileRequest, {name: value for name, value in given.items() if name not in varied})
+    requests = cells(base, *[options.listed(texts) for texts in (method, dataset, size, dtype, device)])
     failures: list[Path] = []
 
     def say(text: str) -> None:  # beside what --json prints
@@ -403,26 +252,24 @@ def predict(
         str | None,
         typer.Option(help="take CLIP and protocol from this dataset; default: the checkpoint's"),
     ] = None,
-    option: Assignments = None,
-    clip: ClipName = None,
-    weights: WeightsName = None,
-    templates: Templates = None,
-    checkpoint: CheckpointPath = None,
-    device: Device = None,
+    option: options.Assignments = None,
+    clip: options.ClipName = None,
+    weights: options.WeightsName = None,
+    templates: options.Templates = None,
+    checkpoint: options.CheckpointPath = None,
+    device: options.Device = None,
     out: Annotated[Path | None, typer.Option(help="folder for the pictures; default: the current one")] = None,
-    plugin: Plugins = None,
+    plugin: options.Plugins = None,
 ) -> None:
     """Segment one image into classes of your choice: an overlay with a legend, and the label map."""
     from zsbench.predict import predict_image
 
-    for path in plugin or []:
-        registry.add_file(path)
     overlay, label_map = predict_image(
         image,
-        tuple(name.strip() for name in classes.split(",") if name.strip()),
+        tuple(options.listed([classes])),
         method=method,
         dataset=dataset,
-        options=pairs(option, "-o"),
+        options=options.pairs(option, "-o"),
         clip=clip,
         weights=weights,
         templates=templates,
@@ -464,11 +311,9 @@ def leaderboard(
 def list_plugins(
     kind: Annotated[str | None, typer.Argument(help="methods or datasets; default: both")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print as JSON")] = False,
-    plugin: Plugins = None,
+    plugin: options.Plugins = None,
 ) -> None:
     """Show the methods and datasets that are installed, and what each needs."""
-    for path in plugin or []:
-        registry.add_file(path)
     if kind not in (None, "methods", "datasets"):
         raise UserError(f"unknown kind {kind!r}: expected methods or datasets.")
     found = [entry for entry in registry.plugins() if kind in (None, f"{entry.kind}s")]

@@ -15,20 +15,19 @@ from rich.console import Console
 from rich.markup import escape
 
 from zsbench import registry
+from zsbench.cli_errors import errors
+from zsbench.cli_options import Plugins
 from zsbench.errors import UserError
 
 if TYPE_CHECKING:
     from zsbench.data_check import SplitReport
-    from zsbench.dataset import Dataset
     from zsbench.readers import FolderDataset
 
 app = typer.Typer(help="Datasets: what they are, prepare, check, show.", no_args_is_help=True)
 console = Console()
-errors = Console(stderr=True)
 
 Name = Annotated[str, typer.Argument(help="a dataset's name, a card (.toml), or a Python file with one dataset")]
 Root = Annotated[Path | None, typer.Option("--root", "--data-root", help="data root; default $ZSBENCH_DATA or ./data")]
-Plugins = Annotated[list[Path] | None, typer.Option(help="a Python file with datasets; may be repeated")]
 Workers = Annotated[int | None, typer.Option(min=0, help="processes; default: one for each processor")]
 AsJson = Annotated[bool, typer.Option("--json", help="print as JSON")]
 
@@ -38,7 +37,7 @@ def info(dataset: Name, as_json: AsJson = False, plugin: Plugins = None) -> None
     """What a dataset is, where to get it, its licence, the folders expected, its size."""
     from zsbench.data_info import describe, describe_in_words
 
-    cls = find(dataset, plugin)
+    cls = registry.load_dataset_class(dataset)
     print(json.dumps(describe(cls), indent=1) if as_json else describe_in_words(cls))
 
 
@@ -53,7 +52,7 @@ def prepare(
     """Unpack the downloads in the root and convert what needs converting; originals are never touched."""
     from zsbench.data_prepare import prepare as carry_out
 
-    steps = carry_out(find_folder(dataset, plugin), data_root(root), source, processes(workers), progress)
+    steps = carry_out(find_folder(dataset), data_root(root), source, processes(workers), progress)
     if not steps:
         console.print(f"{dataset} is read as it is: nothing to prepare, no archive found in {data_root(root)}.")
     for step in steps:
@@ -82,7 +81,7 @@ def check(
     """Check counts, pairs, sizes, label values and statistics. Exit code 1 where something is wrong."""
     from zsbench.data_check import check as carry_out
 
-    opened = find_folder(dataset, plugin)(data_root(root))
+    opened = find_folder(dataset)(data_root(root))
     bar = quiet if as_json else progress
     reports = carry_out(opened, split or (), None if everything else sample, partial, processes(workers), bar)
     if as_json:
@@ -107,7 +106,7 @@ def show(
     """Draw an image under its mask, with a legend."""
     from zsbench.data_info import show as carry_out
 
-    opened = find(dataset, plugin)(data_root(root))
+    opened = registry.load_dataset_class(dataset)(data_root(root))
     path, line = carry_out(opened, split or opened.defaults.protocol.split, index, out)
     console.print(f"{line}\nwritten to {path}", soft_wrap=True)
 
@@ -129,16 +128,10 @@ def show_report(report: SplitReport) -> None:
         console.print(f"  [yellow]note[/] {escape(line)}", soft_wrap=True, highlight=False)
 
 
-def find(name: str, plugins: list[Path] | None) -> type[Dataset]:
-    for path in plugins or []:
-        registry.add_file(path)
-    return registry.load_dataset_class(name)
-
-
-def find_folder(name: str, plugins: list[Path] | None) -> type[FolderDataset]:
+def find_folder(name: str) -> type[FolderDataset]:
     from zsbench.readers import FolderDataset
 
-    cls = find(name, plugins)
+    cls = registry.load_dataset_class(name)
     if not issubclass(cls, FolderDataset):
         raise UserError(f"dataset {cls.name} is not read from folders: there is nothing to prepare or check.")
     return cls

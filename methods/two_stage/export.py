@@ -12,22 +12,10 @@ import torch.nn.functional as F
 import typer
 from numpy.typing import NDArray
 
+from zsbench import cli_options as options
 from zsbench.building import build_method
-from zsbench.cli import (
-    Assignments,
-    CheckpointPath,
-    ClipName,
-    DataRoot,
-    DatasetName,
-    Device,
-    Limit,
-    Plugins,
-    Variant,
-    WeightsName,
-    console,
-    pairs,
-    plain_errors,
-)
+from zsbench.cli import console
+from zsbench.cli_errors import plain_errors
 from zsbench.clip import load_clip
 from zsbench.console import progress_bar
 from zsbench.errors import UserError
@@ -44,26 +32,22 @@ Row = tuple[str, NDArray[np.bool_], list[float]]
 def command(
     out: Annotated[Path, typer.Option(help="the file, JSON in COCO's results format")],
     method: Annotated[str, typer.Option(help="zegformer, zsseg or clip-regions")] = "zegformer",
-    dataset: DatasetName = "miniworld",
-    variant: Variant = None,
-    option: Assignments = None,
-    clip: ClipName = None,
-    weights: WeightsName = None,
-    checkpoint: CheckpointPath = None,
-    data_root: DataRoot = None,
-    device: Device = None,
-    limit: Limit = None,
-    plugin: Plugins = None,
+    dataset: options.DatasetName = "miniworld",
+    variant: options.Variant = None,
+    option: options.Assignments = None,
+    clip: options.ClipName = None,
+    weights: options.WeightsName = None,
+    checkpoint: options.CheckpointPath = None,
+    data_root: options.DataRoot = None,
+    device: options.Device = None,
+    limit: options.Limit = None,
+    plugin: options.Plugins = None,
 ) -> None:
     """Write the proposals of a two-stage method for the evaluated images of a dataset.
 
     Another method reads them with `--method clip-regions -o proposals=file -o file=...`.
     """
-    given = dict(locals())
-    given.pop("out")
-    given["options"] = pairs(given.pop("option"), "-o")
-    given["plugin"] = tuple(plugin or ())
-    plan = make_plan("eval", Request(**given))
+    plan = make_plan("eval", options.as_request(Request, {**locals(), "out": None}))
     with progress_bar(console, "proposals", len(plan.eval_ids)) as bar:
 
         def rows() -> Iterator[Row]:
@@ -84,7 +68,7 @@ def proposals(plan: Plan) -> Iterator[Row]:
     for image_id in plan.eval_ids:
         sample = plan.dataset.read(plan.protocol.split, image_id)
         image = resize(sample.image, plan.protocol)[None].to(plan.device)
-        introduce(method, [sample.id], [sample.label])
+        introduce(method, [sample])
         with torch.inference_mode():
             (found,) = method.propose(image)
             masks = found.masks[:, : image.shape[-2], : image.shape[-1]]
