@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 import zsbench.bootstrap
 from zsbench.bootstrap import bootstrap, draws, paired_bootstrap
+from zsbench.counting import count
 from zsbench.errors import UserError
 from zsbench.metrics import (
     CONVENTIONS,
@@ -30,7 +31,7 @@ from zsbench.metrics import (
     summaries,
     summary,
 )
-from zsbench.records import Records, count
+from zsbench.records import Records
 
 NAN = math.nan
 Image = tuple[NDArray[np.int32], NDArray[np.int32]]

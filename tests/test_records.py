@@ -13,14 +13,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from zsbench.counting import count, count_on_device
 from zsbench.dataset import IGNORE, UNLABELLED
 from zsbench.errors import UserError
 from zsbench.journal import Journal
-from zsbench.records import COLUMNS, Records, count
+from zsbench.records import COLUMNS, Records
 
 ROOT = Path(__file__).parents[1]
 Rows = NDArray[np.int64]
@@ -84,6 +86,8 @@ class TestCount:
         rows = count(label, prediction, num_classes)
         assert rows.dtype == np.int64 and rows.shape[1:] == (4,)
         assert rows.tolist() == counted_by_hand(label, prediction)
+        on_device = count_on_device(torch.from_numpy(label), torch.from_numpy(prediction), num_classes)
+        assert on_device.dtype == np.int64 and on_device.tolist() == rows.tolist()
 
     @pytest.mark.parametrize("num_classes", [3, 40, 171, 300, 847])
     @pytest.mark.parametrize("dtype", [np.int16, np.int32, np.int64])

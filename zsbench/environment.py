@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from zsbench import __version__
+from zsbench.inference import fused_labels_on
 from zsbench.nvml import find_gpu
 from zsbench.result import Environment
 
@@ -60,9 +61,11 @@ def revision() -> tuple[str | None, bool | None]:
         return None, None
 
 
-def flags() -> dict[str, bool]:
-    """The switches of torch that trade precision or repeatability for speed."""
+def flags(device: torch.device) -> dict[str, bool]:
+    """The switches of torch that trade precision or repeatability for speed; on CUDA, whether labels are fused."""
+    fused = {"fused_labels": fused_labels_on(device) is not None} if device.type == "cuda" else {}
     return {
+        **fused,
         "matmul_tf32": torch.backends.cuda.matmul.allow_tf32,
         "cudnn_tf32": torch.backends.cudnn.allow_tf32,
         "cudnn_benchmark": torch.backends.cudnn.benchmark,
@@ -98,5 +101,5 @@ def environment(device: torch.device, dtype: torch.dtype, processes: int = 1) ->
         dtype=str(dtype).removeprefix("torch."),
         driver=gpu.driver if gpu else None,
         clocks_mhz=gpu.clocks if gpu else {},
-        flags=flags(),
+        flags=flags(device),
     )

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from zsbench.dataset import Dataset, Protocol, Sample
+from zsbench.counting import count_tensors
+from zsbench.dataset import Dataset, Protocol
 from zsbench.errors import UserError
 from zsbench.inference import predict_labels, resize
 from zsbench.journal import Journal
 from zsbench.method import Method
-from zsbench.records import Records, count
+from zsbench.records import Records
 
 STAGES = ("data", "model", "post", "metrics")
 
@@ -44,7 +45,20 @@ class Stopwatch:
         return time.perf_counter()
 
 
-class ImageBatches(TorchDataset[tuple[list[Sample], list[torch.Tensor]]]):
+@dataclass(frozen=True)
+class Batch:
+    """Images as the method gets them, float32 (3, H, W), with their ids and labels, int32 (H', W')."""
+
+    ids: list[str]
+    labels: list[torch.Tensor]
+    images: list[torch.Tensor]
+
+    def pin_memory(self) -> Batch:
+        """In memory that CUDA copies from without waiting; called by PyTorch's loader."""
+        return Batch(self.ids, [label.pin_memory() for label in self.labels], [i.pin_memory() for i in self.images])
+
+
+class ImageBatches(TorchDataset[Batch]):
     """Fixed batches of an evaluation split, decoded and resized.
 
     The composition of a batch never depends on what was done before, so a resumed run computes the very same numbers.
@@ -56,9 +70,11 @@ class ImageBatches(TorchDataset[tuple[list[Sample], list[torch.Tensor]]]):
     def __len__(self) -> int:
         return len(self.batches)
 
-    def __getitem__(self, index: int) -> tuple[list[Sample], list[torch.Tensor]]:
-        samples = [self.dataset.read(self.protocol.split, image_id) for image_id in self.batches[index]]
-        return samples, [resize(sample.image, self.protocol) for sample in samples]
+    def __getitem__(self, index: int) -> Batch:
+        ids = list(self.batches[index])
+        samples = [self.dataset.read(self.protocol.split, image_id) for image_id in ids]
+        labels = [torch.tensor(sample.label) for sample in samples]
+        return Batch(ids, labels, [resize(sample.image, self.protocol) for sample in samples])
 
 
 @dataclass(frozen=True)
@@ -112,48 +128,43 @@ def evaluate_records(
     with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
         for _ in waiting:
             with watch.stage("data"):
-                samples, images = next(loader)
-            predictions = predict_batch(method, samples, images, protocol, watch)
+                batch = next(loader)
+            predictions = predict_batch(method, batch, protocol, watch)
             with watch.stage("metrics"):
                 rows = [
-                    count(sample.label, as_classes(prediction, owners), len(dataset.classes))
-                    for sample, prediction in zip(samples, predictions, strict=True)
+                    count_tensors(label, as_classes(prediction, owners), len(dataset.classes))
+                    for label, prediction in zip(batch.labels, predictions, strict=True)
                 ]
-                journal.append([sample.id for sample in samples], rows)
+                journal.append(batch.ids, rows)
             on_batch(len(journal.done) - before)
     return journal.records(), watch
 
 
-def predict_batch(
-    method: Method,
-    samples: Sequence[Sample],
-    images: Sequence[torch.Tensor],
-    protocol: Protocol,
-    watch: Stopwatch,
-) -> list[torch.Tensor]:
-    """The predicted words, int32 (H, W) for each sample; images of equal size go through the method together."""
+def predict_batch(method: Method, batch: Batch, protocol: Protocol, watch: Stopwatch) -> list[torch.Tensor]:
+    """The predicted words, int32 (H', W') for each image; images of equal size go through the method together."""
     predictions: dict[int, torch.Tensor] = {}
-    for indices in by_size(images):
-        batch = torch.stack([images[i].to(watch.device, non_blocking=True) for i in indices])
-        chosen = [samples[i] for i in indices]
-        introduce(method, chosen)
-        shapes, names = [sample.label.shape for sample in chosen], [sample.id for sample in chosen]
-        found = predict_labels(method, batch, shapes, protocol, watch, names=names)
+    for indices in by_size(batch.images):
+        with watch.stage("data"):
+            images = torch.stack([batch.images[i].to(watch.device, non_blocking=True) for i in indices])
+        names, labels = [batch.ids[i] for i in indices], [batch.labels[i] for i in indices]
+        introduce(method, names, labels)
+        found = predict_labels(method, images, [label.shape for label in labels], protocol, watch, names=names)
         predictions.update(zip(indices, found, strict=True))
-    return [predictions[i] for i in range(len(samples))]
+    return [predictions[i] for i in range(len(batch.ids))]
 
 
-def introduce(method: Method, samples: Sequence[Sample]) -> None:
+def introduce(method: Method, ids: Sequence[str], labels: Sequence[torch.Tensor | NDArray[np.int32]]) -> None:
     """Tell a method whose images come next; an oracle, and no one else, is given their labels."""
-    method.set_image_ids([sample.id for sample in samples])
+    method.set_image_ids(ids)
     if method.oracle:
-        method.set_truth([torch.from_numpy(sample.label) for sample in samples])
+        method.set_truth([torch.as_tensor(label) for label in labels])
 
 
-def as_classes(prediction: torch.Tensor, owners: Sequence[int] | None) -> NDArray[np.int32]:
-    """Predicted words as classes: a class wins where any of its words does."""
-    words = prediction.cpu().numpy()
-    return words if owners is None else np.asarray(owners, np.int32)[words]
+def as_classes(prediction: torch.Tensor, owners: Sequence[int] | None) -> torch.Tensor:
+    """Predicted words as classes, int32 (H, W): a class wins where any of its words does."""
+    if owners is None:
+        return prediction
+    return torch.tensor(owners, dtype=torch.int32, device=prediction.device)[prediction.long()]
 
 
 def by_size(images: Sequence[torch.Tensor]) -> list[list[int]]:

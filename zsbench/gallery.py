@@ -28,8 +28,8 @@ def draw_gallery(path: Path, plan: Plan, method: Method, device: torch.device) -
 def predicted_row(plan: Plan, method: Method, device: torch.device, image_id: str) -> Row:
     sample = plan.dataset.read(plan.protocol.split, image_id)
     image = resize(sample.image, plan.protocol)[None].to(device)
-    introduce(method, [sample])
+    introduce(method, [sample.id], [sample.label])
     with torch.inference_mode():
         prediction = predict_labels(method, image, [sample.label.shape], plan.protocol)[0]
-    classes = as_classes(prediction, plan.owners)
+    classes = as_classes(prediction, plan.owners).cpu().numpy()
     return Row(sample.image, sample.label, np.where(sample.label < 0, sample.label, classes))

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 from typing import Protocol as Interface
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from zsbench.argmax import RunningMax, class_chunks, upsampled_argmax
+from zsbench.argmax import RunningMax, upsampled_argmax
 from zsbench.background import RunningProbability
+from zsbench.chunks import feed
 from zsbench.dataset import Protocol
 from zsbench.errors import UserError
 from zsbench.method import Method
+from zsbench.scoring import Scoring
 from zsbench.windows import Place, Tiling, resize, resized_shape, windows
 
 __all__ = ["predict_labels", "resize", "resized_shape", "windows"]
@@ -57,12 +60,15 @@ def predict_labels(
         logits = window_logits(method, images, tiling, window_batch)
     with stage(watch, "post"), torch.autocast(images.device.type, enabled=False):
         labels, threshold = [], protocol.background_threshold
+        finite = torch.isfinite(logits).flatten(1).all(1).tolist()
         for index, (height, width, *_) in enumerate(sizes):
             try:
+                if not finite[index]:
+                    raise FloatingPointError("logits are NaN or infinite")
                 labels.append(label_map(method, logits[index], tiling, (height, width), chunk, threshold))
             except FloatingPointError as error:
                 name = names[index] if names else f"{index} of the batch"
-                raise UserError(f"{method_name(method)}: {error} for image {name}. {NOT_FINITE}") from None
+                raise UserError(f"{type(method).__name__}: {error} for image {name}. {NOT_FINITE}") from None
     return labels
 
 
@@ -78,7 +84,7 @@ def window_logits(method: Method, images: Tensor, tiling: Tiling, batch: int) ->
     classes = len(method.vocabulary)
     if logits.ndim != 4 or logits.shape[:2] != (len(crops), classes):
         raise UserError(
-            f"{method_name(method)}.predict gave {tuple(parts[0].shape)} for {min(batch, len(crops))} images and "
+            f"{type(method).__name__}.predict gave {tuple(parts[0].shape)} for {min(batch, len(crops))} images and "
             f"{classes} classes: expected (images, classes, h, w)."
         )
     return logits.view(len(images), len(tiling.places), *logits.shape[1:])
@@ -92,54 +98,45 @@ def label_map(
     chunk: int | None = None,
     threshold: float | None = None,
 ) -> Tensor:
-    """The label map int32 `size` of one image from the logits float32 (n, C, h, w) of its windows; C is background by
-    `threshold`.
+    """The label map int32 `size` of one image from the logits float32 (n, C, h, w) of its windows, finite; C is
+    background by `threshold`.
 
-    Raises `FloatingPointError` where logits or scores are not finite.
+    Raises `FloatingPointError` where scores are NaN.
     """
-    if not torch.isfinite(logits).all():
-        raise FloatingPointError("logits are NaN or infinite")
-    direct = len(tiling.places) == 1 and type(method).score is Method.score
-    if direct and threshold is None:
-        return upsampled_argmax(logits[0], size, chunk).int()
     device = logits.device
-    best = RunningMax(size, device) if threshold is None else RunningProbability(size, device, method.logit_scale)
-    counts = tiling.counts(logits.device)
-    pixels = max(tiling.shape[0] * tiling.shape[1], size[0] * size[1])
-    for part in class_chunks(logits.shape[1], pixels, chunk):
-        scores = logits[:, part].contiguous() if direct else window_scores(method, logits, part, tiling, counts)
-        if direct or size != tiling.shape:
-            scores = F.interpolate(scores, size=size, mode="bilinear")
-        best.update(scores[0], part.start)
+    declared = type(method).score is Method.score
+    if declared and threshold is None and (fused := fused_labels_on(device)) is not None:
+        return fused(logits, tiling, size, method.scoring)
+    score = None if declared and method.scoring.plain else method.score
+    if threshold is None:
+        if score is None and len(tiling.places) == 1:
+            return upsampled_argmax(logits[0], size, chunk).int()
+        best = RunningMax(size, device)
+        feed(best, score, logits, tiling, chunk)
+        return checked(best).int()
+    likely = RunningProbability(size, device, method.logit_scale)
+    feed(likely, score, logits, tiling, chunk)
+    return checked(likely).int().masked_fill_(likely.below(threshold), logits.shape[1])
+
+
+def checked(best: RunningMax) -> Tensor:
+    """The labels of the highest scores; raises `FloatingPointError` where scores are NaN."""
     if best.score.isnan().any():
         raise FloatingPointError("scores are NaN")
-    label = best.label.int()
-    if threshold is not None and isinstance(best, RunningProbability):
-        label[best.below(threshold)] = logits.shape[1]
-    return label
+    return best.label
 
 
-def window_scores(method: Method, logits: Tensor, part: slice, tiling: Tiling, counts: Tensor) -> Tensor:
-    """Scores of the classes `part`, averaged over windows: float32 (1, c, H, W) of the resized image."""
-    windows = [window.contiguous() for window in logits[:, None, part]]
-    if len(windows) == 1:
-        return scored(method, windows[0], part, tiling.window)
-    total = torch.zeros((1, part.stop - part.start, *tiling.shape), device=logits.device)
-    for window, place in zip(windows, tiling.places, strict=True):
-        tiling.cut(total, place).add_(scored(method, window, part, tiling.window))
-    return total.div_(counts)
+@lru_cache
+def fused_labels_on(device: torch.device) -> Callable[[Tensor, Tiling, Place, Scoring], Tensor] | None:
+    """`zsbench.fused.fused_labels` if it can be used on `device`, which is tried once; otherwise None."""
+    if device.type != "cuda":
+        return None
+    try:
+        from zsbench.fused import fused_labels, try_on
 
-
-def scored(method: Method, logits: Tensor, part: slice, size: Place) -> Tensor:
-    """The method's scores of upsampled logits: float32 (1, c, `size`)."""
-    upsampled = F.interpolate(logits, size=size, mode="bilinear")
-    shape = tuple(upsampled.shape)
-    scores = method.score(upsampled, part)
-    if tuple(scores.shape) != shape:
-        got = f"{method_name(method)}.score gave {tuple(scores.shape)} for {shape}"
-        raise UserError(f"{got}: it must be pointwise and keep the shape.")
-    return scores.float()
-
-
-def method_name(method: Method) -> str:
-    return type(method).__name__
+        try_on(device)
+    except Exception as error:  # no Triton, no compiler for it, or a device that it does not know
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        warnings.warn(f"labels are computed in chunks of classes, which takes longer: {reason}", stacklevel=2)
+        return None
+    return fused_labels

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from zsbench.scoring import Scoring
 from zsbench.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -125,13 +126,18 @@ class Method(nn.Module, ABC):
     def predict(self, images: Tensor) -> Tensor:
         """Logits float (B, C, h, w) at any stride for images float32 (B, 3, H, W), RGB in 0..1."""
 
+    @property
+    def scoring(self) -> Scoring:
+        """How upsampled logits become scores; by default they are the scores."""
+        return Scoring()
+
     def score(self, logits: Tensor, classes: slice) -> Tensor:
         """A pointwise function of upsampled logits (..., c, H, W) of the classes `classes`, averaged over windows.
 
-        Overridden where scores are not the logits themselves (a sigmoid, a calibration of seen classes). The harness
-        applies it to chunks of classes, so it must not mix them.
+        Overridden only where `scoring` cannot say it. The harness applies it to chunks of classes, so it must not mix them;
+        labels then take longer on CUDA, where `zsbench.fused` cannot be used.
         """
-        return logits
+        return self.scoring(logits, classes)
 
     @property
     def logit_scale(self) -> float | None:

@@ -22,55 +22,6 @@ COLUMNS = ("image", "cls", "tp", "pred", "gt")
 SCHEMA = "zsbench-records-1"
 
 
-def count(label: NDArray[Any], prediction: NDArray[Any], num_classes: int) -> Ints:
-    """Count the pixels of one image: int64 (R, 4) rows (class, tp, pred, gt), ascending by class.
-
-    `label`, `prediction`: integer arrays of one shape, usually (H, W), holding class indices
-    0..num_classes-1. A pixel is dropped where its *label* is negative (`IGNORE`, `UNLABELLED`), whatever was
-    predicted there. A negative prediction is an abstention: the pixel stays in `gt` and counts as an error.
-    Only classes that are present or predicted get a row. Raises `UserError` for different shapes, other
-    dtypes, and values of `num_classes` or more.
-    """
-    if label.shape != prediction.shape:
-        raise UserError(f"the label has shape {label.shape}, its prediction {prediction.shape}: they must be equal.")
-    label, prediction = _indices(label, "label", num_classes), _indices(prediction, "prediction", num_classes)
-    # A joint histogram is one pass, and fastest until it has more bins than the image has pixels.
-    few = (num_classes + 1) ** 2 <= max(label.size, 1 << 12)
-    tp, pred, gt = (_joint if few else _separate)(label, prediction, num_classes)
-    cls = np.flatnonzero(pred + gt)
-    return np.stack([cls, tp[cls], pred[cls], gt[cls]], axis=1)
-
-
-def _indices(array: NDArray[Any], what: str, num_classes: int) -> NDArray[Any]:
-    """`array` flat, with every negative value as -1."""
-    if not np.can_cast(array.dtype, np.int64):
-        raise UserError(f"the {what} has dtype {array.dtype}: class indices are integers that fit into int64.")
-    flat = array.reshape(-1)
-    if flat.size and flat.max() >= num_classes:
-        raise UserError(
-            f"the {what} holds the value {flat.max()}: expected class indices 0..{num_classes - 1}, "
-            "or a negative value for no class."
-        )
-    return np.maximum(flat, -1) if flat.size and flat.min() < -1 else flat
-
-
-def _joint(label: NDArray[Any], prediction: NDArray[Any], num_classes: int) -> tuple[Ints, Ints, Ints]:
-    width = num_classes + 1
-    key = np.multiply(label, width, dtype=np.intp)
-    key += prediction
-    key += width + 1
-    joint = np.bincount(key, minlength=width * width).reshape(width, width)[1:]
-    return joint[:, 1:].diagonal(), joint[:, 1:].sum(axis=0), joint.sum(axis=1)
-
-
-def _separate(label: NDArray[Any], prediction: NDArray[Any], num_classes: int) -> tuple[Ints, Ints, Ints]:
-    labelled = label >= 0
-    label, prediction = label[labelled], prediction[labelled]
-    kinds = (label[label == prediction], prediction[prediction >= 0], label)
-    tp, pred, gt = (np.bincount(kind, minlength=num_classes) for kind in kinds)
-    return tp, pred, gt
-
-
 @dataclass(frozen=True, eq=False)
 class Records:
     """The counts of N images in R sparse rows, by column.

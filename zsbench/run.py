@@ -77,7 +77,7 @@ class Run:
     def introduce_first(self) -> tuple[int, int]:
         """Tell the method that the first evaluated image comes next; returns its height and width."""
         sample = self.plan.dataset.read(self.plan.protocol.split, self.plan.eval_ids[0])
-        introduce(self.method, [sample])
+        introduce(self.method, [sample.id], [sample.label])
         return sample.image.shape[0], sample.image.shape[1]
 
     def train(self) -> None:

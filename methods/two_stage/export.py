@@ -68,7 +68,7 @@ def proposals(plan: Plan) -> Iterator[Row]:
     for image_id in plan.eval_ids:
         sample = plan.dataset.read(plan.protocol.split, image_id)
         image = resize(sample.image, plan.protocol)[None].to(plan.device)
-        introduce(method, [sample])
+        introduce(method, [sample.id], [sample.label])
         with torch.inference_mode():
             (found,) = method.propose(image)
             masks = found.masks[:, : image.shape[-2], : image.shape[-1]]

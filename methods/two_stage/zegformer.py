@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from zsbench.clip import Clip
 from zsbench.method import Preset
 from zsbench.registry import register_method
+from zsbench.scoring import Scoring
 
 from .base import WHOLE_IMAGES
 from .fusion import ZegFormerFusion, zegformer_scores
@@ -23,7 +24,7 @@ from .regions import CropStyle, zegformer_crops
 
 class ZegFormerOptions(ProposalOptions):
     fusion: ZegFormerFusion = Field("ensemble", description="how the opinions of queries and CLIP are joined")
-    calibration: float = Field(0.1, ge=0, description="subtracted from the scores of seen classes")
+    calibration: float = Field(0.1, ge=0, allow_inf_nan=False, description="subtracted from the scores of seen classes")
     crop: CropStyle = Field(
         "cropmask", description="what CLIP sees of a region: its masked box, its box, or the masked image"
     )
@@ -88,6 +89,6 @@ class ZegFormer(LearnsProposals):
         clip_logits = class_logits(features, self.text(self.options.region_templates), scale)
         return zegformer_scores(query_logits, clip_logits, self.vocabulary.seen, self.options.fusion)
 
-    def score(self, logits: Tensor, classes: slice) -> Tensor:
-        seen = self.vocabulary.seen[classes].to(logits)
-        return logits - self.options.calibration * seen[:, None, None]
+    @property
+    def scoring(self) -> Scoring:
+        return Scoring(less=self.options.calibration * self.vocabulary.seen.float())

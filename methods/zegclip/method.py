@@ -12,6 +12,7 @@ from zsbench.clip import Clip
 from zsbench.method import Method, Released
 from zsbench.recipe import Recipe
 from zsbench.registry import register_method
+from zsbench.scoring import Scoring
 
 from .checkpoint import read_released
 from .decoder import Decoder
@@ -66,11 +67,10 @@ class ZegClip(Method):
     def predict(self, images: Tensor) -> Tensor:
         return self.masks(images)[-1]
 
-    def score(self, logits: Tensor, classes: slice) -> Tensor:
+    @property
+    def scoring(self) -> Scoring:
         """The sigmoid of sigmoid losses (for softmax the logits), less the calibration of seen classes."""
-        scores = logits if self.options.nel == "off" else logits.sigmoid()
-        seen = self.vocabulary.seen[classes].to(scores.device)
-        return scores - (self.calibration.to(scores.device) * seen)[:, None, None]
+        return Scoring(self.options.nel != "off", self.calibration * self.vocabulary.seen.to(self.calibration.device))
 
     @property
     def logit_scale(self) -> float | None:

@@ -67,6 +67,7 @@ class ZegClipOptions(Options):
     )
     calibration: float | None = Field(
         None,
+        allow_inf_nan=False,
         description="subtracted from the scores of seen classes (not in the paper); none: as released, 0.1 after inductive "
         "training, 0 after any with unseen classes and with softmax",
     )

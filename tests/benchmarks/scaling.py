@@ -28,12 +28,13 @@ from zsbench import registry
 from zsbench.argmax import upsampled_argmax
 from zsbench.bootstrap import bootstrap
 from zsbench.clip import Clip, load_clip
+from zsbench.counting import count
 from zsbench.environment import device_name
 from zsbench.estimate import evaluation_seconds, training_seconds
 from zsbench.leaderboard import page, read_entries
 from zsbench.plan import Request, resolve_options, resolve_protocol
 from zsbench.recipe import Recipe
-from zsbench.records import Records, count
+from zsbench.records import Records
 from zsbench.vocabulary import Vocabulary
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"

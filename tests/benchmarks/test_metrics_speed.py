@@ -13,9 +13,10 @@ import pytest
 from numpy.typing import NDArray
 
 from zsbench.bootstrap import bootstrap, draws, paired_bootstrap
+from zsbench.counting import count
 from zsbench.journal import Journal
 from zsbench.metrics import METRICS, Counts, summary
-from zsbench.records import Records, count
+from zsbench.records import Records
 
 IMAGES, CLASSES, ROWS = 5000, 171, 15  # COCO-Stuff, val2017
 SIZES = {"voc": (375, 500, 21), "coco-stuff": (480, 640, 171), "ade-847": (1024, 1376, 847), "tiny": (64, 64, 847)}

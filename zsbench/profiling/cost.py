@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from zsbench.clip import Clip
+from zsbench.counting import count_tensors
 from zsbench.dataset import IGNORE, Protocol
-from zsbench.evaluation import as_classes
 from zsbench.inference import predict_labels, window_logits
 from zsbench.method import Method
 from zsbench.nvml import find_gpu
@@ -22,7 +22,6 @@ from zsbench.profiling.compiling import compiled
 from zsbench.profiling.memory import memory_kind, peak_memory, reset_peak_memory
 from zsbench.profiling.operations import count_macs, count_operations
 from zsbench.profiling.parameters import learnable, text_tower, total, without_gradient
-from zsbench.records import count
 from zsbench.result import Efficiency
 from zsbench.windows import Tiling, resized_shape
 
@@ -73,11 +72,12 @@ class Workload:
         images = self.images(batch)
         background = self.protocol.background_threshold is not None  # one past the last class
         classes = len(self.method.vocabulary) + background
-        label = np.random.default_rng(0).integers(IGNORE, classes, self.image_size).astype(np.int32)
+        generator = torch.Generator().manual_seed(0)
+        label = torch.randint(IGNORE, classes, self.image_size, dtype=torch.int32, generator=generator)
 
         def call() -> None:
             for prediction in predict_labels(self.method, images, [self.image_size] * batch, self.protocol):
-                count(label, as_classes(prediction, None), classes)
+                count_tensors(label, prediction, classes)
 
         return call
 
