@@ -46,16 +46,42 @@ class Stopwatch:
 
 
 @dataclass(frozen=True)
+class Packed:
+    """Tensors of any shapes in one: one handle between processes (which are few), one copy to a device."""
+
+    flat: torch.Tensor
+    shapes: list[torch.Size]
+
+    @classmethod
+    def of(cls, tensors: Sequence[torch.Tensor]) -> Packed:
+        return cls(torch.cat([tensor.flatten() for tensor in tensors]), [tensor.shape for tensor in tensors])
+
+    def unpack(self) -> list[torch.Tensor]:
+        """The tensors, as views."""
+        parts = self.flat.split([shape.numel() for shape in self.shapes])
+        return [part.view(shape) for part, shape in zip(parts, self.shapes, strict=True)]
+
+    def to(self, device: torch.device) -> Packed:
+        return Packed(self.flat.to(device, non_blocking=True), self.shapes)
+
+    def pin_memory(self) -> Packed:
+        return Packed(self.flat.pin_memory(), self.shapes)
+
+
+@dataclass(frozen=True)
 class Batch:
-    """Images as the method gets them, float32 (3, H, W), with their ids and labels, int32 (H', W')."""
+    """Ids, images as the method gets them, float32 (3, H, W) each, and their labels, int32 (H', W') each."""
 
     ids: list[str]
-    labels: list[torch.Tensor]
-    images: list[torch.Tensor]
+    images: Packed
+    labels: Packed
+
+    def to(self, device: torch.device) -> Batch:
+        return Batch(self.ids, self.images.to(device), self.labels.to(device))
 
     def pin_memory(self) -> Batch:
         """In memory that CUDA copies from without waiting; called by PyTorch's loader."""
-        return Batch(self.ids, [label.pin_memory() for label in self.labels], [i.pin_memory() for i in self.images])
+        return Batch(self.ids, self.images.pin_memory(), self.labels.pin_memory())
 
 
 class ImageBatches(TorchDataset[Batch]):
@@ -73,8 +99,8 @@ class ImageBatches(TorchDataset[Batch]):
     def __getitem__(self, index: int) -> Batch:
         ids = list(self.batches[index])
         samples = [self.dataset.read(self.protocol.split, image_id) for image_id in ids]
-        labels = [torch.tensor(sample.label) for sample in samples]
-        return Batch(ids, labels, [resize(sample.image, self.protocol) for sample in samples])
+        images = Packed.of([resize(sample.image, self.protocol) for sample in samples])
+        return Batch(ids, images, Packed.of([torch.tensor(sample.label) for sample in samples]))
 
 
 @dataclass(frozen=True)
@@ -128,12 +154,12 @@ def evaluate_records(
     with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
         for _ in waiting:
             with watch.stage("data"):
-                batch = next(loader)
+                batch = next(loader).to(device)
             predictions = predict_batch(method, batch, protocol, watch)
             with watch.stage("metrics"):
                 rows = [
                     count_tensors(label, as_classes(prediction, owners), len(dataset.classes))
-                    for label, prediction in zip(batch.labels, predictions, strict=True)
+                    for label, prediction in zip(batch.labels.unpack(), predictions, strict=True)
                 ]
                 journal.append(batch.ids, rows)
             on_batch(len(journal.done) - before)
@@ -143,12 +169,12 @@ def evaluate_records(
 def predict_batch(method: Method, batch: Batch, protocol: Protocol, watch: Stopwatch) -> list[torch.Tensor]:
     """The predicted words, int32 (H', W') for each image; images of equal size go through the method together."""
     predictions: dict[int, torch.Tensor] = {}
-    for indices in by_size(batch.images):
-        with watch.stage("data"):
-            images = torch.stack([batch.images[i].to(watch.device, non_blocking=True) for i in indices])
-        names, labels = [batch.ids[i] for i in indices], [batch.labels[i] for i in indices]
-        introduce(method, names, labels)
-        found = predict_labels(method, images, [label.shape for label in labels], protocol, watch, names=names)
+    images, labels = batch.images.unpack(), batch.labels.unpack()
+    for indices in by_size(images):
+        names, truth = [batch.ids[i] for i in indices], [labels[i] for i in indices]
+        introduce(method, names, truth)
+        alike = torch.stack([images[i] for i in indices])
+        found = predict_labels(method, alike, [label.shape for label in truth], protocol, watch, names=names)
         predictions.update(zip(indices, found, strict=True))
     return [predictions[i] for i in range(len(batch.ids))]
 

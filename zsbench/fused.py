@@ -95,10 +95,11 @@ def fused_labels(logits: Tensor, tiling: Tiling, size: Place, scoring: Scoring) 
     rows, columns = tables(shape[2:], tiling, size, shape[1], device)
     less = logits if scoring.less is None else scoring.less.to(logits)
     label = torch.empty(size, dtype=torch.int32, device=device)
-    label_kernel[(triton.cdiv(size[1], PIXELS), size[0])](
-        logits.contiguous(), less, label, *rows, *columns, rows[0].shape[1], columns[0].shape[1], shape[1],
-        shape[2] * shape[3], size[1], scoring.sigmoid, scoring.less is not None, CLASSES, PIXELS, enable_fp_fusion=True,
-    )  # fmt: skip
+    with torch.cuda.device_of(logits):  # Triton launches on the current device
+        label_kernel[(triton.cdiv(size[1], PIXELS), size[0])](
+            logits.contiguous(), less, label, *rows, *columns, rows[0].shape[1], columns[0].shape[1], shape[1],
+            shape[2] * shape[3], size[1], scoring.sigmoid, scoring.less is not None, CLASSES, PIXELS, enable_fp_fusion=True,
+        )  # fmt: skip
     return label
 
 
