@@ -6,6 +6,7 @@ Run by `torchrun`, this file is what one of the processes does.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import torch
 from torch import nn
 
 import zsbench
-from zsbench import training
+from zsbench import cli_errors, training
 from zsbench.checkpoint import learnt_state
 from zsbench.dataset import IGNORE
 from zsbench.errors import UserError
@@ -165,6 +166,37 @@ def test_a_mistake_is_told_by_the_main_process_alone(two):
 
 def test_statistics_are_means_over_the_images_of_all_processes():
     assert mean_by_name([{"crops": 2.0}, {"crops": 5.0}, {"crops": 9.0}], [2, 1, 0]) == {"crops": 3.0}
+
+
+COMMAND = """
+import os
+from pathlib import Path
+
+from zsbench.cli import main
+
+try:
+    main()
+except SystemExit as error:
+    Path(__file__).with_name(f"exit-{os.environ['RANK']}").write_text(str(error.code))
+    raise
+"""
+
+
+@pytest.mark.parametrize("words", [("-o", "prompt=3"), ("--limit", "few")])
+def test_a_mistake_in_planning_is_told_once(tmp_path, words):
+    (tmp_path / "command.py").write_text(COMMAND)
+    finished = torchrun(2, tmp_path / "command.py", "run", *words)
+    assert {path.read_text() for path in tmp_path.glob("exit-*")} == {"2"}, finished.stderr
+    assert len(re.findall("Did you mean 'prompts'|Invalid value for '--limit'", finished.stderr)) == 1
+    assert "in process 1" not in finished.stderr and "Terminated" not in finished.stderr
+
+
+def test_a_mistake_that_the_main_process_does_not_meet_is_told_by_another(monkeypatch, capsys):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr(cli_errors, "GRACE", 0.0)
+    with pytest.raises(SystemExit) as ended, cli_errors.plain_errors():
+        refuse()
+    assert ended.value.code == 2 and "error in process 1: said by" in capsys.readouterr().err
 
 
 MORTAL = '''

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 
 from zsbench.errors import UserError, out_of_memory
-from zsbench.processes import process_index
+from zsbench.processes import joined, process_index
 
 errors = Console(stderr=True, highlight=False)
+GRACE = 10.0
+"""Seconds that a process gives the main one to meet the same mistake, and the launcher to end them all."""
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # a wrong word on the command line; it has no public name
 
 
 @contextmanager
@@ -27,18 +32,25 @@ def plain_errors() -> Iterator[None]:
     except UserError as error:
         if os.environ.get("ZSBENCH_DEBUG"):
             raise
+        give_way()
         say("error", str(error))
+    except UsageError:
+        give_way()
+        raise
     except KeyboardInterrupt:
         say(
             "interrupted", "what was computed is kept; the same command with --resume goes on (ablate, sweep: without)."
         )
     except (MemoryError, RuntimeError, Terminated) as error:
         if out_of_memory(error):
+            give_way()
             say(
                 "error",
                 "out of memory. Reduce --batch-size or -r micro_batch=1 in training, --eval-batch in evaluation, or "
                 "choose --dtype bfloat16; records so far are kept and --resume goes on.",
             )
+        elif isinstance(error, Terminated) and process_index() and not joined():
+            pass  # nothing was begun, and the process that failed has said why
         elif isinstance(error, Terminated) or lost_process(error):
             say(
                 "stopped",
@@ -50,6 +62,18 @@ def plain_errors() -> Iterator[None]:
     else:
         return
     sys.exit(2)
+
+
+def give_way() -> None:
+    """Let the main process speak: most mistakes are met by all processes of a run, and told once.
+
+    A launcher ends all processes when one has failed. One that nobody ends has met a mistake of its own, and returns.
+    """
+    if process_index():
+        try:
+            time.sleep(GRACE)
+        except (Terminated, KeyboardInterrupt):
+            sys.exit(2)
 
 
 def say(what: str, message: str) -> None:

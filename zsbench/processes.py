@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -76,9 +77,15 @@ def mean_by_name(values: Sequence[Mapping[str, float]], weights: Sequence[float]
     return {name: sum(entry[name] * weight for entry, weight in pairs) / total for name in pairs[0][0]}
 
 
+def joined() -> bool:
+    """Whether this process has met the others."""
+    state = getattr(sys.modules.get("accelerate"), "PartialState", None)
+    return state is not None and bool(state._shared_state)
+
+
 def leave() -> None:
     """Part from the other processes at the end of a command."""
     from accelerate import PartialState
 
-    if PartialState._shared_state:
+    if joined():
         PartialState().destroy_process_group()
