@@ -263,11 +263,15 @@ def test_real_images_give_the_same_bits_in_any_number_of_processes(shared, tiny_
 @pytest.mark.skipif(shutil.which("mpirun") is None, reason="accelerate starts processes on a CPU through mpirun")
 def test_accelerate_launch(tmp_path):
     zsbench.evaluate("maskclip", "miniworld", out=tmp_path / "one", **SMALL)
+    (tmp_path / "hosts").write_text("localhost slots=2\n")
     launcher = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    launcher += ["--mpirun_hostfile", tmp_path / "hosts"]
     words = ["-m", "zsbench", "eval", "--method", "maskclip", "--limit", "7", "--eval-batch", "2"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    environment |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}  # as containers do
     subprocess.run([*launcher, *words, "--out", tmp_path / "two"], env=environment, check=True)
     same_result(tmp_path / "one", tmp_path / "two")
+    assert zsbench.Result.load(tmp_path / "two" / "result.json").environment.processes == 2
 
 
 if __name__ == "__main__":
