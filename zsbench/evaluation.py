@@ -10,13 +10,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader
-from torch.utils.data import Dataset as TorchDataset
 
+from zsbench.batches import Batch, read_ahead
 from zsbench.counting import count_tensors
 from zsbench.dataset import Dataset, Protocol
 from zsbench.errors import UserError
-from zsbench.inference import predict_labels, resize
+from zsbench.inference import predict_labels
 from zsbench.journal import Journal
 from zsbench.method import Method
 from zsbench.records import Records
@@ -43,64 +42,6 @@ class Stopwatch:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         return time.perf_counter()
-
-
-@dataclass(frozen=True)
-class Packed:
-    """Tensors of any shapes in one: one handle between processes (which are few), one copy to a device."""
-
-    flat: torch.Tensor
-    shapes: list[torch.Size]
-
-    @classmethod
-    def of(cls, tensors: Sequence[torch.Tensor]) -> Packed:
-        return cls(torch.cat([tensor.flatten() for tensor in tensors]), [tensor.shape for tensor in tensors])
-
-    def unpack(self) -> list[torch.Tensor]:
-        """The tensors, as views."""
-        parts = self.flat.split([shape.numel() for shape in self.shapes])
-        return [part.view(shape) for part, shape in zip(parts, self.shapes, strict=True)]
-
-    def to(self, device: torch.device) -> Packed:
-        return Packed(self.flat.to(device, non_blocking=True), self.shapes)
-
-    def pin_memory(self) -> Packed:
-        return Packed(self.flat.pin_memory(), self.shapes)
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Ids, images as the method gets them, float32 (3, H, W) each, and their labels, int32 (H', W') each."""
-
-    ids: list[str]
-    images: Packed
-    labels: Packed
-
-    def to(self, device: torch.device) -> Batch:
-        return Batch(self.ids, self.images.to(device), self.labels.to(device))
-
-    def pin_memory(self) -> Batch:
-        """In memory that CUDA copies from without waiting; called by PyTorch's loader."""
-        return Batch(self.ids, self.images.pin_memory(), self.labels.pin_memory())
-
-
-class ImageBatches(TorchDataset[Batch]):
-    """Fixed batches of an evaluation split, decoded and resized.
-
-    The composition of a batch never depends on what was done before, so a resumed run computes the very same numbers.
-    """
-
-    def __init__(self, dataset: Dataset, protocol: Protocol, batches: Sequence[Sequence[str]]) -> None:
-        self.dataset, self.protocol, self.batches = dataset, protocol, batches
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __getitem__(self, index: int) -> Batch:
-        ids = list(self.batches[index])
-        samples = [self.dataset.read(self.protocol.split, image_id) for image_id in ids]
-        images = Packed.of([resize(sample.image, self.protocol) for sample in samples])
-        return Batch(ids, images, Packed.of([torch.tensor(sample.label) for sample in samples]))
 
 
 @dataclass(frozen=True)
@@ -142,15 +83,7 @@ def evaluate_records(
     waiting = (share or Share(done=frozenset(journal.done))).of(batches)
     before = len(journal.done)
     watch = Stopwatch(device)
-    loader = iter(
-        DataLoader(
-            ImageBatches(dataset, protocol, waiting),
-            batch_size=None,
-            num_workers=workers,
-            pin_memory=device.type == "cuda",
-            prefetch_factor=4 if workers else None,
-        )
-    )
+    loader = read_ahead(dataset, protocol, waiting, workers, device)
     with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
         for _ in waiting:
             with watch.stage("data"):
@@ -173,7 +106,8 @@ def predict_batch(method: Method, batch: Batch, protocol: Protocol, watch: Stopw
     for indices in by_size(images):
         names, truth = [batch.ids[i] for i in indices], [labels[i] for i in indices]
         introduce(method, names, truth)
-        alike = torch.stack([images[i] for i in indices])
+        with watch.stage("data"):
+            alike = torch.stack([images[i] for i in indices])
         found = predict_labels(method, alike, [label.shape for label in truth], protocol, watch, names=names)
         predictions.update(zip(indices, found, strict=True))
     return [predictions[i] for i in range(len(batch.ids))]
