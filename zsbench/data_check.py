@@ -5,10 +5,10 @@ Counts and pairs are checked for all images; sizes, values and statistics by dec
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from zsbench.data_prepare import Progress, silent
 from zsbench.errors import UserError
 from zsbench.readers import FolderDataset, Reference
 from zsbench.readers.image import EXIF_ORIENTATION
+from zsbench.workers import spread
 
 UPRIGHT = (0, 1)
 """EXIF orientations that change nothing."""
@@ -108,9 +109,9 @@ def check_split(
     missing = missing_files(dataset, split, ids)
     report.problems += shorten(list(missing.values()))
     chosen = pick([name for name in ids if name not in missing], sample)
-    findings = []
+    findings, look = [], functools.partial(inspect, dataset, split)
     with progress(f"checking {dataset.name} {split}", len(chosen)) as advance:
-        for done, finding in enumerate(inspect_all(dataset, split, chosen, workers), 1):
+        for done, finding in enumerate(spread(look, chosen, workers), 1):
             findings.append(finding)
             advance(done)
     report.checked = len(findings)
@@ -142,27 +143,6 @@ def shorten(lines: list[str], limit: int = 5) -> list[str]:
     """The first lines, and how many more there are."""
     more = [f"... and {len(lines) - limit:,} more like these."] if len(lines) > limit else []
     return lines[:limit] + more
-
-
-def inspect_all(dataset: FolderDataset, split: str, ids: list[str], workers: int) -> Iterator[Finding]:
-    """Findings in the order of the ids; in this process for 0 workers."""
-    if workers == 0:
-        yield from (inspect(dataset, split, name) for name in ids)
-        return
-    with ProcessPoolExecutor(workers, initializer=remember, initargs=(dataset, split)) as pool:
-        yield from pool.map(inspect_remembered, ids, chunksize=8)
-
-
-_remembered: list[tuple[FolderDataset, str]] = []
-"""In a worker process: what it inspects images of."""
-
-
-def remember(dataset: FolderDataset, split: str) -> None:
-    _remembered[:] = [(dataset, split)]
-
-
-def inspect_remembered(name: str) -> Finding:
-    return inspect(*_remembered[0], name)
 
 
 def inspect(dataset: FolderDataset, split: str, name: str) -> Finding:

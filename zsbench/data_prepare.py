@@ -6,28 +6,24 @@ files that were there before are never touched. Stopped and called again, it goe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from zsbench.archives import unpack
 from zsbench.conversion import Conversion, Item, write_list
 from zsbench.errors import UserError
 from zsbench.files import sha256, write_atomically, write_text
 from zsbench.readers import FolderDataset
+from zsbench.workers import spread
 
 JOURNAL = "zsbench-prepared.tsv"
 """In each folder of converted files: a line `sha256 <tab> name` for each of them."""
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """Opens a progress bar: title and total in, a function that is told how much is done out."""
-
-Given = TypeVar("Given")
-Made = TypeVar("Made")
 
 
 @dataclass
@@ -144,12 +140,3 @@ def read_journal(path: Path) -> dict[str, str]:
         return {}
     rows = (line.split("\t") for line in path.read_text(encoding="utf-8").splitlines())
     return {row[1]: row[0] for row in rows if len(row) == 2 and len(row[0]) == 64 and row[1]}
-
-
-def spread(work: Callable[[Given], Made], items: Iterable[Given], workers: int) -> Iterator[Made]:
-    """`map` over processes, in order; in this process for 0 workers."""
-    if workers == 0:
-        yield from map(work, items)
-        return
-    with ProcessPoolExecutor(workers) as pool:
-        yield from pool.map(work, items, chunksize=8)
