@@ -16,8 +16,9 @@ from zsbench.clip import Clip
 from .geometry import zegformer_boxes, zsseg_boxes
 
 CropStyle = Literal["cropmask", "crop", "mask"]
-CPU_CHUNK_PARAMETERS = 2**25
-"""On a CPU a large encoder is fastest on one crop at a time, a small one on some tens: crops x parameters of a chunk."""
+CPU_CHUNK = 4
+"""Crops at a time: for five image encoders from a million parameters to ViT-B/16 as fast as any other number, within 8 %,
+and up to 1.3 times as fast as one."""
 ACCELERATOR_CHUNK = 128
 
 
@@ -95,11 +96,7 @@ class RegionEncoder(nn.Module):
 
     def chunk(self, device: torch.device) -> int:
         """Regions encoded together: as told, else by what measured fastest on this kind of device."""
-        if self._chunk is not None:
-            return self._chunk
-        if device.type != "cpu":
-            return ACCELERATOR_CHUNK
-        return max(1, CPU_CHUNK_PARAMETERS // sum(parameter.numel() for parameter in self.visual.parameters()))
+        return self._chunk or (CPU_CHUNK if device.type == "cpu" else ACCELERATOR_CHUNK)
 
     def forward(self, image: Tensor, masks: Tensor) -> Tensor:
         """Unit-norm features float32 (Q, D) of the regions `masks` bool (Q, h, w) of `image` float32 (3, H, W) in 0..1."""

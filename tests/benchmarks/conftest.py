@@ -1,4 +1,4 @@
-"""What several benchmarks build: ZegCLIP at its real size, with random weights, which cost the same."""
+"""What several benchmarks build: CLIP and ZegCLIP at their real size, with random weights, which cost the same."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from zsbench.clip import load_clip
+from zsbench.clip import Clip, load_clip
 from zsbench.methods.zegclip.method import ZegClip
 from zsbench.methods.zegclip.options import ZegClipOptions
 from zsbench.methods.zegclip.presets import PRESETS
@@ -25,14 +25,24 @@ VIT_B_16 = {
 
 
 @pytest.fixture
-def zegclip(tmp_path: Path) -> Callable[[str, int, str], ZegClip]:
+def vit_b_16(tmp_path: Path) -> Callable[[], Clip]:
+    """Builds CLIP with the image encoder ViT-B/16."""
+
+    def build() -> Clip:
+        path = tmp_path / "vit-b-16.json"
+        path.write_text(json.dumps(VIT_B_16))
+        return load_clip(str(path), "random")
+
+    return build
+
+
+@pytest.fixture
+def zegclip(vit_b_16: Callable[[], Clip]) -> Callable[[str, int, str], ZegClip]:
     """Builds ZegCLIP on ViT-B/16 with a dataset's preset and so many classes, on a device."""
 
     def build(dataset: str, classes: int, device: str) -> ZegClip:
-        path = tmp_path / "vit-b-16.json"
-        path.write_text(json.dumps(VIT_B_16))
         torch.manual_seed(0)
-        method = ZegClip(load_clip(str(path), "random"), ZegClipOptions(**PRESETS[dataset].options)).to(device)
+        method = ZegClip(vit_b_16(), ZegClipOptions(**PRESETS[dataset].options)).to(device)
         texts = F.normalize(torch.randn(classes, 512), dim=-1).to(device)
         seen = torch.ones(classes, dtype=torch.bool)
         method.set_vocabulary(Vocabulary(tuple(map(str, range(classes))), texts, seen))

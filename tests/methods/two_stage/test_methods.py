@@ -1,6 +1,7 @@
 """The methods as the harness uses them, on small networks."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from zsbench.methods.two_stage.zsseg import Zsseg, ZssegOptions
 from zsbench.methods.two_stage.zsseg_prompts import PromptOptions, ZssegPrompts
 from zsbench.recipe import Recipe
 from zsbench.vocabulary import Vocabulary, encode_vocabulary
+from zsbench.weights import Weights
 
 pytest.importorskip("transformers")
 pytest.importorskip("scipy")
@@ -199,6 +201,28 @@ def test_query_only_never_asks_clip(tiny_clip):
     with torch.no_grad():
         method.predict(torch.rand(1, 3, 32, 32))
     assert method.statistics()["clip_crops_per_image"] == 0
+
+
+@pytest.mark.parametrize(
+    ("build", "options"),
+    [
+        (zegformer, {"query_templates": "scene", "region_templates": "regions32"}),
+        (zsseg, {"query_templates": "sculpture", "region_templates": "learned", "prompt_length": 3}),
+    ],
+)
+def test_texts_are_encoded_once_and_not_for_every_image(tiny_clip, tmp_path, build, options):
+    clip = replace(tiny_clip, weights=Weights("made up", sha256=str(tmp_path)))  # nobody's cache knows it
+    method = build(clip, **options).eval()
+    passes = []
+    clip.model.transformer.register_forward_hook(lambda *_: passes.append(1))
+    counts = []
+    with torch.no_grad():
+        for _ in range(3):
+            method.predict(torch.rand(2, 3, 32, 32))
+            counts.append(len(passes))
+        method.set_vocabulary(method.vocabulary.subset(method.vocabulary.seen))
+        method.predict(torch.rand(1, 3, 32, 32))
+    assert counts == [2, 2, 2] and len(passes) == 4  # two sets of prompts for each vocabulary
 
 
 def test_prompts_learn_to_name_segments_and_zsseg_takes_them(tiny_clip, squares, tmp_path):
