@@ -210,14 +210,16 @@ def test_run_leaves_everything_it_promises(zsbench, tmp_path):
 
 
 def test_training_then_evaluating_equals_running(zsbench, tmp_path):
-    for words in (("run", *HALVES, "--out", "a"), ("train", *HALVES, "--out", "b")):
-        assert zsbench(*words).returncode == 0
+    for words in (("run", "--out", "a"), ("train", "--out", "b")):
+        assert zsbench(*words, *HALVES, "-r", "learning_rate=0.2", "--seed", "3").returncode == 0
     checkpoint = ("--checkpoint", "b/checkpoint.safetensors", "--out", "c")
     finished = zsbench("eval", *HALVES, *checkpoint)
     assert finished.returncode == 0, finished.stderr
     a, c = (Result.load(tmp_path / name / "result.json") for name in "ac")
     assert a.records_sha256 == c.records_sha256
     assert a.method.checkpoint_sha256 == c.method.checkpoint_sha256
+    assert a.training.recipe == c.training.recipe and a.seed == c.seed == 3
+    assert c.training.command.startswith("zsbench train") and "-r learning_rate=0.2" in c.training.command
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])

@@ -55,6 +55,27 @@ def test_what_was_changed_by_hand_is_a_row_of_its_own(make_result, tmp_path):
         assert [cell.strip() for cell in row.split("|")[1:4]] == ["m", label, "1"]
 
 
+def test_checkpoints_that_were_trained_otherwise_are_rows_of_their_own(make_result, tmp_path):
+    """With what was changed in training, as if it had been evaluated there; a choice in evaluation stands in its place."""
+    board = tmp_path / "board"
+    rows = {
+        "zsbench train --seed 3": ("", "10.0"),
+        "zsbench run --limit 8 -o rd=off -o prompts=4 -r learning_rate=1": (
+            "--limit 8 -o rd=off -o prompts=2 -r learning_rate=1",
+            "20.0",
+        ),
+        "zsbench train --variant v": ("trained with --variant v", "30.0"),
+    }
+    for command, (label, value) in rows.items():
+        evaluation = "zsbench eval --checkpoint c" + (" -o prompts=2" if "prompts" in label else "")
+        training = {"dataset": "d", "recipe": {}, "command": command}
+        add(board, tmp_path, with_hiou(make_result, float(value), command=evaluation, training=training))
+    page = tables(board)["d.md"]
+    for label, value in rows.values():
+        row = next(line for line in page.splitlines() if f"{value} ± 1.0" in line)
+        assert [cell.strip() for cell in row.split("|")[1:4]] == ["m", label, "1"]
+
+
 def test_other_words_for_the_classes_overwrite_nothing(make_result, tmp_path):
     own = make_result().dataset.model_copy(update={"names": "mine", "classes_sha256": "f" * 64}).model_dump()
     first = add(tmp_path / "board", tmp_path, with_hiou(make_result, 1.0))

@@ -133,6 +133,11 @@ def test_command_reproduces_the_request():
         assert pair == words[words.index(pair[0]) :][:2]
 
 
+def test_the_command_of_a_training_leaves_out_what_only_evaluation_uses():
+    asked = Request(eval_batch=2, background_threshold="0.5", limit=8, out=Path("here"))
+    assert asked.command("train") == "zsbench train --limit 8"
+
+
 def test_default_folder_never_takes_a_finished_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     first = make_plan("run", request()).out

@@ -13,6 +13,7 @@ import numpy as np
 
 from zsbench import metrics
 from zsbench.bootstrap import bootstrap
+from zsbench.checkpoint import CheckpointInfo
 from zsbench.dataset import Dataset
 from zsbench.files import sha256
 from zsbench.method import Method
@@ -53,7 +54,7 @@ def aggregate(
     environment: Environment,
 ) -> Result:
     """The result of `records`, those of all images of the plan. `checkpoint`: where what the method learnt is stored."""
-    dataset = plan.dataset
+    dataset, learnt = plan.dataset, plan.trained_before
     groups = {f"mIoU:{name}": np.isin(dataset.classes, members) for name, members in dataset.groups.items()}
     counts = metrics.Counts.of(records, len(dataset.classes))
     estimates = bootstrap(records, len(dataset.classes), dataset.seen_mask, groups)
@@ -65,18 +66,22 @@ def aggregate(
         dataset=dataset_info(plan, records),
         setting=plan.setting,
         protocol=asdict(plan.protocol),
-        seed=plan.request.seed,
+        seed=learnt.seed if learnt else plan.request.seed,
         metrics={name: Metric(**asdict(estimate)) for name, estimate in estimates.items()},
         classes_scored=int((~np.isnan(metrics.iou(counts))).sum()),
         per_class=class_rows(counts, dataset),
         reported=reported(dataset.name, plan.method_class.name, plan.request.variant, plan.setting, published),
-        training=training,
+        training=said_of_training(learnt) if learnt else training,
         efficiency=efficiency,
         timing=Timing(**evaluation.seconds),
         statistics=dict(evaluation.statistics),
         environment=environment,
         records_sha256=records.sha256(),
     )
+
+
+def said_of_training(checkpoint: CheckpointInfo) -> TrainingInfo:
+    return TrainingInfo(dataset=checkpoint.dataset, recipe=checkpoint.recipe, command=checkpoint.command)
 
 
 def method_info(plan: Plan, method: Method, checkpoint: Path | None) -> MethodInfo:

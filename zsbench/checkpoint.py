@@ -22,7 +22,8 @@ METADATA_KEY = "zsbench"
 class CheckpointInfo(BaseModel):
     """What a checkpoint says about itself.
 
-    `names`: the name set, or the file, by which the classes were put into prompts, None for the default one.
+    `names`: the name set, or the file, by which the classes were put into prompts, None for the default one. `command`: the
+    command line that trains it again, None where it does not say.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -42,6 +43,7 @@ class CheckpointInfo(BaseModel):
     setting: str | None
     seed: int
     recipe: dict[str, Any]
+    command: str | None = None
 
 
 def learnt_state(module: nn.Module) -> dict[str, Tensor]:

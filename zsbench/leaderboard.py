@@ -78,13 +78,23 @@ def add_result(path: Path, folder: Path) -> Path:
 
 
 def choices(result: Result) -> list[str]:
-    """What the user changed beyond method, dataset, variant and setting, in words of the command line; `from D` where the
-    method learnt from another dataset D. Results that differ in them are different rows."""
-    words = shlex.split(result.command)[2:]
+    """What the user changed beyond method, dataset, variant and setting, in words of the command line: in training, also
+    that of a checkpoint, and in evaluation; `from D` where the method learnt from another dataset D. Results that differ in
+    them are different rows."""
+    trained = changes(result.training.command or "") if result.training else {}
+    variant = trained.get("--variant", f"--variant {result.method.variant}")
+    changed = {**trained, **changes(result.command)}
+    words = [text for name, text in changed.items() if name not in (*IDENTITY, "--transfer")]
+    words += [] if variant == f"--variant {result.method.variant}" else [f"trained with {variant}"]
+    return words + ([f"from {result.method.learnt_from}"] if result.method.learnt_from else [])
+
+
+def changes(command: str) -> dict[str, str]:
+    """What a command line changes, in its words, by option, those of `-o` and `-r` by entry."""
+    words = shlex.split(command)[2:]
     bounds = [at for at, word in enumerate(words) if word.startswith("-")] + [len(words)]
-    parts = [words[start:end] for start, end in pairwise(bounds)]
-    changed = [" ".join(part) for part in parts if part[0] not in (*IDENTITY, "--transfer")]
-    return changed + ([f"from {result.method.learnt_from}"] if result.method.learnt_from else [])
+    parts = [" ".join(words[start:end]) for start, end in pairwise(bounds)]
+    return {part.split("=" if part[1] != "-" else " ")[0]: part for part in parts}
 
 
 def read_entries(folder: Path) -> list[Entry]:

@@ -68,8 +68,9 @@ class Request(BaseModel):
 
     def command(self, verb: Verb) -> str:
         """The command line that gives the same numbers again; where data and outputs lie is left to the reader."""
-        elsewhere = self.model_copy(update={"out": None, "data_root": None, "workers": 0})
-        return shlex.join(["zsbench", *elsewhere.words(verb)])
+        elsewhere = {"out": None, "data_root": None, "workers": 0}
+        not_trained = {"eval_batch": None, "background_threshold": None} if verb == "train" else {}
+        return shlex.join(["zsbench", *self.model_copy(update={**elsewhere, **not_trained}).words(verb)])
 
     def words(self, verb: Verb) -> list[str]:
         """All that was asked for, as words of the command line after `zsbench`."""
@@ -111,6 +112,11 @@ class Plan:
     @property
     def trains(self) -> bool:
         return bool(self.train_ids)
+
+    @property
+    def trained_before(self) -> CheckpointInfo | None:
+        """The checkpoint of our own that is evaluated as it is: how it was trained belongs to the result."""
+        return None if self.trains or self.released is not None else self.checkpoint
 
     @property
     def owners(self) -> tuple[int, ...]:

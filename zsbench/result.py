@@ -83,8 +83,13 @@ class DatasetInfo(Schema):
 class TrainingInfo(Schema):
     dataset: str = Field(description="what the method learnt from")
     recipe: dict[str, Any] = Field(description="the whole recipe")
-    seconds: Number = Field(description="wall time of the training")
-    final_loss: Number = Field(description="mean loss of the last tenth of the steps")
+    command: str | None = Field(
+        default=None, description="command line that trains the checkpoint, if it says so; null where this run did"
+    )
+    seconds: Number = Field(default=math.nan, description="wall time of the training; null for a checkpoint")
+    final_loss: Number = Field(
+        default=math.nan, description="mean loss of the last tenth of the steps; null for a checkpoint"
+    )
 
 
 class Efficiency(Schema):
@@ -203,14 +208,17 @@ class Result(Schema):
     dataset: DatasetInfo = Field(description="on what")
     setting: str = Field(description="inductive, transductive, supervised or training-free")
     protocol: dict[str, Any] = Field(description="resizing and sliding window")
-    seed: int = Field(description="seed of initialisation, order and augmentation")
+    seed: int = Field(description="seed of initialisation, order and augmentation; of a checkpoint, its own")
     metrics: dict[str, Metric] = Field(
         description="pAcc, mAcc, mIoU, mIoU_S, mIoU_U, hIoU, fwIoU, mDice and groups of classes"
     )
     classes_scored: int = Field(description="classes with a defined IoU, over which mIoU is the mean")
     per_class: list[ClassRow] = Field(description="every class")
     reported: dict[str, Number] = Field(default_factory=dict, description="what the method's paper prints for this row")
-    training: TrainingInfo | None = Field(None, description="null where nothing was trained in this run")
+    training: TrainingInfo | None = Field(
+        None,
+        description="of this run, or what the checkpoint says of its own; null where nothing was, or nothing is said",
+    )
     efficiency: Efficiency | None = Field(None, description="cost, if profiled")
     timing: Timing = Field(description="where the evaluation spent its time")
     statistics: dict[str, Number] = Field(

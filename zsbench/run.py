@@ -132,6 +132,7 @@ class Run:
             setting=plan.setting,
             seed=plan.request.seed,
             recipe=plan.recipe.model_dump(mode="json"),
+            command=plan.request.command("train"),
         )
 
     def evaluate(self) -> Evaluation:
