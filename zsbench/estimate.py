@@ -11,6 +11,7 @@ import torch
 from zsbench.dataset import Protocol
 from zsbench.inference import resized_shape, windows
 from zsbench.method import Method
+from zsbench.processes import alone
 from zsbench.recipe import Recipe
 
 SLOW_SECONDS = 1.0
@@ -46,11 +47,15 @@ def training_seconds(method: Method, classes: int, recipe: Recipe, device: torch
 
 @contextmanager
 def rehearsal(method: Method) -> Iterator[None]:
-    """Training steps on made-up images, of which nothing is kept: neither gradients nor running statistics."""
+    """Training steps on made-up images, of which nothing is kept: neither gradients nor running statistics.
+
+    Each process of a run rehearses alone: as often as it likes, and for a profile only one of them.
+    """
     training, buffers = method.training, {name: buffer.clone() for name, buffer in method.named_buffers()}
     method.train()
     try:
-        yield
+        with alone():
+            yield
     finally:
         method.zero_grad(set_to_none=True)
         for name, buffer in method.named_buffers():

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 PATIENCE = timedelta(hours=6)
 """How long processes wait for the slowest; one that dies is noticed at once."""
+ALONE = ContextVar("alone", default=False)
 RANK_VARIABLES = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK")
 
 
@@ -81,6 +84,27 @@ def joined() -> bool:
     """Whether this process has met the others."""
     state = getattr(sys.modules.get("accelerate"), "PartialState", None)
     return state is not None and bool(state._shared_state)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Within, this process does what the others need not do: losses take no part of theirs in."""
+    token = ALONE.set(True)
+    try:
+        yield
+    finally:
+        ALONE.reset(token)
+
+
+def mean_over_processes(value: torch.Tensor) -> torch.Tensor:
+    """For losses: the mean of a float tensor over the processes that train together; `value` itself where one is `alone`."""
+    from torch import distributed
+
+    if ALONE.get() or not (distributed.is_available() and distributed.is_initialized()):
+        return value
+    total = value.clone()
+    distributed.all_reduce(total)
+    return total / distributed.get_world_size()
 
 
 def leave() -> None:

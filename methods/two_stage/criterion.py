@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.distributed
 import torch.nn.functional as F
 from torch import Tensor
 
 from zsbench.errors import UserError
+from zsbench.processes import mean_over_processes
 
 FOCAL_ALPHA = 0.25
 FOCAL_GAMMA = 2.0
@@ -71,10 +71,7 @@ def criterion(
 def mean_target_count(targets: Sequence[Targets], device: torch.device) -> Tensor:
     """Segments in the batch, averaged over processes; at least 1."""
     count = torch.tensor(float(sum(len(target.classes) for target in targets)), device=device)
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.all_reduce(count)
-        count /= torch.distributed.get_world_size()
-    return count.clamp(min=1)
+    return mean_over_processes(count).clamp(min=1)
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from zsbench.building import full_vocabulary
 from zsbench.checkpoint import learnt_state, save_checkpoint
 from zsbench.estimate import training_seconds
 from zsbench.plan import Request, make_plan
+from zsbench.profiling.parameters import without_gradient
 from zsbench.run import Run, carry_out
 
 pytest.importorskip("transformers")
@@ -47,6 +48,22 @@ def test_a_profile_counts_what_a_checkpoint_leaves_to_classify(tmp_path):
     assert 0 < untrained.statistics["clip_crops_per_image"] <= untrained.options["queries"]
     regions = untrained.module_gmacs["regions"]
     assert untrained.gmacs - empty.gmacs == pytest.approx(regions, rel=0.05)
+
+
+def test_rehearsals_ask_no_other_process(tmp_path, monkeypatch):
+    """The others are not there: they may have rehearsed more often, or not at all as in a profile."""
+
+    def exchange(value):
+        raise AssertionError("nobody answers")
+
+    method = zsbench.load_method("zegformer")
+    recipe = make_plan("train", Request(method="zegformer", limit=1, out=tmp_path)).recipe
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "all_reduce", exchange)
+    training_seconds(method, 60, recipe, torch.device("cpu"))
+    assert without_gradient(method, 96, torch.device("cpu")) == 0
+    with pytest.raises(AssertionError, match="nobody answers"):
+        method.losses(torch.rand(1, 3, 96, 96), torch.zeros(1, 96, 96, dtype=torch.long))
 
 
 def test_an_estimate_leaves_the_running_statistics_alone(tmp_path):
