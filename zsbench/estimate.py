@@ -1,4 +1,4 @@
-"""How long a run will take, from one trial step and one trial image."""
+"""How long a run will take, from a trial on made-up images: a step that warms up, and one that is timed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
+from torch.nn import functional as F
 
 from zsbench.dataset import Protocol
 from zsbench.inference import resized_shape, windows
@@ -14,35 +15,50 @@ from zsbench.method import Method
 from zsbench.processes import alone
 from zsbench.recipe import Recipe
 
-SLOW_SECONDS = 1.0
+QUICK_SECONDS = 1.0
+MANY = 50
+"""So many images are worth a second, warm trial of one of them, however slow it is: a fiftieth of the run at most."""
+SEGMENTS = 3
+"""Segments on each side of a made-up label: photographs show few classes, and losses may take time for each of them."""
 
 
-def seconds_of(call: Callable[[], object], device: torch.device) -> float:
-    """Wall time of a call; repeated once, warm, if it was quick."""
-    elapsed = SLOW_SECONDS
-    for _ in range(2):
-        began = time.perf_counter()
-        call()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        elapsed = time.perf_counter() - began
-        if elapsed > SLOW_SECONDS:
-            break
-    return elapsed
+def seconds_for(call: Callable[[int], object], images: int, batch: int, device: torch.device) -> float:
+    """Estimated seconds for `images`, which go through `call(n)` n at a time, in the run as `batch`.
+
+    The first trial of a size also allocates, and encodes texts: it counts only if it is slow and few images are to come. A
+    whole batch, which may cost less than its images one by one, is tried if it is quick.
+    """
+    each = seconds_of(call, 1, device)
+    if each <= QUICK_SECONDS or images >= MANY:
+        each = seconds_of(call, 1, device)
+    if batch > 1 and batch * each <= QUICK_SECONDS:
+        each = min(seconds_of(call, batch, device) for _ in range(2)) / batch
+    return each * images
+
+
+def seconds_of(call: Callable[[int], object], count: int, device: torch.device) -> float:
+    """Wall time of `call(count)`."""
+    began = time.perf_counter()
+    call(count)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - began
 
 
 def training_seconds(method: Method, classes: int, recipe: Recipe, device: torch.device) -> float:
-    """Estimated training time: one image's losses and gradients, times all images of all steps; an upper bound on a GPU."""
-    images = torch.rand(1, 3, recipe.crop, recipe.crop).to(device)
-    labels = torch.randint(classes, (1, recipe.crop, recipe.crop)).to(device)
+    """Estimated training time: losses and gradients of all images of all steps; an upper bound where a batch is slow."""
+    side = recipe.crop
     method.to(device)
 
-    def step() -> None:
+    def step(count: int) -> None:
+        images = torch.rand(count, 3, side, side).to(device)
+        coarse = torch.randint(classes, (count, 1, SEGMENTS, SEGMENTS)).float()
+        labels = F.interpolate(coarse, (side, side), mode="nearest")[:, 0].long().to(device)
         torch.stack(list(method.losses(images, labels).values())).sum().backward()
 
+    batch = recipe.micro_batch or recipe.batch_size
     with rehearsal(method):
-        elapsed = seconds_of(step, device)
-    return elapsed * recipe.iterations * recipe.batch_size
+        return seconds_for(step, recipe.iterations * recipe.batch_size, batch, device)
 
 
 @contextmanager
@@ -72,5 +88,5 @@ def evaluation_seconds(
     side = (min(protocol.crop or height, height), min(protocol.crop or width, width))
     window = torch.rand(1, 3, *side).to(device)
     method.eval().to(device)
-    with torch.inference_mode():
-        return seconds_of(lambda: method.predict(window), device) * count * images
+    with torch.inference_mode():  # one at a time: a method may have been told of one image alone
+        return seconds_for(lambda _: method.predict(window), count * images, 1, device)
