@@ -76,12 +76,15 @@ def try_on(device: torch.device) -> None:
     """
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(2, 19, 4, 5, generator=generator).to(device)
-    tiling, scoring = Tiling((64, 90), (64, 64), ((0, 0), (0, 26))), Scoring(True, torch.arange(19) % 2 * 0.1)
-    best = RunningMax((50, 70), device)
-    feed(best, scoring, logits, tiling)
-    agreement = float((fused_labels(logits, tiling, (50, 70), scoring) == best.label).float().mean())
-    if agreement < 0.999:
-        raise RuntimeError(f"the fused kernel agrees with the chunks on {agreement:.1%} of the pixels of a test image")
+    tiling, size, less = Tiling((20, 30), (20, 20), ((0, 0), (0, 10))), (25, 35), torch.arange(19) % 2 * 0.1
+    for scoring in (Scoring(), Scoring(sigmoid=True), Scoring(less=less), Scoring(True, less)):
+        best = RunningMax(size, device)
+        feed(best, scoring, logits, tiling)
+        agreement = float((fused_labels(logits, tiling, size, scoring) == best.label).float().mean())
+        if agreement < 0.995:
+            raise RuntimeError(
+                f"the fused kernel agrees with the chunks on {agreement:.1%} of the pixels of a test image"
+            )
 
 
 def fused_labels(logits: Tensor, tiling: Tiling, size: Place, scoring: Scoring) -> Tensor:
