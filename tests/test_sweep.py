@@ -6,6 +6,7 @@ import math
 import os
 import re
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -213,7 +214,7 @@ def test_submitit_runs_cells(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_a_sweep_in_processes(write):
     path = write("[run]\nlimit = 2\n[[grid]]\nmethod = ['maskclip', 'absent']\n")
-    command = ["python", "-m", "zsbench", "sweep", str(path), "--jobs", "2"]
+    command = [sys.executable, "-m", "zsbench", "sweep", str(path), "--jobs", "2"]
     done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert done.returncode == 1 and "unknown method 'absent'" in done.stderr
     assert "| maskclip-miniworld | 1/1 " in done.stdout
