@@ -1,6 +1,6 @@
 """Labels of an image in one kernel: windows, scores, their mean, resizing and argmax; nothing but logits and labels exists.
 
-The chunks of `zsbench.inference` write and read every score many times; here each lives in a register. Numbers are those
+The chunks of `zsbench.chunks` write and read every score many times; here each lives in a register. Numbers are those
 of the chunks up to rounding, so labels differ only where two classes come that near.
 """
 

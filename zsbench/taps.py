@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -32,7 +31,6 @@ class Axis:
     share: Tensor
 
 
-@lru_cache(maxsize=256)
 def axis_taps(cells: int, window: int, starts: tuple[int, ...], length: int, positions: int) -> Axis:
     """Taps of `positions` of a label along an axis of a resized image.
 
