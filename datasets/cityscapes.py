@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from zsbench.dataset import IGNORE, Defaults, Protocol
-from zsbench.names import NameSet, by_name
-from zsbench.readers import Files, FolderDataset, LabelMap, Masks, Source
+from zsbench.class_names import NameSet, by_name
+from zsbench.data import Files, FolderDataset, LabelMap, Masks, Source
+from zsbench.dataset import IGNORE, Defaults, EvalProtocol
 from zsbench.registry import register_dataset
 
 NAMES = (
@@ -63,6 +63,6 @@ class Cityscapes(FolderDataset):
     splits = SPLITS
     defaults = Defaults(
         templates="imagenet80",
-        protocol=Protocol(short_side=560, crop=224, stride=112),
+        protocol=EvalProtocol(short_side=560, crop=224, stride=112),
         recipe={"iterations": 40_000, "batch_size": 16, "crop": 512, "short_side": 512},
     )

@@ -6,8 +6,8 @@ as these. White of 127 and more is the object, as in MedCLIPSeg's loader.
 
 from __future__ import annotations
 
-from zsbench.dataset import Defaults, Protocol
-from zsbench.readers import Files, FolderDataset, LabelMap, Masks, Source, read_binary
+from zsbench.data import Files, FolderDataset, LabelMap, Masks, Source, read_binary
+from zsbench.dataset import Defaults, EvalProtocol
 from zsbench.registry import register_dataset
 
 BLACK_AND_WHITE = LabelMap({0: 0, 1: 1})
@@ -48,7 +48,7 @@ class Medical(FolderDataset):
     palette = PALETTE
     background = "background"
     licence = "research; see the set's own page"
-    defaults = Defaults(protocol=Protocol(split="test", short_side=512, crop=512, stride=426))
+    defaults = Defaults(protocol=EvalProtocol(split="test", short_side=512, crop=512, stride=426))
 
 
 @register_dataset("kvasir-seg")

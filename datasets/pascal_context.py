@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from zsbench.conversion import Conversion, Item, encode_png
-from zsbench.dataset import IGNORE, Defaults, Protocol
+from zsbench.class_names import NameSet, by_name
+from zsbench.data import Files, FolderDataset, LabelMap, Masks, Source
+from zsbench.data.coco import Regions, image_size, paint, read_json
+from zsbench.data.conversion import Conversion, Item, encode_png
+from zsbench.data.layout import check_id
+from zsbench.data.palette import voc_palette
+from zsbench.dataset import IGNORE, Defaults, EvalProtocol
 from zsbench.errors import UserError
-from zsbench.names import NameSet, by_name
-from zsbench.readers import Files, FolderDataset, LabelMap, Masks, Source
-from zsbench.readers.coco import Regions, image_size, paint, read_json
-from zsbench.readers.layout import check_id
-from zsbench.readers.palette import voc_palette
 from zsbench.registry import register_dataset
 
 NAMES = (
@@ -112,12 +112,12 @@ def splits(classes: tuple[str, ...]) -> dict[str, tuple[Source, ...]]:
 NAMES60 = ("background", *NAMES)
 TRAINED = Defaults(
     templates="vild15",
-    protocol=Protocol(short_side=512, crop=512, stride=426),
+    protocol=EvalProtocol(short_side=512, crop=512, stride=426),
     recipe={"iterations": 40_000, "batch_size": 16, "crop": 512, "short_side": 512},
 )
 TRAINING_FREE = Defaults(
     templates="imagenet80",
-    protocol=Protocol(short_side=336, crop=224, stride=112),
+    protocol=EvalProtocol(short_side=336, crop=224, stride=112),
     recipe=TRAINED.recipe,
 )
 WITH_BACKGROUND = replace(TRAINING_FREE, protocol=replace(TRAINING_FREE.protocol, background_threshold=0.1))

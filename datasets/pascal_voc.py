@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from zsbench.conversion import Conversion, Item, encode_png, first_folder, required
-from zsbench.dataset import Defaults, Protocol
+from zsbench.class_names import NameSet, by_name
+from zsbench.data import Files, FolderDataset, LabelMap, Masks, Reference, Source
+from zsbench.data.conversion import Conversion, Item, encode_png, first_folder, required
+from zsbench.data.mat import read_mat
+from zsbench.data.palette import voc_palette
+from zsbench.dataset import Defaults, EvalProtocol
 from zsbench.errors import UserError
-from zsbench.names import NameSet, by_name
-from zsbench.readers import Files, FolderDataset, LabelMap, Masks, Reference, Source
-from zsbench.readers.mat import read_mat
-from zsbench.readers.palette import voc_palette
 from zsbench.registry import register_dataset
 
 NAMES = (
@@ -78,7 +78,7 @@ def renamed(**words: str) -> list[str]:
 
 SCLIP = renamed(person=f"person, {WEAR}", tvmonitor=SCREEN)
 CORRCLIP = renamed(person="people")
-TRAINING_FREE = Protocol(short_side=336, crop=224, stride=112)
+TRAINING_FREE = EvalProtocol(short_side=336, crop=224, stride=112)
 """SCLIP's, followed by NACLIP and SC-CLIP."""
 WITH_BACKGROUND = replace(TRAINING_FREE, background_threshold=0.1)
 """SCLIP's and NACLIP's for VOC21, Context60 and COCO-Object; others take 0.15 to 0.5, at another logit scale."""
@@ -153,7 +153,7 @@ class PascalVoc(Voc):
     palette = voc_palette(20, first=1)
     name_sets = by_name(NameSet.parse("sclip", SCLIP, "SCLIP, NACLIP"))
     splits = sources(LabelMap.consecutive(20, first=1, ignored=(0, 255)))
-    defaults = Defaults(protocol=Protocol(short_side=512, crop=512, stride=426), recipe=RECIPE)
+    defaults = Defaults(protocol=EvalProtocol(short_side=512, crop=512, stride=426), recipe=RECIPE)
 
 
 @register_dataset("voc20")

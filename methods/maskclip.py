@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from zsbench.clip import Clip
+from zsbench.clip.model import Clip
+from zsbench.clip.vit import embed, normalise
 from zsbench.method import Method, Options
 from zsbench.registry import register_method
-from zsbench.vit import embed, normalise
 
 
 class MaskClipOptions(Options):

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from zsbench.clip import Clip, load_clip
-from zsbench.dataset import IGNORE, Dataset, Defaults, Protocol, Sample
+from zsbench.clip.model import Clip, load_clip
+from zsbench.dataset import IGNORE, Dataset, Defaults, EvalProtocol, Sample
 from zsbench.result import Result
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -68,7 +68,7 @@ class Squares(Dataset):
         self.defaults = Defaults(
             clip="",
             weights="random",
-            protocol=Protocol(short_side=None, crop=None, stride=None),
+            protocol=EvalProtocol(short_side=None, crop=None, stride=None),
             recipe={
                 "iterations": 4,
                 "batch_size": 2,

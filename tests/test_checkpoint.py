@@ -8,10 +8,10 @@ from torch import nn
 
 from zsbench.checkpoint import (
     CheckpointInfo,
-    learnt_state,
-    load_learnt_state,
+    load_trainable_state_dict,
     read_checkpoint,
     save_checkpoint,
+    trainable_state_dict,
 )
 from zsbench.errors import UserError
 
@@ -39,7 +39,7 @@ def module(width=3):
 
 
 def test_only_what_may_have_changed_is_kept():
-    assert set(learnt_state(module())) == {
+    assert set(trainable_state_dict(module())) == {
         "0.weight",
         "1.weight",
         "1.bias",
@@ -53,7 +53,7 @@ def test_round_trip(tmp_path):
     net, other = module(), module()
     save_checkpoint(tmp_path / "c.safetensors", net, INFO)
     info, state = read_checkpoint(tmp_path / "c.safetensors")
-    load_learnt_state(other, state, "c")
+    load_trainable_state_dict(other, state, "c")
     assert info == INFO
     assert torch.equal(net[0].weight, other[0].weight)
 
@@ -70,10 +70,10 @@ def test_round_trip(tmp_path):
     ],
 )
 def test_what_does_not_fit_is_named(change, message):
-    state = dict(learnt_state(module()))
+    state = dict(trainable_state_dict(module()))
     change(state)
     with pytest.raises(UserError, match=message):
-        load_learnt_state(module(), state, "c")
+        load_trainable_state_dict(module(), state, "c")
 
 
 def test_other_files_are_refused(tmp_path):

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from zsbench.api import evaluate, load_dataset, load_method, profile, train
     from zsbench.result import Result
+    from zsbench.runs.api import evaluate, load_dataset, load_method, profile, train
 
 _HOMES = {
-    "evaluate": "zsbench.api",
-    "load_dataset": "zsbench.api",
-    "load_method": "zsbench.api",
-    "profile": "zsbench.api",
-    "train": "zsbench.api",
+    "evaluate": "zsbench.runs.api",
+    "load_dataset": "zsbench.runs.api",
+    "load_method": "zsbench.runs.api",
+    "profile": "zsbench.runs.api",
+    "train": "zsbench.runs.api",
     "Result": "zsbench.result",
 }
 

@@ -1,5 +1,5 @@
 """`python -m zsbench`."""
 
-from zsbench.cli import main
+from zsbench.cli.main import main
 
 main()

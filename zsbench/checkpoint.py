@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from zsbench.errors import UserError
-from zsbench.files import write_atomically
+from zsbench.utils.files import write_atomically
 
 METADATA_KEY = "zsbench"
 
@@ -46,15 +46,15 @@ class CheckpointInfo(BaseModel):
     command: str | None = None
 
 
-def learnt_state(module: nn.Module) -> dict[str, Tensor]:
+def trainable_state_dict(module: nn.Module) -> dict[str, Tensor]:
     """The tensors that training may have changed: learnable parameters and persistent buffers, by name."""
     frozen = {name for name, parameter in module.named_parameters() if not parameter.requires_grad}
     return {name: tensor for name, tensor in module.state_dict().items() if name not in frozen}
 
 
-def load_learnt_state(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+def load_trainable_state_dict(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     """Copy `state` into `module`, strictly: raises `UserError` naming tensors left over, missing or of another shape."""
-    own = learnt_state(module)
+    own = trainable_state_dict(module)
     problems = [f"missing {name}" for name in own.keys() - state.keys()]
     problems += [f"unexpected {name}" for name in state.keys() - own.keys()]
     problems += [
@@ -75,7 +75,7 @@ def load_learnt_state(module: nn.Module, state: Mapping[str, Tensor], source: st
 
 def save_checkpoint(path: Path, module: nn.Module, info: CheckpointInfo) -> None:
     """Write the learnt state of `module` and `info`, atomically."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in learnt_state(module).items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in trainable_state_dict(module).items()}
     metadata = {METADATA_KEY: info.model_dump_json()}
     write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata))
 

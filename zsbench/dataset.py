@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from zsbench.class_names import FOREGROUND, PLAIN, NameSet, read_names
 from zsbench.errors import UserError, did_you_mean
-from zsbench.names import FOREGROUND, PLAIN, NameSet, read_names
 
 IGNORE = -1
 """Label of a pixel that no one may score or learn from: void, background where it is no class."""
@@ -35,13 +35,13 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Protocol:
+class EvalProtocol:
     """How an image reaches the method at test time, and where its scores go.
 
     `short_side`: the image is resized (bilinear, aspect kept) so that its short side has this many pixels; None keeps it.
     `max_long_side`: bound on the long side after that, or None. `crop`, `stride`: side of a square sliding window and its
     step, in pixels; None takes the whole image in one pass. `background_threshold`: pixels whose best class is less
-    probable than this, in 0..1, become the dataset's background (`zsbench.background`); None leaves it to the words.
+    probable than this, in 0..1, become the dataset's background (`zsbench.evaluation.argmax`); None leaves it to the words.
     """
 
     split: str = "val"
@@ -69,10 +69,10 @@ class Defaults:
     weights: str = "openai"
     """An open_clip tag, a local file, or `random`."""
     templates: str = "single"
-    """The set of prompt templates (`zsbench.vocabulary.TEMPLATES`)."""
+    """The set of prompt templates (`zsbench.clip.templates.TEMPLATES`)."""
     names: str = PLAIN
     """The name set: `plain`, or one of `Dataset.name_sets`."""
-    protocol: Protocol = Protocol()
+    protocol: EvalProtocol = EvalProtocol()
     recipe: Mapping[str, Any] = field(default_factory=dict)
     """Overrides of `zsbench.recipe.Recipe`."""
 
@@ -166,3 +166,15 @@ class Dataset(ABC):
             raise UserError(
                 f"dataset {self.name}: {len(self.classes)} classes but {len(self.palette)} palette colours."
             )
+
+
+def split_ids(dataset: Dataset, split: str, limit: int | None) -> list[str]:
+    """The ids of a split, the first `limit` of them if given.
+
+    Raises `UserError` where there are none, or where a file of one of them is absent.
+    """
+    ids = list(dataset.ids(split))[:limit]
+    if not ids:
+        raise UserError(f"the {split} split of {dataset.name} is empty; check --data-root and --limit.")
+    dataset.verify(split, ids)
+    return ids

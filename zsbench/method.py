@@ -11,12 +11,32 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from zsbench.scoring import Scoring
-from zsbench.vocabulary import Vocabulary
+from zsbench.clip.text import Vocabulary
 
 if TYPE_CHECKING:
-    from zsbench.clip import Clip
+    from zsbench.clip.model import Clip
     from zsbench.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """Scores are the logits, or their sigmoids, less a constant of each class (a calibration of seen classes).
+
+    `class_bias`: float32 (C,), finite; None for nothing.
+    """
+
+    sigmoid: bool = False
+    class_bias: Tensor | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether scores are the logits themselves."""
+        return not self.sigmoid and self.class_bias is None
+
+    def __call__(self, logits: Tensor, classes: slice) -> Tensor:
+        """Scores of logits (..., c, H, W) of the classes `classes`."""
+        scores = logits.sigmoid() if self.sigmoid else logits
+        return scores if self.class_bias is None else scores - self.class_bias[classes, None, None].to(scores.device)
 
 
 class Options(BaseModel):
@@ -43,7 +63,7 @@ class Ablation:
 
 
 @dataclass(frozen=True)
-class Released:
+class ReleasedCheckpoint:
     """A checkpoint in the format of a method's own release.
 
     `options`: those that follow from it. `setting`: how it was trained, where the file tells. `check`: raises `UserError`
@@ -96,7 +116,7 @@ class Method(nn.Module, ABC):
         )
 
     @classmethod
-    def read_released(cls, path: Path) -> Released | None:
+    def read_released(cls, path: Path) -> ReleasedCheckpoint | None:
         """The checkpoint of the method's own release in `path`, recognised by its keys; None where it is none."""
         return None
 
@@ -135,7 +155,7 @@ class Method(nn.Module, ABC):
         """A pointwise function of upsampled logits (..., c, H, W) of the classes `classes`, averaged over windows.
 
         Overridden only where `scoring` cannot say it. The harness applies it to chunks of classes, so it must not mix them;
-        labels then take longer on CUDA, where `zsbench.fused` cannot be used.
+        labels then take longer on CUDA, where `zsbench.evaluation.triton_argmax` cannot be used.
         """
         return self.scoring(logits, classes)
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
 from zsbench.errors import UserError
-from zsbench.files import write_text
+from zsbench.utils.files import write_text
 
 SCHEMA_VERSION = 1
 

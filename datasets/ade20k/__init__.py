@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from zsbench.conversion import Conversion, Item, encode_png
-from zsbench.dataset import IGNORE, Defaults, Protocol
+from zsbench.class_names import NameSet, by_name
+from zsbench.data import Files, FolderDataset, LabelMap, Masks, Reference, Source
+from zsbench.data.conversion import Conversion, Item, encode_png
+from zsbench.data.image import read_image
+from zsbench.data.layout import match_ids
+from zsbench.data.palette import voc_palette
+from zsbench.dataset import IGNORE, Defaults, EvalProtocol
 from zsbench.errors import UserError
-from zsbench.names import NameSet, by_name
-from zsbench.readers import Files, FolderDataset, LabelMap, Masks, Reference, Source
-from zsbench.readers.image import read_image
-from zsbench.readers.layout import match_ids
-from zsbench.readers.palette import voc_palette
 from zsbench.registry import register_dataset
 
 
@@ -137,7 +137,7 @@ class Ade20k(FolderDataset):
         NameSet.parse("synonyms", [row[1] for row in ROWS150], "objectInfo150.txt of SceneParsing"),
     )
     splits = SPLITS150
-    defaults = Defaults(templates="vild15", protocol=Protocol(short_side=512, crop=512, stride=426), recipe=RECIPE)
+    defaults = Defaults(templates="vild15", protocol=EvalProtocol(short_side=512, crop=512, stride=426), recipe=RECIPE)
 
 
 @register_dataset("ade-full")
@@ -158,4 +158,4 @@ class AdeFull(FolderDataset):
         NameSet.parse("synonyms", NAMES847, "all of ADE20K's words, the best of them counts"),
     )
     splits = SPLITS847
-    defaults = Defaults(templates="vild15", protocol=Protocol(short_side=512, crop=512, stride=426), recipe=RECIPE)
+    defaults = Defaults(templates="vild15", protocol=EvalProtocol(short_side=512, crop=512, stride=426), recipe=RECIPE)

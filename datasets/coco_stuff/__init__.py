@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from zsbench.conversion import Conversion, Item, encode_png
-from zsbench.dataset import IGNORE, Defaults, Protocol
-from zsbench.names import NameSet, by_name
-from zsbench.readers import Annotations, Files, FolderDataset, LabelMap, Masks, Reference, Source
-from zsbench.readers.coco import Regions, paint
-from zsbench.readers.palette import voc_palette
+from zsbench.class_names import NameSet, by_name
+from zsbench.data import Annotations, Files, FolderDataset, LabelMap, Masks, Reference, Source
+from zsbench.data.coco import Regions, paint
+from zsbench.data.conversion import Conversion, Item, encode_png
+from zsbench.data.palette import voc_palette
+from zsbench.dataset import IGNORE, Defaults, EvalProtocol
 from zsbench.registry import register_dataset
 
 ROWS = [line.split("\t") for line in (Path(__file__).parent / "classes.txt").read_text().splitlines()]
@@ -166,7 +166,7 @@ class CocoStuff(Coco):
     splits = STUFF_SPLITS
     defaults = Defaults(
         templates="vild15",
-        protocol=Protocol(short_side=512, crop=512, stride=426),
+        protocol=EvalProtocol(short_side=512, crop=512, stride=426),
         recipe={"iterations": 80_000, "batch_size": 16, "crop": 512, "short_side": 512},
     )
 
@@ -201,6 +201,6 @@ class CocoObject(Coco):
     defaults = Defaults(
         templates="imagenet80",
         names="sclip",
-        protocol=Protocol(short_side=336, crop=224, stride=112, background_threshold=0.1),
+        protocol=EvalProtocol(short_side=336, crop=224, stride=112, background_threshold=0.1),
         recipe={"iterations": 80_000, "batch_size": 16, "crop": 512, "short_side": 512},
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from zsbench.dataset import Dataset, Defaults, Protocol, Sample
+from zsbench.dataset import Dataset, Defaults, EvalProtocol, Sample
 from zsbench.errors import UserError, did_you_mean
 from zsbench.registry import register_dataset
 
@@ -33,7 +33,7 @@ class Miniworld(Dataset):
         clip=str(HERE / "clip.json"),
         weights=str(HERE / "clip.safetensors"),
         templates="single",
-        protocol=Protocol(short_side=None, crop=None, stride=None),
+        protocol=EvalProtocol(short_side=None, crop=None, stride=None),
         recipe={
             "iterations": 600,
             "batch_size": 16,

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from zsbench.words import WordTokenizer
+from zsbench.clip.tokenizer import WordTokenizer
 
 from .captions import COLOURED, NAME_FRAMES, caption, names_in
 from .objective import Objective, contrast, encode_texts, encode_tokens

@@ -9,8 +9,8 @@ import timm
 from timm.utils.model import freeze_batch_norm_2d  # type: ignore[attr-defined]  # not in its __all__
 from torch import Tensor, nn
 
+from zsbench.clip.weights import read_tensors
 from zsbench.errors import UserError
-from zsbench.weights import read_tensors
 
 Norm = Literal["frozen", "batch"]
 RANDOM, PRETRAINED = "random", "imagenet"

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from zsbench.clip import Clip
+from zsbench.clip.model import Clip
+from zsbench.clip.text import Vocabulary
 from zsbench.method import Method, Options
-from zsbench.vocabulary import Vocabulary
 
 from .fusion import semantic_map
 from .heads import full_precision

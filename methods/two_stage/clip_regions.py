@@ -11,7 +11,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from zsbench.clip import Clip
+from zsbench.clip.model import Clip
+from zsbench.data.coco_results import check_ids, read_proposals
 from zsbench.errors import UserError
 from zsbench.method import Preset
 from zsbench.registry import register_method
@@ -21,7 +22,6 @@ from .detectron import Detectron
 from .fusion import zegformer_scores, zsseg_scores
 from .heads import class_logits
 from .prompts import LearnedPrompts
-from .proposal_file import check_ids, read_proposals
 from .proposals import Proposals, from_file, grid, oracle
 from .regions import CropStyle, zegformer_crops, zsseg_crops
 from .zsseg import LEARNED, region_logits
@@ -105,7 +105,7 @@ class ClipRegions(TwoStage):
     def text(self, templates: str) -> Tensor:
         if templates == LEARNED and LEARNED not in self._texts:
             with torch.no_grad():
-                learnt = self.prompts(self.clip.model, self.vocabulary.names)
+                learnt = self.prompts(self.clip.model, self.vocabulary.words)
             self._texts[LEARNED] = learnt.to(self.vocabulary.embeddings)
         return super().text(templates)
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zsbench.errors import UserError
-from zsbench.processes import mean_over_processes
+from zsbench.utils.distributed import mean_over_processes
 
 FOCAL_ALPHA = 0.25
 FOCAL_GAMMA = 2.0

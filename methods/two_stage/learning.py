@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from zsbench.checkpoint import learnt_state, load_learnt_state
-from zsbench.clip import Clip
+from zsbench.checkpoint import load_trainable_state_dict, trainable_state_dict
+from zsbench.clip.model import Clip
 from zsbench.dataset import UNLABELLED
-from zsbench.method import Method, Released
+from zsbench.method import Method, ReleasedCheckpoint
 from zsbench.recipe import Recipe
 
 from .backbone import PRETRAINED, RANDOM, Backbone, Norm
@@ -74,7 +74,7 @@ class ProposalOptions(RegionOptions):
     width: int = Field(256, ge=32, multiple_of=32, description="channels of pyramid, queries and masks")
 
 
-class LearnsProposals(TwoStage):
+class MaskFormerMethod(TwoStage):
     """MaskFormer proposes; `make_head` says how queries are named."""
 
     trainable = True
@@ -89,19 +89,19 @@ class LearnsProposals(TwoStage):
         self.head = self.make_head(options.width, clip.dim)
 
     @classmethod
-    def read_released(cls, path: Path) -> Released | None:
+    def read_released(cls, path: Path) -> ReleasedCheckpoint | None:
         state = read_released(path)
         if state is None or not cls.is_own_release(state):
             return None
 
         def fill(method: Method, clip: Clip) -> None:
             check_clip(state, clip, str(path))
-            load_learnt_state(method, convert(state, learnt_state(method), str(path)), str(path))
+            load_trainable_state_dict(method, convert(state, trainable_state_dict(method), str(path)), str(path))
 
         def check(seen: int, classes: int) -> None:
             check_classes(state, seen, classes, str(path))
 
-        return Released(options=released_options(state), setting=None, check=check, fill=fill)
+        return ReleasedCheckpoint(options=released_options(state), setting=None, check=check, fill=fill)
 
     @classmethod
     @abstractmethod

@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zsbench.clip import Clip
+from zsbench.clip.model import Clip
+from zsbench.clip.templates import TEMPLATES, read_templates
+from zsbench.clip.text import Vocabulary, encode_vocabulary
+from zsbench.clip.weights import read_tensors
 from zsbench.errors import UserError
-from zsbench.templates import TEMPLATES, read_templates
-from zsbench.vocabulary import Vocabulary, encode_vocabulary
-from zsbench.weights import read_tensors
 
 SCENE = ("A photo of a {} in the scene",)
 IMAGENET_SELECT = (
@@ -82,11 +82,11 @@ def encode(clip: Clip, vocabulary: Vocabulary, templates: str) -> Tensor:
     if templates == DATASET:
         return vocabulary.embeddings
     chosen = SETS.get(templates) or read_templates(templates)
-    if not any(", " in name for name in vocabulary.names):
-        return encode_vocabulary(clip, vocabulary.names, vocabulary.seen, chosen).embeddings.to(device)
+    if not any(", " in name for name in vocabulary.words):
+        return encode_vocabulary(clip, vocabulary.words, vocabulary.seen, chosen).embeddings.to(device)
     prompts = [
         [template.replace("{}", synonym) for template in chosen for synonym in name.split(", ")]
-        for name in vocabulary.names
+        for name in vocabulary.words
     ]
     distinct = list(dict.fromkeys(prompt for group in prompts for prompt in group))
     whole = encode_vocabulary(clip, distinct, torch.ones(len(distinct), dtype=torch.bool), "{}").embeddings

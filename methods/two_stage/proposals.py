@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from zsbench.data.coco_results import Segments
 from zsbench.errors import UserError
 
 from .geometry import padded_size
-from .proposal_file import Segments
 
 
 @dataclass(frozen=True, eq=False)

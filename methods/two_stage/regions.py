@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import roi_align
 
-from zsbench.clip import Clip
+from zsbench.clip.model import Clip
 
 from .geometry import zegformer_boxes, zsseg_boxes
 

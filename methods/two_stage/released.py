@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zsbench.clip import Clip
+from zsbench.clip.model import Clip
 from zsbench.errors import UserError
 
 from .heads import INVERSE_TEMPERATURE

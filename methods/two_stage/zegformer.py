@@ -9,15 +9,14 @@ from typing import ClassVar
 from pydantic import Field
 from torch import Tensor, nn
 
-from zsbench.clip import Clip
-from zsbench.method import Preset
+from zsbench.clip.model import Clip
+from zsbench.method import Preset, Scoring
 from zsbench.registry import register_method
-from zsbench.scoring import Scoring
 
 from .base import WHOLE_IMAGES
 from .fusion import ZegFormerFusion, zegformer_scores
 from .heads import ZegFormerHead, class_logits
-from .learning import MINIWORLD, MINIWORLD_RECIPE, PAPER_RECIPE, SMALL, LearnsProposals, ProposalOptions
+from .learning import MINIWORLD, MINIWORLD_RECIPE, PAPER_RECIPE, SMALL, MaskFormerMethod, ProposalOptions
 from .proposals import Proposals
 from .regions import CropStyle, zegformer_crops
 
@@ -36,7 +35,7 @@ class ZegFormerOptions(ProposalOptions):
 
 
 @register_method("zegformer", needs=("transformers", "scipy"))
-class ZegFormer(LearnsProposals):
+class ZegFormer(MaskFormerMethod):
     """Two-stage: MaskFormer's segments, named by its queries and by CLIP on masked crops (ZegFormer, CVPR 2022)."""
 
     Options = ZegFormerOptions
@@ -91,4 +90,4 @@ class ZegFormer(LearnsProposals):
 
     @property
     def scoring(self) -> Scoring:
-        return Scoring(less=self.options.calibration * self.vocabulary.seen.float())
+        return Scoring(class_bias=self.options.calibration * self.vocabulary.seen.float())

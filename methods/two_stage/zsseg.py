@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from zsbench.clip import Clip
+from zsbench.clip.model import Clip
 from zsbench.errors import UserError
 from zsbench.method import Preset
 from zsbench.registry import register_method
@@ -19,7 +19,7 @@ from zsbench.registry import register_method
 from .base import WHOLE_IMAGES, TwoStage
 from .fusion import zsseg_scores
 from .heads import ZssegHead, class_logits
-from .learning import MINIWORLD, MINIWORLD_RECIPE, PAPER_RECIPE, SMALL, LearnsProposals, ProposalOptions
+from .learning import MINIWORLD, MINIWORLD_RECIPE, PAPER_RECIPE, SMALL, MaskFormerMethod, ProposalOptions
 from .prompts import LearnedPrompts
 from .proposals import Proposals
 from .regions import zsseg_crops
@@ -44,7 +44,7 @@ class ZssegOptions(ProposalOptions):
 
 
 @register_method("zsseg", needs=("transformers", "scipy"))
-class Zsseg(LearnsProposals):
+class Zsseg(MaskFormerMethod):
     """Two-stage: MaskFormer's segments, named by its queries and by CLIP with learnable prompts (zsseg, ECCV 2022)."""
 
     Options = ZssegOptions
@@ -96,7 +96,7 @@ class Zsseg(LearnsProposals):
     def text(self, templates: str) -> Tensor:
         if templates == LEARNED and LEARNED not in self._texts:
             with torch.no_grad():
-                learnt = self.prompts(self.clip.model, self.vocabulary.names)
+                learnt = self.prompts(self.clip.model, self.vocabulary.words)
             self._texts[LEARNED] = learnt.to(self.vocabulary.embeddings)
         return super().text(templates)
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from zsbench.clip import Clip
+from zsbench.clip.model import Clip
 from zsbench.method import Preset
 from zsbench.registry import register_method
 
@@ -67,7 +67,7 @@ class ZssegPrompts(TwoStage):
         self.clip.model.to(
             self.regions.mean.device
         )  # the text encoder is no part of this module, but here it works along
-        return self.prompts(self.clip.model, self.vocabulary.names)
+        return self.prompts(self.clip.model, self.vocabulary.words)
 
     def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Cross-entropy over the segments of each seen class, CLIP's image features as they are."""

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zsbench.checkpoint import learnt_state, load_learnt_state
-from zsbench.clip import Clip
+from zsbench.checkpoint import load_trainable_state_dict, trainable_state_dict
+from zsbench.clip.model import Clip
 from zsbench.errors import UserError
 from zsbench.method import Method
 
@@ -78,7 +78,7 @@ class ReleasedFile:
     def fill(self, method: Method, clip: Clip) -> None:
         """Put it into a `ZegClip` built on `clip`; raises `UserError` for whatever does not belong together."""
         check_text_encoder(self, clip.model.state_dict())
-        load_learnt_state(method, convert(self, method), self.source)
+        load_trainable_state_dict(method, convert(self, method), self.source)
 
 
 def is_released(state: Mapping[str, Any]) -> bool:
@@ -122,7 +122,7 @@ def convert(released: ReleasedFile, method: nn.Module) -> dict[str, Tensor]:
     Raises `UserError` naming every key that has no place here, every tensor that no key fills, every shape that differs, and
     where the CLIP inside the checkpoint is not that of `method`.
     """
-    own, learnt = method.state_dict(), learnt_state(method)
+    own, learnt = method.state_dict(), trainable_state_dict(method)
     taken, converted = {EMPTY_WEIGHT}, {}
     problems = []
     for name, tensor in own.items():

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 
-from zsbench.clip import Clip
+from zsbench.clip.model import Clip
+from zsbench.clip.vit import IMAGENET_MEAN, IMAGENET_STD, embed, normalise, resize_positions
 from zsbench.errors import UserError
-from zsbench.vit import IMAGENET_MEAN, IMAGENET_STD, embed, normalise, resize_positions
 
 from .options import ZegClipOptions
 from .prompts import Prompts

@@ -8,11 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zsbench.clip import Clip
-from zsbench.method import Method, Released
+from zsbench.clip.model import Clip
+from zsbench.method import Method, ReleasedCheckpoint, Scoring
 from zsbench.recipe import Recipe
 from zsbench.registry import register_method
-from zsbench.scoring import Scoring
 
 from .checkpoint import read_released
 from .decoder import Decoder
@@ -56,12 +55,12 @@ class ZegClip(Method):
         return [scores.unflatten(-1, shape) for scores in self.decoder(queries, patches, every_layer)]
 
     @classmethod
-    def read_released(cls, path: Path) -> Released | None:
+    def read_released(cls, path: Path) -> ReleasedCheckpoint | None:
         file = read_released(path)
         return (
             None
             if file is None
-            else Released(file.options, file.setting, file.check, file.fill, file.dataset, file.names)
+            else ReleasedCheckpoint(file.options, file.setting, file.check, file.fill, file.dataset, file.names)
         )
 
     def predict(self, images: Tensor) -> Tensor:

@@ -10,11 +10,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from zsbench.clip import Clip, load_clip
+from zsbench.clip.model import Clip, load_clip
+from zsbench.clip.text import Vocabulary
 from zsbench.methods.zegclip.method import ZegClip
 from zsbench.methods.zegclip.options import ZegClipOptions
 from zsbench.methods.zegclip.presets import PRESETS
-from zsbench.vocabulary import Vocabulary
 
 VIT_B_16 = {
     "embed_dim": 512,

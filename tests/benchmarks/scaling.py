@@ -25,17 +25,18 @@ from tabulate import tabulate
 
 import zsbench
 from zsbench import registry
-from zsbench.argmax import upsampled_argmax
-from zsbench.bootstrap import bootstrap
-from zsbench.clip import Clip, load_clip
-from zsbench.counting import count
-from zsbench.environment import device_name
-from zsbench.estimate import evaluation_seconds, training_seconds
-from zsbench.leaderboard import page, read_entries
-from zsbench.plan import Request, resolve_options, resolve_protocol
+from zsbench.clip.model import Clip, load_clip
+from zsbench.clip.text import Vocabulary
+from zsbench.evaluation.argmax import upsampled_argmax
+from zsbench.metrics.counts import count
+from zsbench.metrics.intervals import bootstrap
+from zsbench.metrics.records import Records
 from zsbench.recipe import Recipe
-from zsbench.records import Records
-from zsbench.vocabulary import Vocabulary
+from zsbench.reports.leaderboard import page, read_entries
+from zsbench.runs.environment import device_name
+from zsbench.runs.estimate import evaluation_seconds, training_seconds
+from zsbench.runs.plan import resolve_options, resolve_protocol
+from zsbench.runs.request import Request
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 BEGIN, END = "<!-- measured -->", "<!-- end -->"

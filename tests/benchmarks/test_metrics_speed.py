@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from zsbench.bootstrap import bootstrap, draws, paired_bootstrap
-from zsbench.counting import count
-from zsbench.journal import Journal
-from zsbench.metrics import METRICS, Counts, summary
-from zsbench.records import Records
+from zsbench.metrics.counts import count
+from zsbench.metrics.intervals import bootstrap, draws, paired_bootstrap
+from zsbench.metrics.journal import Journal
+from zsbench.metrics.records import Records
+from zsbench.metrics.scores import METRICS, Counts, summary
 
 IMAGES, CLASSES, ROWS = 5000, 171, 15  # COCO-Stuff, val2017
 SIZES = {"voc": (375, 500, 21), "coco-stuff": (480, 640, 171), "ade-847": (1024, 1376, 847), "tiny": (64, 64, 847)}

@@ -18,14 +18,12 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 from torch.nn import functional as F
 
-from zsbench.argmax import RunningMax
-from zsbench.chunks import feed
-from zsbench.counting import count_tensors
 from zsbench.dataset import IGNORE
-from zsbench.inference import label_map
-from zsbench.method import Method
-from zsbench.scoring import Scoring
-from zsbench.windows import Tiling
+from zsbench.evaluation.argmax import RunningMax, feed
+from zsbench.evaluation.prediction import label_map
+from zsbench.evaluation.tiling import Tiling
+from zsbench.method import Method, Scoring
+from zsbench.metrics.counts import count_tensors
 
 SIZE = (480, 640)
 CLASSES, SEEN = 171, 156

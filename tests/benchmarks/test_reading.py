@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zsbench.dataset import IGNORE, Protocol
-from zsbench.inference import resize
-from zsbench.readers import Files, FolderDataset, LabelMap, Masks
-from zsbench.readers.palette import voc_palette
+from zsbench.data import Files, FolderDataset, LabelMap, Masks
+from zsbench.data.palette import voc_palette
+from zsbench.dataset import IGNORE, EvalProtocol
+from zsbench.evaluation.prediction import resize
 
 SIZES = {"voc": (375, 500), "coco": (480, 640)}
 COUNT = 16
@@ -111,7 +111,7 @@ def test_resized_images_a_second(photos: Photos, loader: str, benchmark: Any) ->
 
     def ours(name: str) -> object:
         sample = photos.read("val", name)
-        return resize(sample.image, Protocol()), sample.label
+        return resize(sample.image, EvalProtocol()), sample.label
 
     benchmark.group = f"one image at 512 px with its label, {photos.home.name[:-1]} size"
     benchmark(each(ours if loader == "zsbench" else plain, cycle(photos.ids("val"))))

@@ -18,7 +18,7 @@ from torch import Tensor
 from torchvision.ops import roi_align
 
 import zsbench
-from zsbench.clip import Clip, load_clip
+from zsbench.clip.model import Clip, load_clip
 from zsbench.methods.two_stage.regions import RegionEncoder, zegformer_crops, zsseg_crops
 
 PROPOSALS, SIZE = 100, (480, 640)

@@ -26,7 +26,7 @@ Forward = Callable[[Tensor], Tensor]
 Build = Callable[[str, int, str], ZegClip]
 
 
-class Released:
+class ReleasedCheckpoint:
     """The released computation with plain modules of torch, all of it: also what no output depends on."""
 
     def __init__(self, method: ZegClip) -> None:
@@ -104,7 +104,7 @@ def test_forward(benchmark: BenchmarkFixture, way: str, dataset: str, batch: int
     benchmark.group = f"ZegCLIP forward, {dataset}, 512 x 512, batch {batch}, {device} float32"
     method = zegclip(dataset, CLASSES[dataset], device).eval()
     images = torch.rand(batch, 3, 512, 512, device=device)
-    plain = Released(method)
+    plain = ReleasedCheckpoint(method)
     masks = benchmark(finished(plain if way == "plain" else method.predict, device), images)
     torch.testing.assert_close(masks, plain(images), atol=1e-4, rtol=1e-4)
 
@@ -117,7 +117,7 @@ def test_throughput(benchmark: BenchmarkFixture, way: str, dataset: str, zegclip
     benchmark.group = f"ZegCLIP throughput, {dataset}, 512 x 512, batch 16, cuda"
     method = zegclip(dataset, CLASSES[dataset], "cuda").eval()
     images = torch.rand(16, 3, 512, 512, device="cuda")
-    plain = Released(method)
+    plain = ReleasedCheckpoint(method)
     forward: Forward = plain if way == "plain" else method.predict
     if way.endswith("compiled"):
         forward = torch.compile(forward, mode="max-autotune-no-cudagraphs")

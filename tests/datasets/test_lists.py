@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from zsbench import registry
+from zsbench.data import FolderDataset, Source
+from zsbench.data.palette import voc_palette
 from zsbench.dataset import IGNORE, Dataset
-from zsbench.readers import FolderDataset, Source
-from zsbench.readers.palette import voc_palette
 
 FOLDERS = [
     plugin.name for plugin in registry.plugins("dataset") if plugin.source == "built-in" and plugin.name != "miniworld"

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from zsbench import registry
-from zsbench.readers import FolderDataset
+from zsbench.data import FolderDataset
 
 
 def load(name: str, root: Path) -> FolderDataset:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from zsbench.clip import Clip, load_clip
+from zsbench.clip.model import Clip, load_clip
+from zsbench.clip.templates import SINGLE, VILD15
 from zsbench.datasets.miniworld import captions, pretrain
 from zsbench.datasets.miniworld.objective import Objective, contrast, encode_texts, encode_tokens
 from zsbench.datasets.miniworld.pool import open_pool
@@ -16,7 +17,6 @@ from zsbench.datasets.miniworld.probe import Probe, average_precision
 from zsbench.datasets.miniworld.scene import Scene, scene
 from zsbench.datasets.miniworld.things import COLOURS, ICONS
 from zsbench.datasets.miniworld.world import CLASSES, PALETTE, SIZE, SPLITS, STUFF, THINGS, UNSEEN
-from zsbench.templates import SINGLE, VILD15
 
 WEIGHTS = pretrain.CONFIG.with_name("clip.safetensors")
 CROWDED = [scene("val", index) for index in range(120)]

@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 
 from zsbench import registry
+from zsbench.data import FolderDataset
 from zsbench.dataset import IGNORE
-from zsbench.readers import FolderDataset
 
 
 def load(name: str, root: Path) -> FolderDataset:

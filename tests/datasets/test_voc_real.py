@@ -11,10 +11,10 @@ import pytest
 from numpy.typing import NDArray
 
 from zsbench import registry
-from zsbench.data_check import check
+from zsbench.data import FolderDataset
+from zsbench.data.check import check
+from zsbench.data.palette import voc_palette
 from zsbench.dataset import IGNORE
-from zsbench.readers import FolderDataset
-from zsbench.readers.palette import voc_palette
 
 COUNTS = {"train": 60, "val": 150, "trainval": 210}
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from zsbench.errors import UserError
-from zsbench.nvml import Gpu, find_gpu
 from zsbench.profiling import clock
-from zsbench.profiling.compiling import compiled
+from zsbench.profiling.clock import compiled
+from zsbench.profiling.energy import Gpu, find_gpu
 from zsbench.profiling.memory import peak_memory, reset_peak_memory
 
 CPU = torch.device("cpu")

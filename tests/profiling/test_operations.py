@@ -10,15 +10,15 @@ import torch
 from torch import nn
 from torchvision.ops import roi_align
 
-from zsbench.clip import Clip
-from zsbench.dataset import Protocol
+from zsbench.clip.model import Clip
+from zsbench.clip.text import Vocabulary
+from zsbench.dataset import EvalProtocol
 from zsbench.errors import UserError
 from zsbench.method import Method, Options
 from zsbench.profiling import count_macs, count_operations
 from zsbench.profiling.cost import Workload
 from zsbench.profiling.operations import REST
 from zsbench.profiling.parameters import text_tower, total
-from zsbench.vocabulary import Vocabulary
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def test_what_each_top_level_module_and_the_rest_computes():
 
 
 def test_all_windows_are_counted():
-    protocol = Protocol(short_side=None, crop=10, stride=8)
+    protocol = EvalProtocol(short_side=None, crop=10, stride=8)
     work = Workload(Layers(), protocol, (10, 25), torch.device("cpu"))
     assert len(work.tiling.places) == 3
     assert count_macs(work.windows(1)) * 1e9 == 3 * 4200

@@ -1,19 +1,15 @@
 """What a method costs: parameters, multiply-adds with attention counted, time on a synchronised clock, memory, energy."""
 
-from zsbench.profiling.cells import ProfileRequest, cells, run_cells
 from zsbench.profiling.cost import Conditions, Timed, profile_method
 from zsbench.profiling.operations import count_macs, count_operations, countable_attention
 from zsbench.profiling.parameters import learnable
 
 __all__ = [
     "Conditions",
-    "ProfileRequest",
     "Timed",
-    "cells",
     "count_macs",
     "count_operations",
     "countable_attention",
     "learnable",
     "profile_method",
-    "run_cells",
 ]

@@ -11,19 +11,18 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from zsbench.clip import Clip
-from zsbench.counting import count_tensors
-from zsbench.dataset import IGNORE, Protocol
-from zsbench.inference import predict_labels, window_logits
+from zsbench.clip.model import Clip
+from zsbench.dataset import IGNORE, EvalProtocol
+from zsbench.evaluation.prediction import predict_labels, window_logits
+from zsbench.evaluation.tiling import Tiling, resized_shape
 from zsbench.method import Method
-from zsbench.nvml import find_gpu
-from zsbench.profiling.clock import Call, Throughput, latency, throughput
-from zsbench.profiling.compiling import compiled
+from zsbench.metrics.counts import count_tensors
+from zsbench.profiling.clock import Call, Throughput, compiled, latency, throughput
+from zsbench.profiling.energy import find_gpu
 from zsbench.profiling.memory import memory_kind, peak_memory, reset_peak_memory
 from zsbench.profiling.operations import count_macs, count_operations
 from zsbench.profiling.parameters import learnable, text_tower, total, without_gradient
 from zsbench.result import Efficiency
-from zsbench.windows import Tiling, resized_shape
 
 Timed = Literal["model", "end-to-end"]
 INSIDE: dict[Timed, str] = {
@@ -50,7 +49,7 @@ class Workload:
     """A method and the images that it is timed on: noise of `image_size` (height, width) before resizing."""
 
     method: Method
-    protocol: Protocol
+    protocol: EvalProtocol
     image_size: tuple[int, int]
     device: torch.device
 
@@ -88,7 +87,7 @@ class Workload:
 def profile_method(
     method: Method,
     clip: Clip,
-    protocol: Protocol,
+    protocol: EvalProtocol,
     image_size: tuple[int, int],
     prompts: int,
     device: torch.device,

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from zsbench.clip import Clip
+from zsbench.clip.model import Clip
 from zsbench.dataset import IGNORE
-from zsbench.estimate import rehearsal
 from zsbench.method import Method
+from zsbench.training.rehearsal import rehearsal
 
 
 def total(parameters: Iterable[nn.Parameter]) -> int:

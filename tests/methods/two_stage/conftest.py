@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from zsbench.clip import load_clip
+from zsbench.clip.model import load_clip
 
 GOLDENS = Path(__file__).parents[4] / "shared" / "goldens" / "twostage"
 ATTENTION = {"self_attn": "self_attn", "encoder_attn": "multihead_attn"}

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from zsbench.clip import load_clip
+from zsbench.clip.model import load_clip
+from zsbench.clip.text import Vocabulary
 from zsbench.methods.two_stage.zegformer import ZegFormer, ZegFormerOptions
 from zsbench.methods.two_stage.zsseg import Zsseg, ZssegOptions
 from zsbench.profiling import count_macs, countable_attention, learnable
-from zsbench.vocabulary import Vocabulary
 
 pytest.importorskip("transformers")
 PAPER = {"pascal-voc": (20, 512, 1829.333), "coco-stuff": (171, 640, 1875.192)}

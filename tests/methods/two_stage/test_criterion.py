@@ -9,15 +9,7 @@ import torch.nn.functional as F
 
 from zsbench.errors import UserError
 from zsbench.methods.two_stage import criterion as module
-from zsbench.methods.two_stage.criterion import (
-    LossWeights,
-    Targets,
-    assign,
-    criterion,
-    focal_terms,
-    match,
-    targets_of,
-)
+from zsbench.methods.two_stage.criterion import LossWeights, Targets, assign, criterion, focal_terms, match, targets_of
 
 pytest.importorskip("scipy")
 WEIGHTS = LossWeights()
@@ -129,7 +121,7 @@ def test_without_scipy_the_message_names_the_extra(monkeypatch):
 
 
 def test_reference_values(golden):
-    """Released criterion: matching, and each loss of the last layer and two before it."""
+    """ReleasedCheckpoint criterion: matching, and each loss of the last layer and two before it."""
     stored = golden("zegformer_criterion")
     logits = torch.from_numpy(np.concatenate([stored["aux_logits"], stored["pred_logits"][None]]))
     masks = torch.from_numpy(np.concatenate([stored["aux_masks"], stored["pred_masks"][None]]))

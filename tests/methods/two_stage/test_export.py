@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 import torch
 
+from zsbench.cli.proposals import main
+from zsbench.clip.text import encode_vocabulary
+from zsbench.data.coco_results import read_proposals, write_proposals
 from zsbench.errors import UserError
 from zsbench.methods.maskclip import MaskClip
 from zsbench.methods.two_stage.clip_regions import ClipRegionOptions, ClipRegions
-from zsbench.methods.two_stage.export import main, proposals
-from zsbench.methods.two_stage.proposal_file import read_proposals, write_proposals
-from zsbench.plan import Request, make_plan
-from zsbench.run import carry_out
-from zsbench.vocabulary import encode_vocabulary
+from zsbench.runs.execution import execute
+from zsbench.runs.plan import make_plan
+from zsbench.runs.proposals import proposals
+from zsbench.runs.request import Request
 
 
 @pytest.fixture
@@ -82,7 +84,7 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     def evaluate():
         options = {"proposals": "file", "file": str(path)}
         request = Request(method="clip-regions", options=options, limit=1, out=tmp_path / "run", resume=True)
-        return carry_out(make_plan("eval", request), profile=False)
+        return execute(make_plan("eval", request), profile=False)
 
     written = path.read_text()
     path.write_text(written.replace("val-0001", "cat.jpg"))

@@ -5,7 +5,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from zsbench.checkpoint import learnt_state, load_learnt_state
+from zsbench.checkpoint import load_trainable_state_dict, trainable_state_dict
+from zsbench.clip.text import Vocabulary
 from zsbench.methods.two_stage.fusion import semantic_map, zegformer_scores, zsseg_scores
 from zsbench.methods.two_stage.geometry import zegformer_boxes
 from zsbench.methods.two_stage.heads import class_logits
@@ -13,7 +14,6 @@ from zsbench.methods.two_stage.regions import ClipInput, RegionEncoder, zegforme
 from zsbench.methods.two_stage.released import convert
 from zsbench.methods.two_stage.zegformer import ZegFormer, ZegFormerOptions
 from zsbench.methods.two_stage.zsseg import Zsseg, ZssegOptions
-from zsbench.vocabulary import Vocabulary
 
 pytest.importorskip("transformers")
 CLIP_OF_ZEGFORMER = "sem_seg_head.predictor.clip_model."
@@ -118,10 +118,10 @@ def test_clip_features_of_regions(golden, golden_clip, image, soft, system):
 
 def told(method, stored, released, rule):
     """The method with the reference's weights, which come in under the released names, and its text embeddings."""
-    own = learnt_state(method)
+    own = trainable_state_dict(method)
     state = released(own)
     rule.fill_(state)
-    load_learnt_state(method, convert(state, own, "reference"), "reference")
+    load_trainable_state_dict(method, convert(state, own, "reference"), "reference")
     method.set_vocabulary(Vocabulary(NAMES, torch.zeros(20, 512), SEEN))
     return method.eval()
 

@@ -6,7 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from zsbench.checkpoint import learnt_state
+from zsbench.checkpoint import trainable_state_dict
+from zsbench.clip.text import Vocabulary, encode_vocabulary
+from zsbench.clip.weights import Weights
 from zsbench.errors import UserError
 from zsbench.methods.two_stage.clip_regions import ClipRegionOptions, ClipRegions
 from zsbench.methods.two_stage.geometry import pad_to_multiple
@@ -14,8 +16,6 @@ from zsbench.methods.two_stage.zegformer import ZegFormer, ZegFormerOptions
 from zsbench.methods.two_stage.zsseg import Zsseg, ZssegOptions
 from zsbench.methods.two_stage.zsseg_prompts import PromptOptions, ZssegPrompts
 from zsbench.recipe import Recipe
-from zsbench.vocabulary import Vocabulary, encode_vocabulary
-from zsbench.weights import Weights
 
 pytest.importorskip("transformers")
 pytest.importorskip("scipy")
@@ -242,10 +242,10 @@ def test_prompts_learn_to_name_segments_and_zsseg_takes_them(tiny_clip, squares,
         totals.append(loss.item())
     assert totals[-1] < 0.9 * totals[0]
     path = tmp_path / "prompts.pt"
-    torch.save(learnt_state(method), path)
+    torch.save(trainable_state_dict(method), path)
     taker = zsseg(tiny_clip, region_templates="learned", prompts=path, prompt_length=3).eval()
     torch.testing.assert_close(taker.text("learned"), method.names().detach())
-    assert "prompts.prefix" in learnt_state(taker)
+    assert "prompts.prefix" in trainable_state_dict(taker)
     with torch.no_grad():
         taker.predict(torch.rand(1, 3, 32, 32))
     with pytest.raises(UserError, match="not used"):
@@ -268,7 +268,7 @@ def test_unseen_names_arrive_at_test_time_only(tiny_clip):
     method.set_vocabulary(whole.subset(whole.seen))
     losses = method.losses(torch.rand(1, 3, 32, 32), torch.randint(0, 3, (1, 32, 32)))
     assert torch.isfinite(torch.stack(list(losses.values()))).all()
-    method.set_vocabulary(Vocabulary(whole.names, whole.embeddings, whole.seen))
+    method.set_vocabulary(Vocabulary(whole.words, whole.embeddings, whole.seen))
     assert method.eval().predict(torch.rand(1, 3, 32, 32)).shape[1] == 4
 
 

@@ -6,12 +6,13 @@ import pytest
 import torch
 
 import zsbench
-from zsbench.building import full_vocabulary
-from zsbench.checkpoint import learnt_state, save_checkpoint
-from zsbench.estimate import training_seconds
-from zsbench.plan import Request, make_plan
+from zsbench.checkpoint import save_checkpoint, trainable_state_dict
 from zsbench.profiling.parameters import without_gradient
-from zsbench.run import Run, carry_out
+from zsbench.runs.build import full_vocabulary
+from zsbench.runs.estimate import training_seconds
+from zsbench.runs.execution import Run, execute
+from zsbench.runs.plan import make_plan
+from zsbench.runs.request import Request
 
 pytest.importorskip("transformers")
 pytest.importorskip("scipy")
@@ -24,7 +25,7 @@ def plan(tmp_path, **request):
 @pytest.mark.parametrize("setting", ["inductive", "transductive"])
 @pytest.mark.parametrize("method", ["zegformer", "zsseg"])
 def test_it_trains_and_evaluates(tmp_path, method, setting):
-    result = carry_out(plan(tmp_path, method=method, setting=setting, iterations=2, batch_size=2), profile=False)
+    result = execute(plan(tmp_path, method=method, setting=setting, iterations=2, batch_size=2), profile=False)
     assert result.setting == setting
     assert math.isfinite(result.training.final_loss)
     shares = [result.statistics[f"share_{stage}"] for stage in ("proposals", "regions", "fusion")]
@@ -69,7 +70,7 @@ def test_rehearsals_ask_no_other_process(tmp_path, monkeypatch):
 def test_an_estimate_leaves_the_running_statistics_alone(tmp_path):
     run = Run(plan(tmp_path, method="zegformer"))
     run.tell(full_vocabulary(run.plan, run.clip))
-    before = {name: tensor.clone() for name, tensor in learnt_state(run.method).items()}
+    before = {name: tensor.clone() for name, tensor in trainable_state_dict(run.method).items()}
     assert any(name.endswith("running_mean") for name in before)
     training_seconds(run.method, 60, run.plan.recipe, run.device)
-    assert all(tensor.equal(before[name]) for name, tensor in learnt_state(run.method).items())
+    assert all(tensor.equal(before[name]) for name, tensor in trainable_state_dict(run.method).items())

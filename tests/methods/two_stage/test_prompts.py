@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from zsbench.clip import load_clip
+from zsbench.clip.model import load_clip
+from zsbench.clip.text import Vocabulary, encode_prompts
 from zsbench.errors import UserError
 from zsbench.methods.two_stage.prompts import REGIONS32, SETS, LearnedPrompts, encode
-from zsbench.vocabulary import Vocabulary, encode_prompts
 
 
 def vocabulary(clip, *names):

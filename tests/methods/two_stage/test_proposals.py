@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from zsbench.data.coco_results import check_ids, encode, read_proposals, write_proposals
 from zsbench.errors import UserError
-from zsbench.methods.two_stage.proposal_file import check_ids, encode, read_proposals, write_proposals
 from zsbench.methods.two_stage.proposals import from_file, grid, oracle, same_shape
 
 

@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from open_clip import CLIP
 
-from zsbench.checkpoint import learnt_state
-from zsbench.clip import Clip, load_clip
+from zsbench.checkpoint import trainable_state_dict
+from zsbench.clip.model import Clip, load_clip
+from zsbench.clip.text import Vocabulary
 from zsbench.methods.zegclip.checkpoint import EMPTY_WEIGHT, ReleasedFile, convert
 from zsbench.methods.zegclip.method import ZegClip
 from zsbench.methods.zegclip.options import ZegClipOptions
-from zsbench.vocabulary import Vocabulary
 
 GOLDENS = Path(__file__).parents[3].parent / "shared" / "goldens" / "zegclip"
 
@@ -107,7 +107,7 @@ def released_method(rule_clip, released_state, goldens):
         state = convert(ReleasedFile("rule", released_state, 15, "inductive"), deep)
         if dpt != "deep":
             state["encoder.prompts.embeddings"] = state["encoder.prompts.embeddings"][:1]
-        method.load_state_dict({name: state[name] for name in learnt_state(method)}, strict=False)
+        method.load_state_dict({name: state[name] for name in trainable_state_dict(method)}, strict=False)
         embeddings = torch.from_numpy(np.load(goldens / "inductive_b1.npz")["text_embeddings"]).float()
         seen = torch.arange(20) < 15
         names = tuple(f"class {index}" for index in range(20))

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from zsbench.checkpoint import save_checkpoint
+from zsbench.clip.text import Vocabulary
 from zsbench.errors import UserError
 from zsbench.methods.zegclip.checkpoint import (
     EMPTY_WEIGHT,
@@ -19,9 +20,9 @@ from zsbench.methods.zegclip.checkpoint import (
 )
 from zsbench.methods.zegclip.method import ZegClip
 from zsbench.methods.zegclip.options import ZegClipOptions
-from zsbench.plan import Request, make_plan
-from zsbench.run import Run
-from zsbench.vocabulary import Vocabulary
+from zsbench.runs.execution import Run
+from zsbench.runs.plan import make_plan
+from zsbench.runs.request import Request
 
 INNER = "decode_head.decoder_1.layers"
 

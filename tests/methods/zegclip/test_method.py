@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from zsbench.checkpoint import learnt_state, load_learnt_state
+from zsbench.checkpoint import load_trainable_state_dict, trainable_state_dict
 from zsbench.dataset import IGNORE
 from zsbench.errors import UserError
 from zsbench.methods.zegclip.method import ZegClip
@@ -103,7 +103,9 @@ def test_training_with_unseen_classes_ends_calibration(small_method):
     method.parameter_groups(Recipe())
     assert method.knows_unseen
     other = small_method(seed=1)
-    load_learnt_state(other, {name: tensor.clone() for name, tensor in learnt_state(method).items()}, "test")
+    load_trainable_state_dict(
+        other, {name: tensor.clone() for name, tensor in trainable_state_dict(method).items()}, "test"
+    )
     assert other.knows_unseen
 
 

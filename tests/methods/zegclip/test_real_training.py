@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from zsbench.building import training_vocabulary
-from zsbench.plan import Request, make_plan
-from zsbench.protocol import TrainingView
-from zsbench.run import Run
-from zsbench.training import SampleStream
+from zsbench.runs.build import training_vocabulary
+from zsbench.runs.execution import Run
+from zsbench.runs.plan import make_plan
+from zsbench.runs.request import Request
+from zsbench.settings import TrainingView
+from zsbench.training.loop import SampleStream
 
 
 def loss_of(run: Run) -> float:

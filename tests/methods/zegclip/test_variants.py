@@ -6,8 +6,8 @@ import torch
 from zsbench.dataset import IGNORE, UNLABELLED
 from zsbench.methods.zegclip.method import ZegClip
 from zsbench.methods.zegclip.options import ZegClipOptions
-from zsbench.published import read_published
 from zsbench.recipe import Recipe
+from zsbench.reports.published import read_published
 
 
 def batch(lowest=IGNORE):

@@ -1,0 +1,341 @@
+"""The command line as a user meets it: what each command leaves behind, and one clear message for each mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from zsbench import Result
+from zsbench.cli.main import app
+from zsbench.metrics.records import Records
+
+PLUGIN = '''
+"""Coloured halves, and a method that learns a colour for each class."""
+
+import os
+import time
+
+import numpy as np
+import torch
+from torch import nn
+
+from zsbench.dataset import IGNORE, Dataset, Defaults, EvalProtocol, Sample
+from zsbench.method import Ablation, Method, Options
+from zsbench.registry import register_dataset, register_method
+
+
+@register_dataset("halves")
+class Halves(Dataset):
+    """Two coloured halves."""
+
+    classes = ("red", "green", "blue")
+    unseen = ("blue",)
+    palette = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
+    defaults = Defaults(
+        clip=os.environ["TINY_CLIP"],
+        weights="random",
+        protocol=EvalProtocol(short_side=None, crop=None, stride=None),
+        recipe={"iterations": 20, "batch_size": 4, "crop": 16, "short_side": None, "scale": (1, 1), "workers": 0,
+                "learning_rate": 0.1, "warmup_iterations": 0, "category_limit": 1.0, "photometric": False},
+    )
+
+    def ids(self, split):
+        return [f"{split}{i:02d}" for i in range(24)]
+
+    def read(self, split, image_id):
+        rng = np.random.default_rng([len(split), int(image_id[-2:])])
+        top, bottom = rng.choice(3, 2, replace=False)
+        label = np.full((16, 16), top, np.int32)
+        label[8:] = bottom
+        image = (np.array(self.palette)[label] * rng.uniform(0.6, 1)).astype(np.uint8)
+        return Sample(image_id, image, label)
+
+
+class ColoursOptions(Options):
+    broken: bool = False
+
+
+@register_method("colours")
+class Colours(Method):
+    """Learns a linear map from pixel to text embedding."""
+
+    Options = ColoursOptions
+    trainable = True
+    variants = {"whole": {}, "broken": {"broken": True}}
+    tables = {7: (Ablation("whole", "All of it"), Ablation("broken", "Less"))}
+
+    def __init__(self, clip, options):
+        super().__init__(clip, options)
+        if options.broken and not os.path.exists("mended"):
+            raise RuntimeError("broken on purpose")
+        self.map = nn.Conv2d(3, clip.dim, 1)
+
+    def predict(self, images):
+        time.sleep(float(os.environ.get("SLOW", "0")))
+        return torch.einsum("bdhw,cd->bchw", self.map(images), self.vocabulary.embeddings)
+
+    def losses(self, images, labels):
+        return {"ce": nn.functional.cross_entropy(self.predict(images), labels, ignore_index=IGNORE)}
+
+
+@register_method("huge")
+class Huge(Method):
+    """Asks for more memory than there is."""
+
+    def predict(self, images):
+        return torch.empty(1 << 50)
+
+
+@register_method("far")
+class Far(Method):
+    """Needs a package that nobody has."""
+
+    def predict(self, images):
+        import no_such_package_anywhere
+'''
+
+
+@pytest.fixture(scope="module")
+def plugin(tmp_path_factory):
+    path = tmp_path_factory.mktemp("plugin") / "plugin.py"
+    path.write_text(PLUGIN)
+    return path
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a command left: its exit code and what a user read."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def zsbench(tmp_path, plugin, tiny_clip_config, monkeypatch):
+    """Run a command in a folder of its own, in this process."""
+    monkeypatch.setenv("TINY_CLIP", tiny_clip_config)
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words):
+        command = [str(word) for word in words]
+        if words[0] != "leaderboard":
+            command += ["--plugin", str(plugin)]
+        done = CliRunner().invoke(app, command)
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return Finished(done.exit_code, done.stdout, done.stderr)
+
+    return call
+
+
+@pytest.fixture
+def process(tmp_path, plugin, monkeypatch):
+    """Start a command in a process of its own."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2]))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+    def start(*words, **environment):
+        command = [sys.executable, "-m", "zsbench", *map(str, words), "--plugin", str(plugin)]
+        return subprocess.Popen(
+            command,
+            cwd=tmp_path,
+            env={**os.environ, **environment},
+            stderr=subprocess.PIPE,
+            text=True,
+            # a test run in the background ignores Ctrl-C, and what it starts would inherit that
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+
+    return start
+
+
+HALVES = ("--method", "colours", "--dataset", "halves")
+
+
+def message(finished):
+    """What a user reads on stderr, as one line; a traceback is never part of it."""
+    assert finished.returncode == 2, finished.stdout + finished.stderr
+    assert "Traceback" not in finished.stderr
+    return " ".join(finished.stderr.split())
+
+
+def test_list_names_everything_and_imports_no_torch(zsbench):
+    found = {entry["name"]: entry for entry in json.loads(zsbench("list", "--json").stdout)}
+    assert {"zegclip", "maskclip", "miniworld", "pascal-voc", "halves", "colours"} <= set(found)
+    assert found["halves"]["source"].startswith("file")
+    assert found["zegclip"] == {**found["zegclip"], "kind": "method", "source": "built-in", "installed": True}
+    probe = """
+import sys, zsbench.cli
+sys.argv = ["zsbench", "list"]
+try:
+    zsbench.cli.main()
+finally:
+    assert "torch" not in sys.modules
+"""
+    assert subprocess.run([sys.executable, "-c", probe], capture_output=True).returncode == 0
+
+
+def test_run_leaves_everything_it_promises(zsbench, tmp_path):
+    finished = zsbench("run", *HALVES)
+    assert finished.returncode == 0, finished.stderr
+    out = tmp_path / "runs" / "colours-halves-seed0"
+    assert {path.name for path in out.iterdir()} - {"tensorboard"} == {  # that where it is installed
+        "result.json",
+        "records.npz",
+        "checkpoint.safetensors",
+        "run.log",
+        "train.jsonl",
+        "gallery.png",
+    }
+    result = Result.load(out / "result.json")
+    assert result.metrics["mIoU_S"].value > 30 and result.metrics["hIoU"].stderr >= 0
+    assert result.dataset.images == 24 and result.dataset.complete
+    assert result.method.weights.random and result.training.dataset == "halves"
+    assert Records.load(out / "records.npz").sha256() == result.records_sha256
+    assert "hIoU" in finished.stdout and "random weights" in finished.stdout
+    with Image.open(out / "gallery.png") as picture:
+        assert picture.width > 800
+
+
+def test_training_then_evaluating_equals_running(zsbench, tmp_path):
+    for words in (("run", "--out", "a"), ("train", "--out", "b")):
+        assert zsbench(*words, *HALVES, "-r", "learning_rate=0.2", "--seed", "3").returncode == 0
+    checkpoint = ("--checkpoint", "b/checkpoint.safetensors", "--out", "c")
+    finished = zsbench("eval", *HALVES, *checkpoint)
+    assert finished.returncode == 0, finished.stderr
+    a, c = (Result.load(tmp_path / name / "result.json") for name in "ac")
+    assert a.records_sha256 == c.records_sha256
+    assert a.method.checkpoint_sha256 == c.method.checkpoint_sha256
+    assert a.training.recipe == c.training.recipe and a.seed == c.seed == 3
+    assert c.training.command.startswith("zsbench train") and "-r learning_rate=0.2" in c.training.command
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_evaluation_resumes_to_the_same_bits(zsbench, process, tmp_path, end):
+    assert zsbench("train", *HALVES, "--out", "t").returncode == 0
+    words = ["eval", *HALVES, "--checkpoint", "t/checkpoint.safetensors", "--eval-batch", "1"]
+    assert zsbench(*words, "--out", "whole").returncode == 0
+    started = process(*words, "--out", "cut", SLOW="0.1")
+    journal = tmp_path / "cut" / "records.journal"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and (not journal.exists() or journal.stat().st_size < 600):
+        time.sleep(0.02)
+    started.send_signal(end)
+    stderr = started.communicate(timeout=60)[1]
+    assert not (tmp_path / "cut" / "result.json").exists()
+    if end == signal.SIGINT:
+        assert started.returncode == 2 and "--resume goes on" in " ".join(stderr.split()) and "Traceback" not in stderr
+    assert "Go on with --resume" in message(zsbench(*words, "--out", "cut"))
+    finished = zsbench(*words, "--out", "cut", "--resume")
+    assert finished.returncode == 0, finished.stderr
+    whole, cut = (Result.load(tmp_path / name / "result.json") for name in ("whole", "cut"))
+    assert whole.metrics == cut.metrics and whole.records_sha256 == cut.records_sha256
+
+
+def test_a_finished_result_is_never_overwritten(zsbench, tmp_path):
+    for number in range(2):
+        assert zsbench("run", *HALVES).returncode == 0, number
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"colours-halves-seed0", "colours-halves-seed0-2"}
+    assert "already holds a result" in message(zsbench("run", *HALVES, "--out", "runs/colours-halves-seed0"))
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("run", "--method", "zegclp"), "Did you mean 'zegclip'"),
+        (("run", "--method", "a[two-stage]"), "a[two-stage]"),  # brackets are no markup
+        (("run", "--dataset", "miniwrld"), "Did you mean 'miniworld'"),
+        (("run", "-o", "prompt=3"), "Did you mean 'prompts'"),
+        (("run", "-o", "prompts"), "expected key=value"),
+        (("run", *HALVES, "--out", "/proc/none"), "cannot write to /proc/none"),
+        (("eval", "--method", "huge", "--dataset", "halves"), "out of memory. Reduce"),
+        (("eval", *HALVES, "--checkpoint", "absent"), "absent does not exist"),
+        (("run", "--dataset", "pascal-voc", "--data-root", "."), "JPEGImages"),
+        (("list", "method"), "expected methods or datasets"),
+        (("predict", "absent.jpg", "--classes", "red", "--dataset", "halves"), "absent.jpg does not exist"),
+        (("predict", "red.png", "--classes", "red, red", "--dataset", "halves"), "red"),
+        (("profile", "--size", "12"), "expected HEIGHTxWIDTH"),
+        (("leaderboard", "--add", "absent.json"), "absent.json does not exist"),
+    ],
+)
+def test_a_mistake_is_one_message(zsbench, tmp_path, words, expected):
+    Image.fromarray(np.full((16, 16, 3), (250, 0, 0), np.uint8)).save(tmp_path / "red.png")
+    assert expected in message(zsbench(*words))
+
+
+def test_a_checkpoint_of_another_method_is_refused(zsbench):
+    assert zsbench("train", *HALVES, "--out", "t").returncode == 0
+    checkpoint = ("--checkpoint", "t/checkpoint.safetensors")
+    for verb in ("eval", "profile"):
+        wrong_method = zsbench(verb, "--method", "zegclip", "--dataset", "halves", *checkpoint)
+        assert "holds weights of colours, not of zegclip" in message(wrong_method)
+        wrong_classes = zsbench(verb, "--method", "colours", "--dataset", "miniworld", *checkpoint)
+        assert "was trained on halves (3 classes" in message(wrong_classes)
+    several = zsbench("profile", "--method", "colours,far", "--dataset", "halves", *checkpoint)
+    assert "give one --method, not colours, far" in message(several)
+
+
+def test_predict_draws_an_overlay_and_a_label_map(zsbench, tmp_path):
+    Image.fromarray(np.full((20, 30, 3), (250, 0, 0), np.uint8)).save(tmp_path / "red.png")
+    finished = zsbench("predict", "red.png", "--classes", "red, green", "--dataset", "halves", "--out", "pictures")
+    assert finished.returncode == 0, finished.stderr
+    with Image.open(tmp_path / "pictures" / "red-labels.png") as labels:
+        assert labels.size == (30, 20) and set(np.unique(labels)) <= {0, 1}
+    assert (tmp_path / "pictures" / "red-overlay.png").stat().st_size > 1000
+
+
+def test_several_seeds_are_runs_with_a_mean(zsbench, tmp_path):
+    finished = zsbench("run", *HALVES, "--seeds", "0,1", "--out", "many")
+    assert finished.returncode == 0, finished.stderr
+    seeds = [Result.load(tmp_path / "many" / f"seed{n}" / "result.json").seed for n in (0, 1)]
+    assert seeds == [0, 1] and "2 seeds: mean" in finished.stdout
+    assert "expected numbers" in message(zsbench("run", *HALVES, "--seeds", "0;1"))
+
+
+def test_an_ablation_survives_a_failing_cell_and_goes_on_where_it_stopped(zsbench, tmp_path):
+    words = ("ablate", "colours", "--table", "7", "--dataset", "halves", "--seeds", "2")
+    first = zsbench(*words)
+    assert "failed: broken-seed0" in message(first)
+    table = (tmp_path / "runs" / "ablate-colours-table7-halves" / "table.md").read_text()
+    assert [line.split("|")[1:3] for line in table.splitlines()[2:]] == [
+        [" All of it ", " 2       "],
+        [" Less      ", " 0       "],
+    ]
+    (tmp_path / "mended").touch()
+    second = zsbench(*words)
+    assert second.returncode == 0, second.stderr
+    assert second.stdout.count("done before") == 2
+    assert "has no ablation table 8; it has: 7" in message(zsbench(*words[:3], "8", *words[4:]))
+
+
+def test_profile_prints_json(zsbench):
+    cost = json.loads(zsbench("profile", *HALVES, "--seconds", "0.1", "--largest-batch", "1", "--json").stdout)
+    assert cost["learnable_params"] == 3 * 16 + 16
+    # A 1x1 convolution from 3 to 16 channels and 16 to 3 classes, at each of 32 x 32 pixels.
+    assert cost["gmacs"] * 1e9 == 32 * 32 * (3 * 16 + 16 * 3)
+    assert cost["gflops"] == 2 * cost["gmacs"]
+
+
+def test_profiles_of_several_cells_survive_a_failing_one(zsbench, tmp_path):
+    words = ("profile", "--method", "colours,far", "--dataset", "halves", "--seconds", "0.1", "--largest-batch", "2")
+    finished = zsbench(*words, "--out", "costs", "--json")
+    assert "failed: halves-far-float32 (costs/halves-far-float32.log)" in message(finished)
+    assert "No module named 'no_such_package_anywhere'" in finished.stderr
+    (cost,) = json.loads(finished.stdout)
+    assert cost["method"] == "colours" and cost["throughput_batch"] in (1, 2) and cost["peak_memory"] > 1e7
+    assert sorted(path.name for path in (tmp_path / "costs").iterdir()) == [
+        "halves-colours-float32.json",
+        "halves-far-float32.log",
+    ]

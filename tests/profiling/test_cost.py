@@ -1,0 +1,141 @@
+"""The page of costs: a pure function of committed profiles, the paper's numbers beside them, devices apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from zsbench.errors import UserError
+from zsbench.reports.costs import add_profile, efficiency_pages
+from zsbench.reports.leaderboard import check_tables, tables
+from zsbench.result import Efficiency, Profile, Result
+from zsbench.runs.profiles import cells
+from zsbench.runs.request import ProfileRequest
+
+PUBLISHED = """dataset_id,method_id,setting,pAcc,method,backbone,mIoU,mIoU_S,mIoU_U,hIoU,params_M,flops_G,fps,source
+d,quick,efficiency,,,,,,,,13.8,110.4,9.0,a paper
+d,slow,efficiency,,,,,,,,60.3,1829.3,1.7,a paper
+d,slow,inductive,50,,,,,,,,,,another table
+"""
+OLD = {
+    "learnable_params": 13_800_000,
+    "learnable_without_gradient": 0,
+    "image_path_params": 1,
+    "gmacs": 100.0,
+    "gflops": 200.0,
+    "text_gmacs": 1.0,
+    "input_size": [512, 512],
+    "windows": 1,
+    "latency_ms": 100.0,
+    "latency_p10_ms": 90.0,
+    "latency_p90_ms": 110.0,
+    "latency_runs": 9,
+    "fps": 10.0,
+    "timed": "end-to-end: windows, model, upsampling, argmax",
+}
+"""What an efficiency held before throughput, memory and energy were measured."""
+
+
+@pytest.fixture
+def add(make_result, tmp_path):
+    """Take a profile in: `environment` and other fields may be changed."""
+
+    def call(method="quick", environment=(), **changes):
+        described = {"date": "2026-01-01", "command": "zsbench profile", "variant": None, "options": {}, "clip": "c"}
+        described |= {"weights": "random", "dataset": "d", "classes": 2, "size": None, "image_size": [512, 512]}
+        machine = make_result().environment.model_dump() | dict(environment)
+        profile = Profile.model_validate(
+            OLD | described | {"method": method, "protocol": {}, "environment": machine} | changes
+        )
+        profile.save(tmp_path / "profile.json")
+        return add_profile(tmp_path / "profile.json", tmp_path / "board")
+
+    (tmp_path / "board").mkdir()
+    (tmp_path / "board" / "published.csv").write_text(PUBLISHED)
+    return call
+
+
+@pytest.fixture
+def page(tmp_path):
+    return lambda: efficiency_pages(tmp_path / "board")["efficiency.md"]
+
+
+def test_older_efficiencies_still_load():
+    cost = Efficiency.model_validate(OLD)
+    assert cost.peak_memory is None and cost.throughput != cost.throughput and not cost.compiled
+
+
+def test_measured_numbers_stand_beside_printed_ones(add, page):
+    add()
+    add("slow", latency_ms=1000.0, fps=1.0, gmacs=1900.0, learnable_params=60_300_000)
+    text = page()
+    assert "13.80 *13.8*" in text and "100.0 *110.4*" in text and "10 *9.0*" in text
+    row = next(line for line in text.splitlines() if "quick over slow" in line)
+    assert "10.0 *5.3*" in row and "19.0 *16.6*" in row
+
+
+def test_devices_types_and_sizes_are_not_mixed(add, page):
+    add()
+    assert "## CUDA\n\nNot measured yet" in page()
+    add("slow", fps=1.0, environment={"device": "cuda", "device_name": "GPU"})
+    add("slow", fps=1.0, environment={"dtype": "bfloat16"})
+    add("slow", fps=1.0, environment={"threads": 2})
+    add("slow", fps=1.0, size="64x64")
+    add("slow", fps=1.0, timed="model: all windows")
+    text = page()
+    assert "over" not in text and "Not measured" not in text
+    assert text.index("## GPU") < text.index("## x, 1 thread\n") < text.index("## x, 2 threads\n")
+    add(
+        "slow",
+        fps=1.0,
+        compiled=True,
+        environment={"device": "cuda", "device_name": "GPU", "flags": {"matmul_tf32": True}},
+    )
+    assert "| tf32 compiled |" in page()
+
+
+def test_checkpoints_are_rows_of_their_own(add, page):
+    files = {add(checkpoint_sha256=digest) for digest in (None, "1" * 64, "2" * 64)}
+    assert len(files) == 3
+    cells = {cell.strip() for line in page().splitlines() for cell in line.split("|")}
+    assert {"quick", "quick, checkpoint 11111111", "quick, checkpoint 22222222"} <= cells
+
+
+def test_what_nobody_can_measure_again_is_refused(add):
+    with pytest.raises(UserError, match="uncommitted changes"):
+        add(environment={"dirty": True})
+    with pytest.raises(UserError, match="options of its own"):
+        add(command="zsbench profile -o prompts=4")
+
+
+def test_the_page_is_checked_with_the_others(add, tmp_path):
+    board = tmp_path / "board"
+    add()
+    for name, text in tables(board).items():
+        (board / name).write_text(text)
+    check_tables(board)
+    add("slow")
+    with pytest.raises(UserError, match=r"stale.*: efficiency\.md"):
+        check_tables(board)
+
+
+def test_a_result_is_no_profile(make_result, tmp_path):
+    make_result().save(tmp_path / "r.json")
+    with pytest.raises(UserError, match="no valid profile"):
+        Profile.load(tmp_path / "r.json")
+    with pytest.raises(UserError, match="result absent does not exist"):
+        Result.load("absent")
+
+
+def test_cells_are_every_combination_and_each_has_its_own_name():
+    base = ProfileRequest(compile=True, options={"k": "1"}, checkpoint=Path("runs/learnt.safetensors"))
+    with pytest.raises(UserError, match="give one --method, not a, b"):
+        cells(base, ["a", "b"], ["d"], [], ["float32"], [])
+    assert "learnt" in cells(base, ["a"], ["d"], [], ["float32"], [])[0].name
+    base = base.model_copy(update={"checkpoint": None})
+    found = cells(base, ["a", "b"], ["d", "e"], ["8x8", "9x9"], ["float32", "bfloat16"], ["cpu", "cuda:1"])
+    assert len({cell.name for cell in found}) == 32
+    assert [cell.method for cell in found[:3]] == ["a", "b", "a"]
+    command = "--method b --dataset e --device cuda:1 --dtype bfloat16 --size 9x9 --compile -o k=1"
+    assert sorted(found[-1].profile_command().split()) == sorted(f"zsbench profile {command}".split())

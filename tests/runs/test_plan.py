@@ -1,0 +1,212 @@
+"""Plans: defaults resolved in a known order, and every mistake explained before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from pydantic import Field
+
+from zsbench.checkpoint import CheckpointInfo
+from zsbench.dataset import Defaults, EvalProtocol
+from zsbench.errors import UserError
+from zsbench.method import Method, Options, Preset
+from zsbench.recipe import Recipe
+from zsbench.runs import compatibility as pairing
+from zsbench.runs import plan as planning
+from zsbench.runs.plan import choose_device, choose_dtype, make_plan, merge, resolve_clip
+from zsbench.runs.request import Request
+
+
+class ToyOptions(Options):
+    depth: int = Field(1, ge=1)
+    kind: str = "plain"
+    limit: float | None = 0.5
+
+
+class Toy(Method):
+    name = "toy"
+    Options = ToyOptions
+    trainable = True
+    variants = {"deep": {"depth": 5, "kind": "variant"}}
+    presets = {"squares": Preset({"depth": 2, "limit": 0.1}, {"iterations": 3, "learning_rate": 0.5})}
+
+
+class Free(Method):
+    name = "free"
+
+
+@pytest.fixture(autouse=True)
+def plugins(monkeypatch, squares):
+    monkeypatch.setattr(planning.registry, "load_method_class", {"toy": Toy, "free": Free}.__getitem__)
+    monkeypatch.setattr(planning.registry, "load_dataset_class", lambda name: type(squares))
+
+
+def request(**changes):
+    return Request(**{"method": "toy", "dataset": "squares", **changes})
+
+
+def test_later_layers_win_defaults_preset_variant_own():
+    assert make_plan("run", request()).options == ToyOptions(depth=2, limit=0.1)
+    assert make_plan("run", request(variant="deep")).options == ToyOptions(depth=5, kind="variant", limit=0.1)
+    own = make_plan("run", request(variant="deep", options={"depth": "7", "limit": "none"}))
+    assert own.options == ToyOptions(depth=7, kind="variant", limit=None)
+
+
+def test_recipe_layers_defaults_dataset_preset_own():
+    recipe = make_plan("run", request(recipe={"scale": "0.5,1"}, batch_size=8)).recipe
+    assert (recipe.crop, recipe.iterations, recipe.learning_rate) == (32, 3, 0.5)
+    assert (recipe.scale, recipe.batch_size) == ((0.5, 1.0), 8)
+
+
+def test_limit_takes_the_first_images_of_each_split():
+    plan = make_plan("run", request(limit=3))
+    assert plan.train_ids == ("train0", "train1", "train2") and plan.eval_ids == ("val0", "val1", "val2")
+
+
+def test_fingerprint_tells_apart_what_changes_numbers_and_nothing_else(tmp_path):
+    base = make_plan("run", request()).fingerprint
+    assert make_plan("run", request(out=tmp_path, workers=3, resume=True)).fingerprint == base
+    for change in ({"seed": 1}, {"limit": 2}, {"options": {"depth": "3"}}, {"iterations": 9}, {"dtype": "bfloat16"}):
+        assert make_plan("run", request(**change)).fingerprint != base
+
+
+@pytest.mark.parametrize(
+    ("verb", "changes", "message"),
+    [
+        ("run", {"options": {"dept": "3"}}, "unknown option of toy: 'dept'. Did you mean 'depth'"),
+        ("run", {"options": {"depth": "0"}}, "option of toy depth='0'"),
+        ("run", {"recipe": {"iteration": "3"}}, "unknown recipe entry: 'iteration'. Did you mean 'iterations'"),
+        ("run", {"variant": "dep"}, "no variant 'dep'; it has: deep. Did you mean 'deep'"),
+        ("run", {"setting": "training-free"}, "toy cannot run in the training-free setting"),
+        ("run", {"method": "free", "setting": "inductive"}, "free cannot run in the inductive setting"),
+        ("eval", {}, "trained method: give its weights with --checkpoint"),
+        ("train", {"method": "free"}, "training-free: use `zsbench eval`"),
+        ("run", {"dtype": "float61"}, "Did you mean 'float16'"),
+        ("run", {"dtype": "float16"}, "float16 is for evaluation"),
+        ("run", {"checkpoint": Path("absent")}, "absent does not exist"),
+    ],
+)
+def test_mistakes_are_explained(verb, changes, message):
+    with pytest.raises(UserError, match=message.replace("(", "\\(")):
+        make_plan(verb, request(**changes))
+
+
+@pytest.mark.parametrize(
+    ("stored", "message"),
+    [
+        ({"method": "zoy"}, "holds weights of zoy, not of toy: give --method zoy"),
+        ({"classes": ["cat"]}, "was trained on other .1 classes: cat, ...., not with the 4 classes of squares"),
+        ({"names_sha256": "0"}, "with other class names .the default. than plain"),
+        ({"names": "nicknames"}, "squares has no name set 'nicknames'"),
+        ({"text_embeddings_sha256": "0"}, "trained with a file of text embeddings .sha256 0.: give it"),
+    ],
+)
+def test_a_checkpoint_of_something_else_is_refused(monkeypatch, stored, message, squares):
+    info = CheckpointInfo(
+        zsbench_version="0",
+        method="toy",
+        options={},
+        clip="",
+        clip_sha256=None,
+        dataset="other",
+        classes=list(squares.classes),
+        unseen=["blue"],
+        names_sha256=squares.names().sha256,
+        templates="single",
+        setting="inductive",
+        seed=0,
+        recipe={},
+    )
+    monkeypatch.setattr(pairing, "read_checkpoint", lambda path: (info.model_copy(update=stored), {}))
+    with pytest.raises(UserError, match=message):
+        make_plan("eval", request(checkpoint=Path("c.safetensors")))
+    if "method" not in stored:
+        assert make_plan("eval", request(checkpoint=Path("c.safetensors"), transfer=True)).checkpoint is not None
+
+
+def test_command_reproduces_the_request():
+    asked = request(variant="deep", options={"depth": "3"}, recipe={"crop": "16"}, seed=2, transfer=True, limit=5)
+    words = asked.command("run").split()
+    assert words[:2] == ["zsbench", "run"] and "--transfer" in words
+    for pair in (["--seed", "2"], ["-o", "depth=3"], ["-r", "crop=16"], ["--variant", "deep"], ["--limit", "5"]):
+        assert pair == words[words.index(pair[0]) :][:2]
+
+
+def test_the_command_of_a_training_leaves_out_what_only_evaluation_uses():
+    asked = Request(eval_batch=2, background_threshold="0.5", limit=8, out=Path("here"))
+    assert asked.command("train") == "zsbench train --limit 8"
+
+
+def test_default_folder_never_takes_a_finished_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first = make_plan("run", request()).out
+    first.mkdir(parents=True)
+    (first / "result.json").touch()
+    second = make_plan("run", request()).out
+    assert second != first and second.parent == first.parent
+
+
+def test_another_clip_needs_its_own_weights():
+    with pytest.raises(UserError, match="needs --weights"):
+        resolve_clip("ViT-L-14", None, Defaults())
+    assert resolve_clip(None, "random", Defaults()) == ("ViT-B-16-quickgelu", "random")
+
+
+def test_merge_reads_none_and_lists():
+    assert merge(Recipe, {"gradient_clip": "none", "betas": "0.5,0.6"}, what="x").betas == (0.5, 0.6)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_an_absent_device_is_explained():
+    with pytest.raises(UserError, match="finds no CUDA device"):
+        choose_device("cuda")
+    with pytest.raises(UserError, match="is no device"):
+        choose_device("gpu")
+    assert choose_device(None) == torch.device("cpu")
+    assert choose_dtype("bfloat16", trains=True) == torch.bfloat16
+
+
+@pytest.fixture
+def with_background(monkeypatch, squares):
+    monkeypatch.setattr(type(squares), "background", "grey")
+
+
+def test_background_by_threshold_is_asked_for_or_the_datasets_own(with_background, squares, tmp_path):
+    free = {"method": "free", "dataset": "squares"}
+    assert make_plan("eval", Request(**free)).word_to_class == (0, 1, 2, 3)
+    plan = make_plan("eval", Request(**free, background_threshold=0.5))
+    assert (plan.protocol.background_threshold, plan.word_to_class) == (0.5, (0, 1, 2, 3, 0))
+    plan = make_plan("eval", Request(**free, background_threshold="0.25", classes="foreground"))
+    assert (plan.names.words, plan.word_to_class) == (("red", "green", "blue"), (1, 2, 3, 0))
+    (tmp_path / "own.txt").write_text("-\nred; pink\ngreen\nblue\n")
+    plan = make_plan("eval", Request(**free, background_threshold="0.25", classes=str(tmp_path / "own.txt")))
+    assert plan.word_to_class == (1, 1, 2, 3, 0)
+    own = planning.with_threshold(EvalProtocol(background_threshold=0.1), "none", squares)
+    assert own.background_threshold is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"classes": "foreground"}, "no word for 'grey': give --background-threshold"),
+        ({"background_threshold": "much"}, "expected a number between 0 and 1, or none"),
+        ({"background_threshold": "1.5"}, "expected a probability between 0 and 1"),
+        (
+            {"method": "toy", "classes": "foreground", "background_threshold": "0.5"},
+            "no word for 'grey', which a method that trains needs",
+        ),
+    ],
+)
+def test_background_that_cannot_be_found_is_an_error(with_background, changes, message):
+    with pytest.raises(UserError, match=message):
+        make_plan("run", request(**{"method": "free", **changes}))
+
+
+def test_a_dataset_without_background_has_no_threshold_for_it(tmp_path):
+    with pytest.raises(UserError, match="squares has no class that stands for background"):
+        make_plan("run", request(background_threshold="0.5"))
+    (tmp_path / "own.txt").write_text("grey\n-\ngreen\nblue\n")
+    with pytest.raises(UserError, match="'red' has no word; only a class that is background"):
+        make_plan("run", request(classes=str(tmp_path / "own.txt")))

@@ -1,0 +1,70 @@
+"""Augmentation: deterministic, label-safe, of the asked size."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from zsbench.dataset import IGNORE, Sample
+from zsbench.recipe import Recipe
+from zsbench.training.augment import augment, random_crop
+
+
+def sample(height, width):
+    label = (np.arange(height * width).reshape(height, width) // 7 % 5).astype(np.int32)
+    image = np.repeat(label[..., None] * 50, 3, axis=2).astype(np.uint8)
+    return Sample("x", image, label)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(8, 60), st.integers(8, 60), st.integers(0, 10_000))
+def test_shapes_ranges_and_determinism(height, width, seed):
+    recipe = Recipe(crop=24, short_side=30, long_side=100)
+    image, label = augment(sample(height, width), recipe, np.random.default_rng(seed))
+    again, label_again = augment(sample(height, width), recipe, np.random.default_rng(seed))
+    assert image.shape == (3, 24, 24) and label.shape == (24, 24)
+    assert image.dtype == torch.float32 and label.dtype == torch.int64
+    assert image.min() >= 0 and image.max() <= 1
+    assert set(label.unique().tolist()) <= {IGNORE, 0, 1, 2, 3, 4}
+    assert torch.equal(image, again) and torch.equal(label, label_again)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 10_000))
+def test_image_and_label_move_together(seed):
+    recipe = Recipe(crop=24, short_side=None, scale=(1, 1), photometric=False)
+    image, label = augment(sample(40, 50), recipe, np.random.default_rng(seed))
+    assert torch.equal((image[0] * 255).round().long() // 50, label)
+
+
+def test_padding_is_ignored_and_black():
+    image, label = augment(
+        sample(10, 12),
+        Recipe(crop=16, short_side=None, scale=(1, 1), flip=0, photometric=False),
+        np.random.default_rng(0),
+    )
+    assert (label[10:] == IGNORE).all() and (label[:, 12:] == IGNORE).all()
+    assert (image[:, 10:] == 0).all() and (image[:, :, 12:] == 0).all()
+
+
+def test_crop_avoids_a_dominating_class():
+    label = torch.zeros(64, 64, dtype=torch.int32)
+    label[:, 48:] = torch.arange(16, dtype=torch.int32).repeat_interleave(1)[None] % 4
+    recipe = Recipe(crop=16, category_limit=0.75)
+    image = torch.zeros(3, 64, 64, dtype=torch.uint8)
+    mixed = 0
+    for seed in range(50):
+        _, window = random_crop(image, label, recipe, np.random.default_rng(seed))
+        mixed += len(window.unique()) > 1
+    alone = sum(
+        len(
+            random_crop(image, label, recipe.model_copy(update={"category_limit": 1.0}), np.random.default_rng(s))[
+                1
+            ].unique()
+        )
+        > 1
+        for s in range(50)
+    )
+    assert mixed > alone

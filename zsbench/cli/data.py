@@ -1,0 +1,159 @@
+"""`zsbench data`: what a dataset is, prepare it, check it, look at it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from zsbench.cli.errors import errors
+from zsbench.cli.options import Plugins
+from zsbench.data.card import dataset_class
+from zsbench.errors import UserError
+
+if TYPE_CHECKING:
+    from zsbench.data import FolderDataset
+    from zsbench.data.check import SplitReport
+
+app = typer.Typer(help="Datasets: what they are, prepare, check, show.", no_args_is_help=True)
+console = Console()
+
+Name = Annotated[str, typer.Argument(help="a dataset's name, a card (.toml), or a Python file with one dataset")]
+Root = Annotated[Path | None, typer.Option("--root", "--data-root", help="data root; default $ZSBENCH_DATA or ./data")]
+Workers = Annotated[int | None, typer.Option(min=0, help="processes; default: one for each processor")]
+AsJson = Annotated[bool, typer.Option("--json", help="print as JSON")]
+
+
+@app.command()
+def info(dataset: Name, as_json: AsJson = False, plugin: Plugins = None) -> None:
+    """What a dataset is, where to get it, its licence, the folders expected, its size."""
+    from zsbench.data.describe import describe, describe_in_words
+
+    cls = dataset_class(dataset)
+    print(json.dumps(describe(cls), indent=1) if as_json else describe_in_words(cls))
+
+
+@app.command()
+def prepare(
+    dataset: Name,
+    root: Root = None,
+    source: Annotated[Path | None, typer.Option(help="where the originals are, if not in the root")] = None,
+    workers: Workers = None,
+    plugin: Plugins = None,
+) -> None:
+    """Unpack the downloads in the root and convert what needs converting; originals are never touched."""
+    from zsbench.data.prepare import prepare as execute
+
+    steps = execute(find_folder(dataset), data_root(root), source, processes(workers), progress)
+    if not steps:
+        console.print(f"{dataset} is read as it is: nothing to prepare, no archive found in {data_root(root)}.")
+    for step in steps:
+        verified = f", {step.verified:,} verified" if step.verified else ""
+        console.print(f"{step.title}: {step.written:,} written, {step.kept:,} there already{verified}", soft_wrap=True)
+        for note in step.notes:
+            console.print(f"  {note}", soft_wrap=True)
+
+
+@app.command()
+def check(
+    dataset: Name,
+    root: Root = None,
+    split: Annotated[
+        list[str] | None, typer.Option(help="a split; may be repeated; default: all that are there")
+    ] = None,
+    sample: Annotated[int, typer.Option(min=1, help="images decoded in each split")] = 200,
+    everything: Annotated[bool, typer.Option("--all", help="decode all images")] = False,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="accept that images are missing from the full split")
+    ] = False,
+    workers: Workers = None,
+    as_json: AsJson = False,
+    plugin: Plugins = None,
+) -> None:
+    """Check counts, pairs, sizes, label values and statistics. Exit code 1 where something is wrong."""
+    from zsbench.data.check import check as execute
+
+    opened = find_folder(dataset)(data_root(root))
+    bar = quiet if as_json else progress
+    reports = execute(opened, split or (), None if everything else sample, partial, processes(workers), bar)
+    if as_json:
+        print(json.dumps([asdict(report) | {"ok": report.ok} for report in reports], indent=1))
+    else:
+        console.print(f"{opened.name} in {opened.home}", soft_wrap=True)
+        for report in reports:
+            show_report(report)
+    if not all(report.ok for report in reports):
+        raise typer.Exit(1)
+
+
+@app.command()
+def show(
+    dataset: Name,
+    root: Root = None,
+    index: Annotated[str, typer.Option(help="number of the image, from 0, or its id")] = "0",
+    split: Annotated[str | None, typer.Option(help="default: the one that is evaluated")] = None,
+    out: Annotated[Path | None, typer.Option(help="the picture; default: a name in the current folder")] = None,
+    plugin: Plugins = None,
+) -> None:
+    """Draw an image under its mask, with a legend."""
+    from zsbench.data.describe import show as execute
+
+    opened = dataset_class(dataset)(data_root(root))
+    path, line = execute(opened, split or opened.defaults.protocol.split, index, out)
+    console.print(f"{line}\nwritten to {path}", soft_wrap=True)
+
+
+def show_report(report: SplitReport) -> None:
+    """One split in a few lines."""
+    verdict = "[green]ok[/]" if report.ok else "[red]wrong[/]"
+    sizes = "x".join(map(str, report.smallest)) + " to " + "x".join(map(str, report.largest))
+    seen = sum(count > 0 for count in report.images_per_class.values())
+    found = (
+        f" ({sizes}), {seen} of {len(report.images_per_class)} classes occur, {100 * report.ignored:.1f} % ignored, "
+        f"labels {report.labels_sha256[:12]}"
+    )
+    decoded = f"{report.checked:,} decoded{found if report.labels_sha256 else ''}"
+    console.print(f"{report.split}: {verdict}, {report.images:,} images, {decoded}", soft_wrap=True)
+    for line in report.problems:
+        console.print(f"  [red]problem[/] {escape(line)}", soft_wrap=True, highlight=False)
+    for line in (*report.warnings, *filter(None, [report.note, report.statistics])):
+        console.print(f"  [yellow]note[/] {escape(line)}", soft_wrap=True, highlight=False)
+
+
+def find_folder(name: str) -> type[FolderDataset]:
+    from zsbench.data import FolderDataset
+
+    cls = dataset_class(name)
+    if not issubclass(cls, FolderDataset):
+        raise UserError(f"dataset {cls.name} is not read from folders: there is nothing to prepare or check.")
+    return cls
+
+
+def data_root(root: Path | None) -> Path:
+    return root or Path(os.environ.get("ZSBENCH_DATA", "data"))
+
+
+def processes(workers: int | None) -> int:
+    return (os.cpu_count() or 1) if workers is None else workers
+
+
+@contextmanager
+def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar with rate and time left on a terminal, nothing elsewhere."""
+    from zsbench.utils.progress import progress_bar
+
+    with progress_bar(errors, title, total) as bar:
+        yield bar.reach
+
+
+@contextmanager
+def quiet(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    yield lambda done: None

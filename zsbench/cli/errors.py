@@ -1,0 +1,98 @@
+"""How a command fails: in one message and with exit code 2, of several processes as well."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from zsbench.errors import UserError, out_of_memory
+from zsbench.utils.distributed import joined, process_index
+
+errors = Console(stderr=True, highlight=False)
+GRACE = 10.0
+"""Seconds that a process gives the main one to meet the same mistake, and the launcher to end them all."""
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # a wrong word on the command line; it has no public name
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """A user's mistake, an interruption or a full memory ends in one message and exit code 2.
+
+    `ZSBENCH_DEBUG=1` shows the traceback of a user's mistake.
+    """
+    try:
+        yield
+    except UserError as error:
+        if os.environ.get("ZSBENCH_DEBUG"):
+            raise
+        give_way()
+        say("error", str(error))
+    except UsageError:
+        give_way()
+        raise
+    except KeyboardInterrupt:
+        say(
+            "interrupted", "what was computed is kept; the same command with --resume goes on (ablate, sweep: without)."
+        )
+    except (MemoryError, RuntimeError, Terminated) as error:
+        if out_of_memory(error):
+            give_way()
+            say(
+                "error",
+                "out of memory. Reduce --batch-size or -r micro_batch=1 in training, --eval-batch in evaluation, or "
+                "choose --dtype bfloat16; records so far are kept and --resume goes on.",
+            )
+        elif isinstance(error, Terminated) and process_index() and not joined():
+            pass  # nothing was begun, and the process that failed has said why
+        elif isinstance(error, Terminated) or lost_process(error):
+            say(
+                "stopped",
+                "another process of this run has ended, or this one was told to; what was computed is kept, and the same "
+                "command with --resume goes on, with any number of processes.",
+            )
+        else:
+            raise
+    else:
+        return
+    sys.exit(2)
+
+
+def give_way() -> None:
+    """Let the main process speak: most mistakes are met by all processes of a run, and told once.
+
+    A launcher ends all processes when one has failed. One that nobody ends has met a mistake of its own, and returns.
+    """
+    if process_index():
+        try:
+            time.sleep(GRACE)
+        except (Terminated, KeyboardInterrupt):
+            sys.exit(2)
+
+
+def say(what: str, message: str) -> None:
+    """A message on stderr; of several processes, those that are not the main one say which they are."""
+    number = process_index()
+    where = f" in process {number}" if number else ""
+    # escaped: what stands in brackets, as in zsbench[two-stage], is no markup
+    errors.print(f"[bold red]{what}{where}:[/] {escape(message)}", soft_wrap=True)
+
+
+class Terminated(BaseException):
+    """The system told this process to end (SIGTERM), as `torchrun` does to all when one of them has failed."""
+
+
+def terminate(number: int, frame: object) -> None:
+    raise Terminated
+
+
+def lost_process(error: BaseException) -> bool:
+    """Whether talking to another process of the run failed: the error of `torch.distributed`, by its backend."""
+    text = str(error).lower()
+    return "gloo" in text or "nccl" in text or "connection closed by peer" in text

@@ -1,0 +1,1 @@
+"""Image and text encoders: model, weights in every layout, tokenizer, templates, vocabulary."""

@@ -1,0 +1,191 @@
+"""Class names become unit vectors: prompts, text encoding, and the cache of both."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.func import functional_call
+
+from zsbench.clip.templates import read_templates
+from zsbench.errors import UserError
+from zsbench.utils.files import write_atomically
+
+if TYPE_CHECKING:
+    from zsbench.clip.model import Clip
+
+Seen = Sequence[bool] | NDArray[np.bool_] | Tensor
+
+BATCH = 256
+"""Prompts encoded at a time."""
+
+NORM_TOLERANCE = 1e-2
+"""How far from 1 a stored embedding's norm may be: float16 storage alone costs up to 5.2e-4."""
+
+
+@dataclass(frozen=True, eq=False)
+class Vocabulary:
+    """What a method is told about the classes it has to tell apart.
+
+    `embeddings`: float32 (C, D), unit norm. `seen`: bool (C,), True where a class was learnt from. In
+    inductive training the unseen names are absent altogether, not merely marked.
+    """
+
+    words: tuple[str, ...]
+    embeddings: Tensor
+    seen: Tensor
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def subset(self, keep: Tensor) -> Vocabulary:
+        """The classes where `keep` (bool, (C,)) is True, in order."""
+        names = tuple(name for name, kept in zip(self.words, keep.tolist(), strict=True) if kept)
+        return Vocabulary(names, self.embeddings[keep], self.seen[keep])
+
+    def to(self, device: torch.device) -> Vocabulary:
+        return Vocabulary(self.words, self.embeddings.to(device), self.seen.to(device))
+
+
+def encode_vocabulary(
+    clip: Clip,
+    names: Sequence[str],
+    seen: Seen,
+    templates: str | Sequence[str] = "single",
+    cache_dir: Path | None = None,
+) -> Vocabulary:
+    """The vocabulary of `names` (C), by the text encoder of `clip`, on the CPU.
+
+    `seen`: bool (C,). `templates`: the name of a set, a template, a text file or a list (`read_templates`).
+    Embeddings are kept in `cache_dir` (`default_cache_dir()` where None) under a hash of weights, model
+    config, names and templates, so that they are computed once; a damaged file there is computed again.
+    Raises `UserError` for a name given twice and for faulty templates.
+    """
+    flags = _checked_seen(names, seen)
+    prompts = read_templates(templates)
+    path = (cache_dir or default_cache_dir()) / "vocabularies" / f"{_key(clip, names, prompts)}.safetensors"
+    embeddings = _read_cache(path, (len(names), clip.dim))
+    if embeddings is None:
+        embeddings = encode_names(clip, names, prompts).cpu()
+        _write_cache(path, embeddings)
+    return Vocabulary(tuple(names), embeddings, flags)
+
+
+def read_vocabulary(path: Path, names: Sequence[str], seen: Seen, dim: int) -> Vocabulary:
+    """The vocabulary of `names` (C) whose embeddings lie in an `.npy` file of shape (C, dim), of any float
+    dtype.
+
+    They are converted to float32 and not normalised again, as the released ZegCLIP uses them (its files are
+    float16, with norms within 5.2e-4 of 1). Raises `UserError` for another shape or dtype, or norms further
+    than 1e-2 from 1.
+    """
+    flags = _checked_seen(names, seen)
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path} cannot be read as an .npy file of embeddings: {error}") from error
+    if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or array.shape != (len(names), dim):
+        found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else "an archive of arrays"
+        raise UserError(
+            f"{path} holds {found}; expected floats of shape {(len(names), dim)}: a row for each class "
+            f"({len(names)}), in their order, and a column for each of CLIP's {dim} dimensions."
+        )
+    embeddings = torch.from_numpy(array.astype(np.float32))
+    deviation = (embeddings.norm(dim=1) - 1).abs()
+    bad = int((~(deviation <= NORM_TOLERANCE)).int().argmax())  # a NaN is bad, too
+    if not deviation[bad] <= NORM_TOLERANCE:
+        norm = float(embeddings[bad].norm())
+        raise UserError(f"{path}: row {bad} ({names[bad]}) has norm {norm:.4f}; expected unit vectors.")
+    return Vocabulary(tuple(names), embeddings, flags)
+
+
+def encode_names(clip: Clip, names: Sequence[str], templates: Sequence[str]) -> Tensor:
+    """Text embeddings float32 (N, D), unit norm, averaged over templates between two normalisations.
+
+    The prompt ensemble of CLIP (Radford et al. 2021, section 3.1.4), in embedding space.
+    """
+    prompts = [template.replace("{}", name) for name in names for template in templates]
+    each = encode_prompts(clip, prompts).view(len(names), len(templates), -1)
+    return F.normalize(each.mean(dim=1), dim=-1)
+
+
+@torch.no_grad()
+def encode_prompts(clip: Clip, prompts: Sequence[str]) -> Tensor:
+    """Text embeddings float32 (N, D) of whole prompts, unit norm, on the device of the model."""
+    device = next(clip.model.parameters()).device
+    batches = [list(prompts[start : start + BATCH]) for start in range(0, len(prompts), BATCH)]
+    encoded = [_encode_tokens(clip.model, clip.tokenizer(batch).to(device)) for batch in batches]
+    return F.normalize(torch.cat(encoded).float(), dim=-1)
+
+
+def _encode_tokens(model: Any, tokens: Tensor) -> Tensor:
+    """`model.encode_text(tokens)`, leaving out the padding where it cannot matter.
+
+    Under a causal mask nothing after the end mark (the highest id, where CLIP reads its output) reaches it.
+    Prompts have some ten tokens out of 77, so that this saves most of the time.
+    """
+    if getattr(model, "text_pool_type", None) != "argmax" or model.attn_mask is None:
+        return model.encode_text(tokens)
+    length = int(tokens.argmax(dim=1).max()) + 1
+    short = {
+        "positional_embedding": model.positional_embedding[:length],
+        "attn_mask": model.attn_mask[:length, :length],
+    }
+    _, features, *_ = functional_call(model, short, kwargs={"text": tokens[:, :length]})
+    return features
+
+
+def default_cache_dir() -> Path:
+    """`$ZSBENCH_CACHE`, else `zsbench` in the user's cache folder (`$XDG_CACHE_HOME` or `~/.cache`)."""
+    if own := os.environ.get("ZSBENCH_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "zsbench"
+
+
+def _checked_seen(names: Sequence[str], seen: Seen) -> Tensor:
+    """`seen` as bool (C,) on the CPU, once names and flags have been found sound."""
+    if not names or not all(name.strip() for name in names):
+        raise UserError("a vocabulary needs class names, none of them empty.")
+    twice = sorted({name for name in names if list(names).count(name) > 1})
+    if twice:
+        raise UserError(f"class name given twice: {', '.join(twice)}. Every class needs a name of its own.")
+    flags = torch.as_tensor(seen, dtype=torch.bool, device="cpu")
+    if flags.shape != (len(names),):
+        raise UserError(f"{len(names)} class names, but seen/unseen is given for {tuple(flags.shape)}.")
+    return flags
+
+
+def _key(clip: Clip, names: Sequence[str], templates: Sequence[str]) -> str:
+    content = [clip.fingerprint, clip.config, list(names), list(templates)]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _read_cache(path: Path, shape: tuple[int, int]) -> Tensor | None:
+    try:
+        embeddings = load_file(path)["embeddings"]
+    except (OSError, SafetensorError, KeyError):
+        return None
+    sound = embeddings.shape == shape and bool(((embeddings.norm(dim=1) - 1).abs() < NORM_TOLERANCE).all())
+    return embeddings if sound else None
+
+
+def _write_cache(path: Path, embeddings: Tensor) -> None:
+    """Keep the embeddings; a cache that cannot be written costs time, not the run."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, lambda temporary: save_file({"embeddings": embeddings.contiguous()}, temporary))
+    except (OSError, SafetensorError) as error:
+        warnings.warn(f"text embeddings could not be cached ({error}); set ZSBENCH_CACHE to a folder.", stacklevel=3)

@@ -1,0 +1,95 @@
+"""Proposals in a file: COCO results in JSON with run-length encoded masks, as segment generators write them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pycocotools import mask as rle
+from torch import Tensor
+
+from zsbench.errors import UserError
+from zsbench.utils.files import write_text
+
+
+@dataclass(frozen=True)
+class Segments:
+    """The encoded segments of one image: pycocotools RLE dicts, all of one size."""
+
+    encoded: tuple[dict[str, Any], ...]
+
+    def masks(self) -> Tensor:
+        """bool (Q, h, w)."""
+        return torch.from_numpy(rle.decode(list(self.encoded))).permute(2, 0, 1).bool()
+
+
+def read_proposals(path: Path) -> dict[str, Segments]:
+    """Segments by image id of a COCO-results file: a list of `{"image_id", "segmentation": {"size", "counts"}, ...}`.
+
+    Counts may be compressed (a string) or a list. Scores and categories, if any, are not used. Raises `UserError` for
+    anything else, and where the segments of one image differ in size.
+    """
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(entries, list):
+        raise UserError(f"{path}: expected a list of COCO results, found {type(entries).__name__}.")
+    found: dict[str, list[dict[str, Any]]] = {}
+    for number, entry in enumerate(entries):
+        try:
+            found.setdefault(str(entry["image_id"]), []).append(_encoded(entry["segmentation"]))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(
+                f'{path}, entry {number}: expected {{"image_id": ..., "segmentation": {{"size": [height, width], '
+                f'"counts": ...}}}}, with the mask run-length encoded. ({type(error).__name__}: {error})'
+            ) from error
+    for image_id, encoded in found.items():
+        sizes = {tuple(each["size"]) for each in encoded}
+        if len(sizes) > 1:
+            raise UserError(f"{path}: the segments of image {image_id} have several sizes: {sorted(sizes)}.")
+    return {image_id: Segments(tuple(encoded)) for image_id, encoded in found.items()}
+
+
+def check_ids(found: Iterable[str], known: Sequence[str], path: Path) -> None:
+    """Raise `UserError` where a file has proposals for images that are not among `known`."""
+    strangers = sorted(set(found) - set(known))
+    if strangers:
+        raise UserError(
+            f"{path} has proposals for {len(strangers)} images that the dataset's split lacks, such as "
+            f"{', '.join(strangers[:3])}; its own ids look like {', '.join(known[:3])}."
+        )
+
+
+def write_proposals(path: Path, proposals: Iterable[tuple[str, NDArray[np.bool_], Sequence[float]]]) -> int:
+    """Write `(image id, masks bool (Q, h, w), scores)` of each image, empty masks left out. Returns how many there were."""
+    entries = [
+        {"image_id": image_id, "category_id": 0, "score": float(score), "segmentation": encode(mask)}
+        for image_id, masks, scores in proposals
+        for mask, score in zip(masks, scores, strict=True)
+        if mask.any()
+    ]
+    write_text(path, json.dumps(entries))
+    return len(entries)
+
+
+def encode(mask: NDArray[np.bool_]) -> dict[str, Any]:
+    """A mask (h, w) as COCO's compressed run-length encoding, fit for JSON."""
+    encoded = rle.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return {"size": [int(side) for side in encoded["size"]], "counts": encoded["counts"].decode("ascii")}
+
+
+def _encoded(segmentation: dict[str, Any]) -> dict[str, Any]:
+    height, width = (int(side) for side in segmentation["size"])
+    counts = segmentation["counts"]
+    if isinstance(counts, list):
+        if sum(counts) != height * width:
+            raise ValueError(f"counts add up to {sum(counts)}, not {height} x {width}")
+        return dict(rle.frPyObjects({"size": [height, width], "counts": counts}, height, width))
+    return {"size": [height, width], "counts": counts.encode("ascii")}

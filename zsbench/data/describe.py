@@ -1,0 +1,89 @@
+"""`zsbench data info` and `zsbench data show`: what a dataset is, and what one of its images looks like."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from zsbench.data import FolderDataset
+from zsbench.dataset import Dataset
+from zsbench.errors import UserError
+from zsbench.utils.figures import save_overlay
+
+
+def describe(dataset_class: type[Dataset]) -> dict[str, Any]:
+    """All that is known about a dataset without its files, ready for JSON."""
+    dataset = dataset_class()
+    facts: dict[str, Any] = {
+        "name": dataset.name,
+        "summary": (dataset_class.__doc__ or "").strip().partition("\n")[0],
+        "classes": list(dataset.classes),
+        "unseen": list(dataset.unseen),
+        "background": dataset.background,
+        "name_sets": {
+            name: {"sha256": names.sha256, "source": names.source} for name, names in dataset.known_names.items()
+        },
+        "defaults": asdict(dataset.defaults),
+        "where": dataset.where,
+    }
+    if isinstance(dataset, FolderDataset):
+        facts |= {
+            "licence": dataset.licence,
+            "disk": dataset.disk,
+            "splits": {
+                split: [source.count for source in sources if source.count is not None]
+                for split, sources in dataset.splits.items()
+            },
+            "unpacks": dict(dataset.archives),
+            "prepares": [conversion.title for conversion in dataset.conversions],
+        }
+    return facts
+
+
+def describe_in_words(dataset_class: type[Dataset]) -> str:
+    """The same for people."""
+    facts = describe(dataset_class)
+    unseen = f", {len(facts['unseen'])} of them unseen: {', '.join(facts['unseen'][:15])}" if facts["unseen"] else ""
+    more = ", ..." if len(facts["unseen"]) > 15 else ""
+    protocol = facts["defaults"]["protocol"]
+    size = f"short side {protocol['short_side']}" if protocol["short_side"] else "original size"
+    threshold = protocol["background_threshold"]
+    background = f", background below {threshold:g}" if threshold else ""
+    window = f"windows of {protocol['crop']} every {protocol['stride']}" if protocol["crop"] else "whole image"
+    lines = [
+        f"{facts['name']}: {facts['summary']}",
+        f"classes    {len(facts['classes'])}{unseen}{more}",
+        f"protocol   {protocol['split']}, {size}, {window}{background}, prompts {facts['defaults']['templates']}",
+    ]
+    for name, names in facts["name_sets"].items():
+        default = " (default)" if name == facts["defaults"]["names"] else ""
+        source = f", {names['source']}" if names["source"] else ""
+        lines.append(f"names      {name}{default} {names['sha256'][:12]}{source}")
+    for split, counts in facts.get("splits", {}).items():
+        lines.append(
+            f"{split:10} {' or '.join(f'{count:,}' for count in dict.fromkeys(counts)) or 'any number of'} images"
+        )
+    lines += [f"{title:10} {facts[title] or 'not known'}" for title in ("licence", "disk") if title in facts]
+    lines += [f"prepare    {title}" for title in facts.get("prepares", [])]
+    return "\n".join([*lines, facts["where"]]).rstrip()
+
+
+def show(dataset: Dataset, split: str, which: str, out: Path | None = None) -> tuple[Path, str]:
+    """Draw an image under its mask, with a legend; the picture's path and one line about the image.
+
+    `which`: a number, counted from 0, or an image id. Raises `UserError` for one that is not there.
+    """
+    ids = list(dataset.ids(split))
+    if which in ids:
+        name = which
+    elif which.isdecimal() and int(which) < len(ids):
+        name = ids[int(which)]
+    else:
+        raise UserError(f"{dataset.name} {split} has no image {which!r}: give an id or a number in 0..{len(ids) - 1}.")
+    sample = dataset.read(split, name)
+    path = out or Path(f"{dataset.name}-{split}-{name.replace('/', '_')}.png")
+    save_overlay(path, sample.image, sample.label, list(dataset.classes), dataset.palette)
+    height, width = sample.label.shape
+    ignored = float((sample.label < 0).mean())
+    return path, f"{name}: {width}x{height}, {100 * ignored:.1f} % of the pixels ignored"

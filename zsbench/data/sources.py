@@ -1,0 +1,151 @@
+"""Sources: the ways in which a split of a dataset lies on disk."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from zsbench.data.label_map import LabelMap
+from zsbench.data.layout import fixed_folder, match_ids, read_ids, resolve, resolve_all
+from zsbench.data.mask import Raw, read_mask
+from zsbench.errors import UserError
+
+
+class Pair(NamedTuple):
+    """The files that hold an image and its label."""
+
+    image: Path
+    label: Path
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Published numbers of images that show each class, by which a copy of a split can be checked.
+
+    `images`: class -> how many of the `total` images; it need not have all classes. `source`: who published them.
+    `tolerance`: share by which right data may differ, since not all such numbers were made from the masks.
+    """
+
+    images: Mapping[str, int]
+    total: int
+    source: str
+    tolerance: float = 0.05
+
+
+class Opened(ABC):
+    """A source found on disk: ids, the files behind each, and raw label values."""
+
+    @abstractmethod
+    def ids(self) -> Sequence[str]:
+        """The image ids in a fixed order."""
+
+    @abstractmethod
+    def pair(self, image_id: str) -> Pair:
+        """The files of an id; raises `KeyError` for an unknown one. They need not exist."""
+
+    @abstractmethod
+    def raw(self, image_id: str) -> Raw:
+        """(H, W) label values as annotated; raises `UserError` naming the file at fault."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source(ABC):
+    """One way in which a split lies on disk.
+
+    `labels`: what the raw label values mean. `count`: how many images it has officially. `note`: what a user
+    should be told when this is the source that was found.
+    """
+
+    labels: LabelMap
+    count: int | None = None
+    note: str = ""
+
+    @abstractmethod
+    def needs(self) -> tuple[str, ...]:
+        """Paths below the root without which this source cannot be there."""
+
+    @abstractmethod
+    def open(self, home: Path) -> Opened:
+        """Find the images. Raises `UserError` for unreadable lists."""
+
+    def present(self, home: Path) -> bool:
+        return all((home / needed).exists() for needed in self.needs())
+
+
+@dataclass(frozen=True)
+class Files:
+    """Images and masks that go by the same id.
+
+    `image`, `label`: paths below the root with `{id}` for the image's id; a `*` stands for any extension.
+    `ids`: a list file below the root (the first word of each line is an id); empty takes every label file
+    that matches and whose id the regular expression `shape` matches, sorted. `without`: list files whose ids
+    are left out. `more`: further masks of the same image, with wildcards, united by the larger value.
+    """
+
+    image: str
+    label: str
+    ids: str = ""
+    without: tuple[str, ...] = ()
+    more: str = ""
+    shape: str = ".+"
+
+    def find(self, home: Path) -> list[str]:
+        """The ids, in the list's order or sorted."""
+        left_out = {name for listing in self.without for name in read_ids(home / listing)}
+        found = read_ids(home / self.ids) if self.ids else sorted(match_ids(home, self.label, self.shape))
+        if len(found) != len(set(found)):
+            twice = next(name for name in found if found.count(name) > 1)
+            raise UserError(f"{home / self.ids}: the id {twice!r} is given twice.")
+        return [name for name in found if name not in left_out]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Masks(Source):
+    """A split of image files and mask files. `decode`: reads a mask file as (H, W) raw values."""
+
+    files: tuple[Files, ...]
+    decode: Callable[[Path], Raw] = read_mask
+
+    def needs(self) -> tuple[str, ...]:
+        patterns = [pattern for files in self.files for pattern in (files.image, files.label)]
+        lists = [path for files in self.files for path in (files.ids, *files.without) if path]
+        return tuple(dict.fromkeys([*map(fixed_folder, patterns), *lists]))
+
+    def present(self, home: Path) -> bool:
+        """Whether lists and folders are there, and in folders without a list at least one mask."""
+        return super().present(home) and all(
+            files.ids or any(True for _ in match_ids(home, files.label, files.shape)) for files in self.files
+        )
+
+    def open(self, home: Path) -> Opened:
+        return OpenedMasks(self, home)
+
+
+class OpenedMasks(Opened):
+    """Image and mask files found on disk."""
+
+    def __init__(self, source: Masks, home: Path) -> None:
+        self._decode, self._home = source.decode, home
+        self._files = {name: files for files in source.files for name in files.find(home)}
+
+    def ids(self) -> Sequence[str]:
+        return list(self._files)
+
+    def pair(self, image_id: str) -> Pair:
+        files = self._files[image_id]
+        return Pair(resolve(self._home, files.image, image_id), resolve(self._home, files.label, image_id))
+
+    def raw(self, image_id: str) -> Raw:
+        files, first = self._files[image_id], self.pair(image_id).label
+        raw = self._decode(first)
+        for path in resolve_all(self._home, files.more, image_id) if files.more else ():
+            further = self._decode(path)
+            if further.shape != raw.shape:
+                raise UserError(f"{path}: its size differs from that of {first}, a mask of the same image.")
+            raw = np.maximum(raw, further)
+        return raw

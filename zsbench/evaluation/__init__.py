@@ -1,0 +1,1 @@
+"""From a method to label maps and counts."""

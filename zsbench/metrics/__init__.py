@@ -1,0 +1,1 @@
+"""From counts of pixels to numbers, with how sure they are."""

@@ -1,0 +1,55 @@
+"""What a plan speaks of, built: the method with what it learnt, and the vocabularies that it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from zsbench.checkpoint import load_trainable_state_dict, read_checkpoint
+from zsbench.clip.model import Clip
+from zsbench.clip.text import Vocabulary, encode_vocabulary, read_vocabulary
+from zsbench.method import Method
+from zsbench.runs.compatibility import check_clip
+from zsbench.runs.plan import Plan
+from zsbench.settings import TrainingView
+
+
+def build_method(plan: Plan, clip: Clip) -> Method:
+    """The method on `clip`, filled from the checkpoint if there is one. Raises `UserError` where that does not fit."""
+    path = plan.request.checkpoint
+    if plan.checkpoint is not None and path is not None:
+        check_clip(plan.checkpoint, path, clip)
+    method = plan.method_class(clip, plan.options)
+    if plan.released is not None:
+        plan.released.fill(method, clip)
+    elif path is not None:
+        load_trainable_state_dict(method, read_checkpoint(path)[1], str(path))
+    return method
+
+
+def training_vocabulary(plan: Plan, clip: Clip, view: TrainingView) -> Vocabulary:
+    """What a view shows, each class by the first of its words."""
+    first = {name: words[0] for name, words in zip(plan.dataset.classes, plan.names.synonyms, strict=True)}
+    return embed_words(plan, clip, tuple(first[name] for name in view.names), view.seen.tolist())
+
+
+def full_vocabulary(plan: Plan, clip: Clip) -> Vocabulary:
+    """All words of all classes, those of seen classes marked; across datasets those that the source had learnt from."""
+    source = plan.checkpoint if plan.checkpoint is not None and plan.request.transfer else plan.dataset
+    seen = set(source.classes) - set(source.unseen)
+    return embed_words(
+        plan, clip, plan.names.words, [plan.dataset.classes[owner] in seen for owner in plan.names.word_to_class]
+    )
+
+
+def embed_words(plan: Plan, clip: Clip, words: tuple[str, ...], seen: Sequence[bool]) -> Vocabulary:
+    """The words as text embeddings: computed, or rows of the user's file, which lists all words in order."""
+    mask = torch.tensor(seen)
+    if plan.request.text_embeddings is None:
+        return encode_vocabulary(clip, words, mask, plan.templates)
+    everything = plan.names.words
+    known = torch.ones(len(everything), dtype=torch.bool)
+    whole = read_vocabulary(plan.request.text_embeddings, everything, known, clip.dim)
+    rows = torch.tensor([everything.index(word) for word in words])
+    return Vocabulary(words, whole.embeddings[rows], mask)

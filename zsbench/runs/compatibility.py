@@ -1,0 +1,100 @@
+"""What belongs to a checkpoint: a wrong pairing loads well and scores near zero, so it is refused before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from zsbench import registry
+from zsbench.checkpoint import CheckpointInfo, read_checkpoint
+from zsbench.class_names import NameSet
+from zsbench.clip.model import Clip
+from zsbench.dataset import Dataset
+from zsbench.errors import UserError
+from zsbench.method import Method, ReleasedCheckpoint
+from zsbench.utils.files import sha256
+
+ON_PURPOSE = "or --transfer to evaluate it with another vocabulary on purpose"
+
+
+def open_checkpoint(
+    path: Path | None, method_class: type[Method], dataset: Dataset, transfer: bool
+) -> tuple[CheckpointInfo | None, ReleasedCheckpoint | None]:
+    """What a checkpoint says about itself, and its content where it is one of the method's own release.
+
+    Raises `UserError` for a file that is neither ours nor the release's, and for a release that was trained on other classes
+    than those of `dataset`, unless `transfer`.
+    """
+    if path is None or path.suffix == ".safetensors":
+        return (None if path is None else read_checkpoint(path)[0]), None
+    if not path.is_file():
+        raise UserError(f"checkpoint {path} does not exist.")
+    released = method_class.read_released(path)
+    if released is None:
+        raise UserError(
+            f"{path} is no zsbench checkpoint (.safetensors) and none of {method_class.name}'s own release."
+        )
+    if not transfer:
+        released.check(int(dataset.seen_mask.sum()), len(dataset.classes))
+    return released_info(released, method_class, dataset), released
+
+
+def released_info(released: ReleasedCheckpoint, method_class: type[Method], dataset: Dataset) -> CheckpointInfo:
+    """What a release says about itself; what it does not say is the default of the dataset that it was trained on.
+
+    That is `dataset` where the file does not tell.
+    """
+    home = dataset if released.dataset is None else registry.load_dataset_class(released.dataset)(Path())
+    names = None if released.classes is None else [simplified(name) for name in released.classes]
+    known = names in (None, [simplified(name) for name in home.classes])
+    return CheckpointInfo(
+        zsbench_version="released",
+        method=method_class.name,
+        options=dict(released.options),
+        clip=home.defaults.clip,
+        clip_sha256=None,
+        dataset=home.name if known else "other data",
+        classes=list(home.classes if known else released.classes or ()),
+        unseen=list(home.unseen),
+        names_sha256=home.names().sha256,
+        templates=home.defaults.templates,
+        setting=released.setting,
+        seed=0,
+        recipe={},
+    )
+
+
+def simplified(name: str) -> str:
+    """A class name without case, spaces and punctuation: releases spell `dining table` in several ways."""
+    return "".join(filter(str.isalnum, name.lower()))
+
+
+def check_classes(info: CheckpointInfo, path: Path, method: str, dataset: Dataset, transfer: bool) -> None:
+    """Raise `UserError` for weights of another method, and for those of other classes unless `transfer`."""
+    if info.method != method:
+        raise UserError(f"{path} holds weights of {info.method}, not of {method}: give --method {info.method}.")
+    if tuple(info.classes) != dataset.classes and not transfer:
+        raise UserError(
+            f"{path} was trained on {info.dataset} ({len(info.classes)} classes: {', '.join(info.classes[:3])}, ...), "
+            f"not with the {len(dataset.classes)} classes of {dataset.name}. Give --dataset {info.dataset}, {ON_PURPOSE}."
+        )
+
+
+def check_texts(info: CheckpointInfo, path: Path, names: NameSet, text_embeddings: Path | None) -> None:
+    """Raise `UserError` where the classes would be put into words, or these into embeddings, otherwise than in training."""
+    if info.names_sha256 != names.sha256:
+        raise UserError(
+            f"{path} was trained with other class names ({info.names or 'the default'}) than {names.name}: leave --classes "
+            f"out, {ON_PURPOSE}."
+        )
+    learnt = info.text_embeddings_sha256
+    if learnt is not None and (text_embeddings is None or sha256(text_embeddings) != learnt):
+        raise UserError(f"{path} was trained with a file of text embeddings (sha256 {learnt}): give it, {ON_PURPOSE}.")
+
+
+def check_clip(info: CheckpointInfo, path: Path, clip: Clip) -> None:
+    """Raise `UserError` where the weights of CLIP are not those that the checkpoint was trained on."""
+    if info.clip_sha256 not in (None, clip.weights.sha256):
+        raise UserError(
+            f"{path} was trained on the CLIP weights with sha256 {info.clip_sha256} ({info.clip}), but "
+            f"{clip.weights.source} has {clip.weights.sha256}: give --clip and --weights as in training."
+        )

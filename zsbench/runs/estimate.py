@@ -1,0 +1,73 @@
+"""How long a run will take, from a trial on made-up images: a step that warms up, and one that is timed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import torch
+from torch.nn import functional as F
+
+from zsbench.dataset import EvalProtocol
+from zsbench.evaluation.prediction import resized_shape, windows
+from zsbench.method import Method
+from zsbench.recipe import Recipe
+from zsbench.training.rehearsal import rehearsal
+
+QUICK_SECONDS = 1.0
+MANY = 50
+"""So many images are worth a second, warm trial of one of them, however slow it is: a fiftieth of the run at most."""
+SEGMENTS = 3
+"""Segments on each side of a made-up label: photographs show few classes, and losses may take time for each of them."""
+
+
+def seconds_for(call: Callable[[int], object], images: int, batch: int, device: torch.device) -> float:
+    """Estimated seconds for `images`, which go through `call(n)` n at a time, in the run as `batch`.
+
+    The first trial of a size also allocates, and encodes texts: it counts only if it is slow and few images are to come. A
+    whole batch, which may cost less than its images one by one, is tried if it is quick.
+    """
+    each = seconds_of(call, 1, device)
+    if each <= QUICK_SECONDS or images >= MANY:
+        each = seconds_of(call, 1, device)
+    if batch > 1 and batch * each <= QUICK_SECONDS:
+        each = min(seconds_of(call, batch, device) for _ in range(2)) / batch
+    return each * images
+
+
+def seconds_of(call: Callable[[int], object], count: int, device: torch.device) -> float:
+    """Wall time of `call(count)`."""
+    began = time.perf_counter()
+    call(count)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - began
+
+
+def training_seconds(method: Method, classes: int, recipe: Recipe, device: torch.device) -> float:
+    """Estimated training time: losses and gradients of all images of all steps; an upper bound where a batch is slow."""
+    side = recipe.crop
+    method.to(device)
+
+    def step(count: int) -> None:
+        images = torch.rand(count, 3, side, side).to(device)
+        coarse = torch.randint(classes, (count, 1, SEGMENTS, SEGMENTS)).float()
+        labels = F.interpolate(coarse, (side, side), mode="nearest")[:, 0].long().to(device)
+        torch.stack(list(method.losses(images, labels).values())).sum().backward()
+
+    batch = recipe.micro_batch or recipe.batch_size
+    with rehearsal(method):
+        return seconds_for(step, recipe.iterations * recipe.batch_size, batch, device)
+
+
+def evaluation_seconds(
+    method: Method, image_size: tuple[int, int], images: int, protocol: EvalProtocol, device: torch.device
+) -> float:
+    """Estimated evaluation time: one window, times all windows of all images, post-processing not included."""
+    height, width = resized_shape(*image_size, protocol)
+    count = len(windows(height, width, protocol.crop, protocol.stride))
+    side = (min(protocol.crop or height, height), min(protocol.crop or width, width))
+    window = torch.rand(1, 3, *side).to(device)
+    method.eval().to(device)
+    with torch.inference_mode():  # one at a time: a method may have been told of one image alone
+        return seconds_for(lambda _: method.predict(window), count * images, 1, device)

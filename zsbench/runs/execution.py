@@ -1,0 +1,228 @@
+"""Carry out a plan: build, train, evaluate, profile, and leave a result that says all about itself."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from zsbench import __version__
+from zsbench.checkpoint import CheckpointInfo, save_checkpoint
+from zsbench.clip.model import load_clip
+from zsbench.clip.text import Vocabulary
+from zsbench.errors import UserError
+from zsbench.evaluation.evaluator import Share, evaluate_records, introduce
+from zsbench.metrics.journal import Journal, journal_path, read_journals
+from zsbench.metrics.records import Records
+from zsbench.profiling import Conditions, profile_method
+from zsbench.result import Efficiency, Result, TrainingInfo
+from zsbench.runs.aggregate import Evaluation, aggregate
+from zsbench.runs.build import build_method, full_vocabulary, training_vocabulary
+from zsbench.runs.environment import environment
+from zsbench.runs.estimate import evaluation_seconds, training_seconds
+from zsbench.runs.folder import CHECKPOINT, GALLERY, LOG, RECORDS, RESULT, STATE, STEPS, leftovers, prepare_run_dir
+from zsbench.runs.gallery import draw_gallery
+from zsbench.runs.plan import Plan
+from zsbench.settings import TrainingView, phases
+from zsbench.training.log import final_loss
+from zsbench.training.loop import TrainingState, train
+from zsbench.utils.distributed import gather, join, mean_by_name, on_main_then_broadcast
+from zsbench.utils.files import sha256
+from zsbench.utils.progress import format_seconds, progress_bar
+
+log = logging.getLogger("zsbench")
+
+
+class Run:
+    """One method on one dataset: the objects that a plan calls for, and the steps over them."""
+
+    def __init__(self, plan: Plan, console: Console | None = None) -> None:
+        self.plan = plan
+        self.console = console or Console(quiet=True)
+        self.accelerator = join(plan.device)
+        self.out = on_main_then_broadcast(self.accelerator, self.open_folder)
+        if not self.out.is_dir():
+            raise UserError(f"this process does not see {self.out}: all machines of a run need a common file system.")
+        self.device = self.accelerator.device if plan.device.index is None else plan.device
+        torch.manual_seed(plan.request.seed)
+        with self.accelerator.local_main_process_first():  # one downloads for all
+            self.clip = load_clip(plan.clip, plan.weights)
+        self.method = build_method(plan, self.clip)
+        self.training: TrainingInfo | None = None
+
+    def open_folder(self) -> Path:
+        folder = prepare_run_dir(self.plan.out, self.plan.trains, self.plan.request.resume)
+        start_log(folder / LOG, self.plan)
+        return folder
+
+    def estimate(self) -> float:
+        """Seconds that training and evaluation will take, from one step and one window."""
+        plan, total = self.plan, 0.0
+        if plan.trains:
+            view = TrainingView(plan.dataset, phases(plan.setting, plan.recipe)[0].setting, plan.train_ids)
+            self.tell(training_vocabulary(plan, self.clip, view))
+            total += training_seconds(self.method, len(view.names), plan.recipe, self.device)
+        if plan.eval_ids:
+            self.tell(full_vocabulary(plan, self.clip))
+            shape = self.introduce_first()
+            total += evaluation_seconds(self.method, shape, len(plan.eval_ids), plan.protocol, self.device)
+        return total
+
+    def tell(self, vocabulary: Vocabulary) -> None:
+        self.method.set_vocabulary(vocabulary.to(self.device))
+
+    def introduce_first(self) -> tuple[int, int]:
+        """Tell the method that the first evaluated image comes next; returns its height and width."""
+        sample = self.plan.dataset.read(self.plan.protocol.split, self.plan.eval_ids[0])
+        introduce(self.method, [sample.id], [sample.label])
+        return sample.image.shape[0], sample.image.shape[1]
+
+    def train(self) -> None:
+        """Train, or take up what an earlier run left, and write the checkpoint."""
+        plan = self.plan
+        began = time.perf_counter()
+        views = tuple(
+            (phase, TrainingView(plan.dataset, phase.setting, plan.train_ids, plan.recipe.pseudo_labels))
+            for phase in phases(plan.setting, plan.recipe)
+        )
+        state = TrainingState(self.out / STATE, plan.fingerprint, plan.dtype)
+        with progress_bar(self.console, "train", plan.recipe.iterations) as bar:
+            train(
+                self.method,
+                views,
+                lambda phase, view: self.tell(training_vocabulary(plan, self.clip, view)),
+                plan.recipe,
+                plan.request.seed,
+                self.accelerator,
+                state,
+                self.out / STEPS,
+                lambda step, losses: bar.reach(step, f"loss {losses['loss']:.3f}"),
+            )
+        self.training = on_main_then_broadcast(
+            self.accelerator, lambda: self.save_training(time.perf_counter() - began)
+        )
+
+    def save_training(self, seconds: float) -> TrainingInfo:
+        recipe = self.plan.recipe
+        save_checkpoint(self.out / CHECKPOINT, self.method, self.checkpoint_info())
+        log.info("trained %d iterations in %.0f s", recipe.iterations, seconds)
+        return TrainingInfo(
+            dataset=self.plan.dataset.name,
+            recipe=recipe.model_dump(mode="json"),
+            seconds=seconds,
+            final_loss=final_loss(self.out / STEPS),
+        )
+
+    def checkpoint_info(self) -> CheckpointInfo:
+        plan = self.plan
+        return CheckpointInfo(
+            zsbench_version=__version__,
+            method=plan.method_class.name,
+            options=plan.options.model_dump(mode="json"),
+            clip=self.clip.name,
+            clip_sha256=self.clip.weights.sha256,
+            dataset=plan.dataset.name,
+            classes=list(plan.dataset.classes),
+            unseen=list(plan.dataset.unseen),
+            names=plan.request.classes,
+            names_sha256=plan.names.sha256,
+            templates=plan.templates,
+            text_embeddings_sha256=sha256(texts) if (texts := plan.request.text_embeddings) else None,
+            setting=plan.setting,
+            seed=plan.request.seed,
+            recipe=plan.recipe.model_dump(mode="json"),
+            command=plan.request.command("train"),
+        )
+
+    def evaluate(self) -> Evaluation:
+        """Score this process's share of the images that no journal has."""
+        plan, processes = self.plan, self.accelerator.num_processes
+        self.tell(full_vocabulary(plan, self.clip))
+        done = on_main_then_broadcast(
+            self.accelerator, lambda: frozenset(read_journals(self.out, plan.fingerprint).ids.tolist())
+        )
+        share = Share(self.accelerator.process_index, processes, done)
+        own = Journal(journal_path(self.out, share.index), plan.fingerprint)
+        with own as journal, progress_bar(self.console, "evaluate", len(plan.eval_ids), len(done)) as bar:
+            before = len(journal.done)
+            _, watch = evaluate_records(
+                self.method,
+                plan.dataset,
+                plan.protocol,
+                plan.eval_ids,
+                journal,
+                self.device,
+                plan.dtype,
+                plan.eval_batch,
+                plan.request.workers,
+                plan.word_to_class,
+                lambda count: bar.reach(min(len(done) + count * processes, len(plan.eval_ids))),
+                share,
+            )
+            evaluated = len(journal.done) - before
+        parts = gather(self.accelerator, (evaluated, dict(self.method.statistics()), watch.seconds))
+        images, statistics, seconds = zip(*parts, strict=True)
+        total = {name: sum(part[name] for part in seconds) for name in watch.seconds}
+        return Evaluation(total, mean_by_name(statistics, images))
+
+    def records(self) -> Records:
+        """What all processes recorded, in the order of the split; kept in `records.npz`. An image missing is an error."""
+        records = read_journals(self.out, self.plan.fingerprint).select(self.plan.eval_ids)
+        records.save(self.out / RECORDS)
+        return records
+
+    def conclude(self, evaluation: Evaluation, profile: bool) -> Result:
+        """Once all is evaluated: profile, and leave the result and the gallery in the place of what it took."""
+        plan = self.plan
+        result = aggregate(
+            plan,
+            self.method,
+            self.records(),
+            evaluation,
+            checkpoint=self.out / CHECKPOINT if plan.trains else plan.request.checkpoint,
+            training=self.training,
+            efficiency=self.profile() if profile else None,
+            environment=environment(self.device, plan.dtype, self.accelerator.num_processes),
+        )
+        log.info("evaluated %d images: %s", result.dataset.images, evaluation.seconds)
+        result.save(self.out / RESULT)
+        draw_gallery(self.out / GALLERY, plan, self.method, self.device)
+        for leftover in leftovers(self.out):
+            leftover.unlink()
+        return result
+
+    def profile(self, seconds: float = 5.0) -> Efficiency:
+        plan, shape = self.plan, self.introduce_first()
+        conditions = Conditions(dtype=plan.dtype, seconds=seconds)
+        return profile_method(self.method, self.clip, plan.protocol, shape, plan.prompts, self.device, conditions)
+
+
+def start_log(path: Path, plan: Plan) -> None:
+    """Send what zsbench logs to `path`, and begin with what was asked for."""
+    for handler in list(log.handlers):
+        log.removeHandler(handler)
+        handler.close()
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False  # to the file alone, whatever other libraries set up
+    log.info("%s", plan.request.command(plan.verb))
+    log.info("options %s", plan.options.model_dump_json())
+    log.info("recipe %s", plan.recipe.model_dump_json())
+
+
+def execute(plan: Plan, console: Console | None = None, profile: bool = True) -> Result | None:
+    """Do what `plan` says and return the result (None for `train`), which is also written to the output folder."""
+    run = Run(plan, console)
+    run.console.print(f"estimated time {format_seconds(run.estimate() / run.accelerator.num_processes)}")
+    if plan.trains:
+        run.train()
+    if plan.verb == "train":
+        on_main_then_broadcast(run.accelerator, lambda: (run.out / STATE).unlink(missing_ok=True))
+        return None
+    evaluation = run.evaluate()
+    return on_main_then_broadcast(run.accelerator, lambda: run.conclude(evaluation, profile))

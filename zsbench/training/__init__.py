@@ -1,0 +1,1 @@
+"""The loop, its phases, augmentation, and its log."""

@@ -1,0 +1,1 @@
+"""What every district may use."""

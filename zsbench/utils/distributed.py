@@ -1,0 +1,115 @@
+"""Several processes on one run, started by `torchrun` or `accelerate launch`: which one this is, and what all agree on."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from zsbench.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+    from accelerate import Accelerator
+
+T = TypeVar("T")
+PATIENCE = timedelta(hours=6)
+"""How long processes wait for the slowest; one that dies is noticed at once."""
+ALONE = ContextVar("alone", default=False)
+RANK_VARIABLES = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK")
+
+
+def process_index() -> int:
+    """The number of this process among those of the run, before anything else is known; only 0 prints."""
+    return next((int(os.environ[name]) for name in RANK_VARIABLES if name in os.environ), 0)
+
+
+def join(device: torch.device) -> Accelerator:
+    """Meet the other processes of the run, if there are any, each on a device of its own.
+
+    Raises `UserError` where all of them would share one CUDA device.
+    """
+    from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
+
+    # Methods may have parameters that never get a gradient (ZegCLIP's idle ones) or that not every image trains.
+    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+    accelerator = Accelerator(
+        cpu=device.type == "cpu", kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE), unused]
+    )
+    if accelerator.num_processes > 1 and device.index is not None:
+        raise UserError(f"--device {device} with {accelerator.num_processes} processes: give cuda, each takes its own.")
+    return accelerator
+
+
+def on_main_then_broadcast(accelerator: Accelerator, decide: Callable[[], T]) -> T:
+    """What `decide` returns in the main process, told to all of them; its `UserError` ends all, and is raised once."""
+    if accelerator.num_processes == 1:
+        return decide()
+    from accelerate.utils import broadcast_object_list
+
+    answer: list[Any] = [None, False]
+    try:
+        if accelerator.is_main_process:
+            answer = [decide(), True]
+    except UserError:
+        broadcast_object_list(answer)
+        raise
+    value, decided = broadcast_object_list(answer)
+    if not decided:
+        raise SystemExit(2)  # the main process says why
+    return value
+
+
+def gather(accelerator: Accelerator, value: T) -> list[T]:
+    """The values of all processes, by process; all wait for the slowest."""
+    if accelerator.num_processes == 1:
+        return [value]
+    from accelerate.utils import gather_object
+
+    return list(gather_object([value]))
+
+
+def mean_by_name(values: Sequence[Mapping[str, float]], weights: Sequence[float]) -> dict[str, float]:
+    """The weighted mean of each entry; values of no weight are left out, unless none has any."""
+    pairs = [pair for pair in zip(values, weights, strict=True) if pair[1]] or [(values[0], 1.0)]
+    total = sum(weight for _, weight in pairs)
+    return {name: sum(entry[name] * weight for entry, weight in pairs) / total for name in pairs[0][0]}
+
+
+def joined() -> bool:
+    """Whether this process has met the others."""
+    state = getattr(sys.modules.get("accelerate"), "PartialState", None)
+    return state is not None and bool(state._shared_state)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Within, this process does what the others need not do: losses take no part of theirs in."""
+    token = ALONE.set(True)
+    try:
+        yield
+    finally:
+        ALONE.reset(token)
+
+
+def mean_over_processes(value: torch.Tensor) -> torch.Tensor:
+    """For losses: the mean of a float tensor over the processes that train together; `value` itself where one is `alone`."""
+    from torch import distributed
+
+    if ALONE.get() or not (distributed.is_available() and distributed.is_initialized()):
+        return value
+    total = value.clone()
+    distributed.all_reduce(total)
+    return total / distributed.get_world_size()
+
+
+def leave() -> None:
+    """Part from the other processes at the end of a command."""
+    from accelerate import PartialState
+
+    if joined():
+        PartialState().destroy_process_group()

@@ -1,0 +1,127 @@
+"""Pictures for people: the gallery of a run, the overlay of a prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from colorsys import hsv_to_rgb
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+from PIL import Image
+
+from zsbench.utils.files import write_atomically
+
+IGNORED_COLOUR = (224, 224, 224)
+Palette = Sequence[tuple[int, int, int]]
+
+
+@dataclass(frozen=True, eq=False)
+class GalleryRow:
+    """`image` uint8 (H, W, 3); `truth`, `prediction` integer (H, W), negative where ignored."""
+
+    image: NDArray[np.uint8]
+    truth: NDArray[np.int32]
+    prediction: NDArray[np.int32]
+
+
+def colourise(label: NDArray[np.int32], palette: Palette) -> NDArray[np.uint8]:
+    """uint8 (H, W, 3): each class in its colour, negative labels light grey."""
+    colours = np.array([*palette, IGNORED_COLOUR], np.uint8)
+    return colours[np.where(label < 0, len(palette), label)]
+
+
+def rgb(colour: tuple[int, int, int]) -> tuple[float, float, float]:
+    """Channels 0..255 to matplotlib's 0..1."""
+    return colour[0] / 255, colour[1] / 255, colour[2] / 255
+
+
+def legend_patches(
+    labels: Sequence[NDArray[np.int32]], names: Sequence[str], unseen: Sequence[str], palette: Palette
+) -> list[Patch]:
+    """One patch for each class that occurs, unseen ones marked with a star."""
+    present = sorted({int(c) for label in labels for c in np.unique(label) if c >= 0})
+    return [
+        Patch(
+            facecolor=rgb(palette[c]),
+            edgecolor="black" if names[c] in unseen else "none",
+            label=f"{names[c]} *" if names[c] in unseen else names[c],
+        )
+        for c in present
+    ]
+
+
+def save_gallery(
+    path: Path, rows: Sequence[GalleryRow], names: Sequence[str], unseen: Sequence[str], palette: Palette, title: str
+) -> None:
+    """Draw image | truth | prediction, two samples a line, with a legend of the classes that occur; unseen ones starred."""
+    lines = (len(rows) + 1) // 2
+    patches = legend_patches([label for row in rows for label in (row.truth, row.prediction)], names, unseen, palette)
+    legend_height = 0.22 * ((len(patches) + 7) // 8) + 0.35
+    figure = Figure(figsize=(12.6, 2.1 * lines + legend_height + 0.5), layout="constrained")
+    axes = figure.subplots(lines, 6, squeeze=False)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    for number, row in enumerate(rows):
+        line, half = divmod(number, 2)
+        pictures = (row.image, colourise(row.truth, palette), colourise(row.prediction, palette))
+        for offset, (picture, heading) in enumerate(zip(pictures, ("image", "truth", "prediction"), strict=True)):
+            ax = axes[line, 3 * half + offset]
+            ax.imshow(picture, interpolation="nearest")
+            if line == 0:
+                ax.set_title(heading, fontsize=9)
+    figure.suptitle(title, fontsize=11)
+    figure.legend(
+        handles=patches,
+        loc="outside lower center",
+        ncols=8,
+        fontsize=8,
+        frameon=False,
+        title="* unseen in training",
+    )
+    save_figure(path, figure)
+
+
+def save_overlay(
+    path: Path, image: NDArray[np.uint8], label: NDArray[np.int32], names: Sequence[str], palette: Palette
+) -> None:
+    """Draw the prediction half transparent over the image, with a legend that says each class's share of the pixels."""
+    mixed = (0.45 * image + 0.55 * colourise(label, palette)).astype(np.uint8)
+    shares = np.bincount(label[label >= 0], minlength=len(names)) / max(label.size, 1)
+    width = 7.0
+    figure = Figure(figsize=(width + 2.2, max(2.5, width * image.shape[0] / image.shape[1])), layout="constrained")
+    ax = figure.subplots()
+    ax.imshow(mixed, interpolation="nearest")
+    ax.set_axis_off()
+    patches = [
+        Patch(facecolor=rgb(palette[c]), label=f"{names[c]}  {100 * shares[c]:.1f} %")
+        for c in np.argsort(-shares)
+        if shares[c] > 0
+    ]
+    figure.legend(handles=patches, loc="outside right upper", fontsize=9, frameon=False)
+    save_figure(path, figure)
+
+
+def save_figure(path: Path, figure: Figure) -> None:
+    canvas = FigureCanvasAgg(figure)
+    write_atomically(path, lambda temporary: canvas.print_figure(temporary, format="png", dpi=110))
+
+
+def save_label_map(path: Path, label: NDArray[np.int32], palette: Palette) -> None:
+    """Write the labels as a PNG: 8-bit with palette for up to 256 classes, else 16-bit grey."""
+    if len(palette) > 256:
+        picture = Image.fromarray(label.astype(np.uint16))
+    else:
+        picture = Image.fromarray(label.astype(np.uint8))
+        picture.putpalette([channel for colour in palette for channel in colour])
+    write_atomically(path, lambda temporary: picture.save(temporary, format="PNG"))
+
+
+def spread_palette(count: int) -> list[tuple[int, int, int]]:
+    """`count` distinct colours, by golden-ratio steps of hue at alternating brightness."""
+    colours = [hsv_to_rgb(i * 0.618034 % 1, 0.85 - 0.3 * (i % 2), 0.95 - 0.25 * (i % 3) / 2) for i in range(count)]
+    return [(round(255 * r), round(255 * g), round(255 * b)) for r, g, b in colours]

@@ -1,0 +1,41 @@
+"""Processes that share work, and end with the one that started them."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import parent_process
+from typing import Any, TypeVar
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
+
+_work: list[Callable[[Any], Any]] = []
+"""In a worker process: what it does with each item."""
+
+
+def parallel_map(work: Callable[[Given], Made], items: Iterable[Given], workers: int) -> Iterator[Made]:
+    """`map` over processes, in order; in this process for 0 workers."""
+    if workers == 0:
+        yield from map(work, items)
+        return
+    with ProcessPoolExecutor(workers, initializer=begin, initargs=(work,)) as pool:
+        yield from pool.map(do, items, chunksize=8)
+
+
+def begin(work: Callable[[Any], Any]) -> None:
+    """A worker begins. It waits for work for ever, so it has to see for itself that its parent was killed."""
+    _work[:] = [work]
+    threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+def end_with_parent() -> None:
+    if (parent := parent_process()) is not None:
+        parent.join()
+        os._exit(1)
+
+
+def do(item: Any) -> Any:
+    return _work[0](item)
