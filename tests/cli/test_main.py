@@ -177,10 +177,10 @@ def test_list_names_everything_and_imports_no_torch(zsbench):
     assert found["halves"]["source"].startswith("file")
     assert found["zegclip"] == {**found["zegclip"], "kind": "method", "source": "built-in", "installed": True}
     probe = """
-import sys, zsbench.cli
+import sys, zsbench.cli.main
 sys.argv = ["zsbench", "list"]
 try:
-    zsbench.cli.main()
+    zsbench.cli.main.main()
 finally:
     assert "torch" not in sys.modules
 """

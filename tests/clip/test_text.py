@@ -60,7 +60,7 @@ def test_templates_are_averaged_between_two_normalisations(make_clip: Callable[.
             vector = clip.model.encode_text(clip.tokenizer([template.format(name)]))[0]
             total += vector / vector.norm()
         torch.testing.assert_close(row, total / total.norm(), atol=1e-6, rtol=0)
-    assert vocabulary.names == NAMES
+    assert vocabulary.words == NAMES
     assert vocabulary.seen.tolist() == list(SEEN)
     assert vocabulary.embeddings.dtype == torch.float32
 

@@ -111,7 +111,7 @@ def test_a_python_file_is_a_dataset(tmp_path: Path) -> None:
     path = tmp_path / "own_squares.py"
     path.write_text(
         '"""One dataset."""\n'
-        "from zsbench.readers import Files, FolderDataset, LabelMap, Masks\n"
+        "from zsbench.data import Files, FolderDataset, LabelMap, Masks\n"
         "from zsbench.registry import register_dataset\n\n"
         '@register_dataset("own-squares")\n'
         "class Own(FolderDataset):\n"

@@ -415,7 +415,7 @@ spec = importlib.util.spec_from_file_location("helpers", sys.argv[1])
 helpers = importlib.util.module_from_spec(spec)
 sys.modules["helpers"] = helpers
 spec.loader.exec_module(helpers)
-from zsbench.journal import Journal
+from zsbench.metrics.journal import Journal
 with Journal(Path(sys.argv[2]), "run") as journal:
     for ids in helpers.batches(450):
         if not journal.done.issuperset(ids):
@@ -463,5 +463,5 @@ class TestKilled:
 
 
 def test_numbers_need_no_torch() -> None:
-    code = "import sys, zsbench.bootstrap; assert 'torch' not in sys.modules"
+    code = "import sys, zsbench.metrics.intervals; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})

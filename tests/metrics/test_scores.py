@@ -241,7 +241,7 @@ class TestBootstrap:
 
     @pytest.mark.parametrize("block", [1, 100, 1 << 23])
     def test_equals_a_loop_over_draws(self, monkeypatch: pytest.MonkeyPatch, block: int) -> None:
-        monkeypatch.setattr(zsbench.bootstrap, "_BLOCK", block)
+        monkeypatch.setattr(zsbench.metrics.intervals, "_BLOCK", block)
         images = random_images(7, 6, seed=0)
         found = bootstrap(recorded(images, 6), 6, np.array(self.SEEN), replicates=40, seed=3, level=0.9)
         loop = replicates_by_hand(images, 6, list(self.SEEN), draws(7, 40, 3))

@@ -82,7 +82,7 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("at", [1, 5, 11])
 def test_a_killed_run_resumes_to_the_same_weights(squares, recipe, tmp_path, monkeypatch, at):
-    monkeypatch.setattr("zsbench.training.SAVE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr("zsbench.training.loop.SAVE_EVERY_SECONDS", 0.0)
     log = tmp_path / "train.jsonl"
 
     def die(step, losses):

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from toys import Squares
 
 import zsbench
 from zsbench.checkpoint import trainable_state_dict
@@ -39,7 +40,7 @@ def torchrun(processes, *words, **environment):
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     return subprocess.run(
         [*launcher, *map(str, words)],
-        env={**os.environ, "PYTHONPATH": str(ROOT), **threads, **environment},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]), **threads, **environment},
         capture_output=True,
         text=True,
     )
@@ -102,8 +103,6 @@ def refuse():
 
 def one_of_many(folder):
     """What each process of the test does; the main one keeps what the test looks at."""
-    from conftest import Squares
-
     squares = Squares()
     result = zsbench.evaluate("maskclip", "miniworld", out=folder / "eval", **SMALL)
     found = {f"micro {size}": fit(squares, micro_batch=size) for size in (None, 1)}
@@ -173,7 +172,7 @@ COMMAND = """
 import os
 from pathlib import Path
 
-from zsbench.cli import main
+from zsbench.cli.main import main
 
 try:
     main()

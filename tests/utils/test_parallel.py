@@ -13,7 +13,7 @@ from zsbench.utils.parallel import parallel_map
 SCRIPT = """
 import os
 import time
-from zsbench.workers import parallel_map
+from zsbench.utils.parallel import parallel_map
 
 def work(seconds):
     os.write(1, b"begun\\n")

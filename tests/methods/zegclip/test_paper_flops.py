@@ -40,7 +40,9 @@ def test_table_3(meta_clip, monkeypatch, record_property, dataset, classes, gmac
         method = ZegClip(meta_clip, ZegClipOptions(**ZegClip.presets[dataset].options)).eval()
     method = method.to_empty(device="cpu")  # tracing needs tensors; whatever is in them
     method.vocabulary = SimpleNamespace(embeddings=torch.zeros(classes, 512))
-    monkeypatch.setattr("zsbench.vit.resize_positions", lambda positions, *_: positions)  # 512 px is their own size
+    monkeypatch.setattr(
+        "zsbench.clip.vit.resize_positions", lambda positions, *_: positions
+    )  # 512 px is their own size
     analysis = flop_count.FlopCountAnalysis(EncodeDecode(method), torch.zeros(1, 3, 512, 512))
     analysis.set_op_handle("aten::scaled_dot_product_attention", attention)
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
