@@ -22,8 +22,9 @@ METADATA_KEY = "zsbench"
 class CheckpointInfo(BaseModel):
     """What a checkpoint says about itself.
 
-    `names`: the name set, or the file, by which the classes were put into prompts, None for the default one. `command`: the
-    command line that trains it again, None where it does not say.
+    `names`: the name set, or the file, by which the classes were put into prompts, None for the default one. `clip`:
+    None for a method without one, whose word vectors have the hash `words_sha256`. `command`: the command line that trains
+    it again, None where it does not say.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -31,7 +32,7 @@ class CheckpointInfo(BaseModel):
     zsbench_version: str
     method: str
     options: dict[str, Any]
-    clip: str
+    clip: str | None
     clip_sha256: str | None
     dataset: str
     classes: list[str]
@@ -40,6 +41,7 @@ class CheckpointInfo(BaseModel):
     names_sha256: str
     templates: str
     text_embeddings_sha256: str | None = None
+    words_sha256: str | None = None
     setting: str | None
     seed: int
     recipe: dict[str, Any]

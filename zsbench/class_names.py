@@ -96,3 +96,8 @@ def read_names(path: Path, classes: Sequence[str]) -> NameSet:
 def by_name(*sets: NameSet) -> Mapping[str, NameSet]:
     """Name sets by their names, as `Dataset.name_sets` has them."""
     return {each.name: each for each in sets}
+
+
+def simplified(name: str) -> str:
+    """A class name without case, spaces and punctuation: `dining table` is spelt in several ways."""
+    return "".join(filter(str.isalnum, name.lower()))

@@ -67,14 +67,14 @@ class ReleasedCheckpoint:
     """A checkpoint in the format of a method's own release.
 
     `options`: those that follow from it. `setting`: how it was trained, where the file tells. `check`: raises `UserError`
-    where it does not belong to `(seen, classes)` numbers of classes. `fill`: puts it into a method built on a CLIP,
-    strictly. `dataset`: what it was trained on, and `classes`: the names of that data's classes, where the file tells.
+    where it does not belong to `(seen, classes)` numbers of classes. `fill`: puts it into a method, strictly.
+    `dataset`: what it was trained on, and `classes`: the names of that data's classes, where the file tells.
     """
 
     options: Mapping[str, Any]
     setting: str | None
     check: Callable[[int, int], None]
-    fill: Callable[[Method, Clip], None]
+    fill: Callable[[Method], None]
     dataset: str | None = None
     classes: Sequence[str] | None = None
 
@@ -84,7 +84,8 @@ class Method(nn.Module, ABC):
 
     `Options`: the class of its options. `variants`: named overrides of them (`--variant`). `presets`: overrides by
     dataset name, `*` for all. `tables`: the ablation tables of its paper, by number. A method that learns sets
-    `trainable` and defines `losses`; what it learns is what has `requires_grad`.
+    `trainable` and defines `losses`; what it learns is what has `requires_grad`. One without CLIP sets `needs_clip` to
+    False: its `clip` is None, and its vocabulary holds word vectors from a file of the user's (`--words`).
     """
 
     Options: ClassVar[type[Options]] = Options
@@ -92,15 +93,16 @@ class Method(nn.Module, ABC):
     presets: ClassVar[Mapping[str, Preset]] = {}
     tables: ClassVar[Mapping[int, tuple[Ablation, ...]]] = {}
     trainable: ClassVar[bool] = False
+    needs_clip: ClassVar[bool] = True
     name: ClassVar[str]
     vocabulary: Vocabulary
     loss_terms: Tensor | None = None
     """int64 (): how many terms the last `losses` are means of, where that is not the number of images: micro-batches are
     weighted by it, so that their accumulated gradient is that of the whole batch. 0 where there was nothing to divide by."""
 
-    def __init__(self, clip: Clip, options: Any) -> None:
+    def __init__(self, clip: Clip | None, options: Any) -> None:
         super().__init__()
-        self.clip = clip
+        self.clip: Clip = clip  # type: ignore[assignment]  # None is for those that say they never look at it
         self.options = options
 
     def set_vocabulary(self, vocabulary: Vocabulary) -> None:

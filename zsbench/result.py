@@ -54,14 +54,20 @@ class WeightsInfo(Schema):
     unexpected: list[str] = Field(description="entries of the file that the model does not have")
 
 
+class WordsInfo(Schema):
+    source: str = Field(description="file name of the word vectors")
+    sha256: str = Field(description="hash of the class names and their vectors, in whatever file they were")
+
+
 class MethodInfo(Schema):
     name: str = Field(description="name in the registry")
     variant: str | None = Field(description="named set of options")
     oracle: bool = Field(False, description="predictions use the ground truth: an upper bound, never ranked")
     options: dict[str, Any] = Field(description="every option with its value")
-    clip: str = Field(description="CLIP model")
-    templates: str = Field(description="prompt templates, or the file of text embeddings")
-    weights: WeightsInfo = Field(description="the CLIP weights")
+    clip: str | None = Field(description="CLIP model; null for a method that needs none")
+    templates: str = Field(description="prompt templates, or the file of text embeddings; nothing without CLIP")
+    weights: WeightsInfo | None = Field(description="the CLIP weights")
+    words: WordsInfo | None = Field(None, description="the word vectors of a method that needs no CLIP")
     checkpoint_sha256: str | None = Field(description="hash of the learnt weights; null for a training-free method")
     learnt_from: str | None = Field(
         None, description="the dataset whose classes it learnt, if another one than the evaluated"
@@ -172,8 +178,9 @@ class Profile(Efficiency):
     method: str = Field(description="name in the registry")
     variant: str | None = Field(description="named set of options")
     options: dict[str, Any] = Field(description="every option with its value")
-    clip: str = Field(description="CLIP model")
-    weights: str = Field(description="where CLIP's weights are from")
+    clip: str | None = Field(description="CLIP model; null for a method that needs none")
+    weights: str | None = Field(description="where CLIP's weights are from")
+    words: str | None = Field(None, description="file name of the word vectors of a method that needs no CLIP")
     checkpoint: str | None = Field(None, description="file name of the learnt weights; null: not trained")
     checkpoint_sha256: str | None = Field(None, description="hash of that file")
     dataset: str = Field(description="name in the registry; nothing of it is read but its classes and its protocol")

@@ -94,8 +94,8 @@ class MaskFormerMethod(TwoStage):
         if state is None or not cls.is_own_release(state):
             return None
 
-        def fill(method: Method, clip: Clip) -> None:
-            check_clip(state, clip, str(path))
+        def fill(method: Method) -> None:
+            check_clip(state, method.clip, str(path))
             load_trainable_state_dict(method, convert(state, trainable_state_dict(method), str(path)), str(path))
 
         def check(seen: int, classes: int) -> None:

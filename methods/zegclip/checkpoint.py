@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from zsbench.checkpoint import load_trainable_state_dict, trainable_state_dict
-from zsbench.clip.model import Clip
 from zsbench.errors import UserError
 from zsbench.method import Method
 
@@ -75,9 +74,9 @@ class ReleasedFile:
                 "or --transfer to evaluate it with another vocabulary on purpose."
             )
 
-    def fill(self, method: Method, clip: Clip) -> None:
-        """Put it into a `ZegClip` built on `clip`; raises `UserError` for whatever does not belong together."""
-        check_text_encoder(self, clip.model.state_dict())
+    def fill(self, method: Method) -> None:
+        """Put it into a `ZegClip`; raises `UserError` for whatever does not belong together."""
+        check_text_encoder(self, method.clip.model.state_dict())
         load_trainable_state_dict(method, convert(self, method), self.source)
 
 

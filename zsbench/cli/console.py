@@ -30,8 +30,11 @@ def show_plan(console: Console, plan: Plan) -> None:
         note = plan.dataset.note(split) if used else ""
         if note:
             grid.add_row("", f"[yellow]{note}[/]")
-    clip, weights = "/".join(Path(plan.clip).parts[-2:]), Path(plan.weights).name
-    grid.add_row("CLIP", f"{clip}, weights {weights}; class names {plan.names.name}, templates {plan.templates}")
+    if plan.words is not None:
+        grid.add_row("words", f"{plan.words.source}; class names {plan.names.name}")
+    elif plan.clip is not None and plan.weights is not None:
+        clip, weights = "/".join(Path(plan.clip).parts[-2:]), Path(plan.weights).name
+        grid.add_row("CLIP", f"{clip}, weights {weights}; class names {plan.names.name}, templates {plan.templates}")
     if plan.trains:
         recipe = plan.recipe
         grid.add_row(
@@ -65,7 +68,7 @@ def show_result(console: Console, result: Result) -> None:
     groups = {name: metric for name, metric in result.metrics.items() if ":" in name}
     if groups:
         console.print("mIoU of " + ", ".join(f"{name.split(':')[1]} {format_metric(m)}" for name, m in groups.items()))
-    if result.method.weights.random:
+    if result.method.weights is not None and result.method.weights.random:
         console.print("[bold red]random weights:[/] these numbers mean nothing and no leaderboard takes them")
     if not result.dataset.complete:
         console.print(f"[yellow]only {result.dataset.images} images of the split:[/] no leaderboard takes this result")

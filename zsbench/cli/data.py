@@ -111,6 +111,32 @@ def show(
     console.print(f"{line}\nwritten to {path}", soft_wrap=True)
 
 
+@app.command()
+def words(
+    dataset: Name,
+    tables: Annotated[
+        list[Path],
+        typer.Option("--from", help="word2vec, GloVe or fastText (.bin, .vec, .txt), or .npz; several: side by side"),
+    ],
+    out: Annotated[Path, typer.Option(help="the file, .npz")],
+    classes: Annotated[
+        str | None, typer.Option(help="a name set of the dataset, or a file; default: the usual")
+    ] = None,
+    plugin: Plugins = None,
+) -> None:
+    """Write the word vectors of a dataset's class names to a small file, for --words of a method without CLIP."""
+    from zsbench.clip.word_vectors import locate, read_word_vectors, side_by_side, write_word_vectors
+    from zsbench.utils.files import sha256
+
+    opened = dataset_class(dataset)()
+    names = opened.names(classes)
+    found = side_by_side([read_word_vectors(path).of(names, opened.classes) for path in tables])
+    origins = [{"table": path.name, "sha256": sha256(locate(path)[0])} for path in tables]
+    write_word_vectors(out, found, {"dataset": opened.name, "names": names.name, "from": origins})
+    count, width = found.vectors.shape
+    console.print(f"{count} words, {width} numbers each, in {out}", soft_wrap=True)
+
+
 def show_report(report: SplitReport) -> None:
     """One split in a few lines."""
     verdict = "[green]ok[/]" if report.ok else "[red]wrong[/]"

@@ -69,6 +69,7 @@ def run_verb(verb: Any, summary: str) -> None:
         ] = None,
         templates: options.Templates = None,
         text_embeddings: options.TextEmbeddings = None,
+        words: options.Words = None,
         checkpoint: options.CheckpointPath = None,
         transfer: options.Transfer = False,
         data_root: options.DataRoot = None,
@@ -191,6 +192,7 @@ def profile(
     clip: options.ClipName = None,
     weights: options.WeightsName = None,
     text_embeddings: options.TextEmbeddings = None,
+    words: options.Words = None,
     checkpoint: options.CheckpointPath = None,
     transfer: options.Transfer = False,
     size: Annotated[

@@ -51,6 +51,10 @@ CheckpointPath = Annotated[
 ]
 Transfer = Annotated[bool, typer.Option("--transfer", help="use a checkpoint with another dataset's classes")]
 TextEmbeddings = Annotated[Path | None, typer.Option(help=".npy of ready text embeddings, one row per class")]
+Words = Annotated[
+    Path | None,
+    typer.Option(help="word vectors of a method without CLIP: .npz, .vec, .txt or .bin (`zsbench data words`)"),
+]
 RecipeEntries = Annotated[
     list[str] | None,
     typer.Option("--recipe", "-r", help="an entry of the training recipe, key=value; may be repeated"),

@@ -1,4 +1,4 @@
-"""Class names become unit vectors: prompts, text encoding, and the cache of both."""
+"""Class names become vectors: prompts, text encoding, and the cache of both."""
 
 from __future__ import annotations
 
@@ -38,10 +38,11 @@ NORM_TOLERANCE = 1e-2
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """What a method is told about the classes it has to tell apart.
+    """What a method is told about what it has to tell apart: words, of which a class may have several.
 
-    `embeddings`: float32 (C, D), unit norm. `seen`: bool (C,), True where a class was learnt from. In
-    inductive training the unseen names are absent altogether, not merely marked.
+    `embeddings`: float32 (W, D): CLIP's text embeddings, which have unit norm, or for a method that needs no CLIP word
+    vectors of any norm and width. `seen`: bool (W,), True where the word's class was learnt from. In inductive training the
+    unseen names are absent altogether, not merely marked.
     """
 
     words: tuple[str, ...]
@@ -50,11 +51,6 @@ class Vocabulary:
 
     def __len__(self) -> int:
         return len(self.words)
-
-    def subset(self, keep: Tensor) -> Vocabulary:
-        """The classes where `keep` (bool, (C,)) is True, in order."""
-        names = tuple(name for name, kept in zip(self.words, keep.tolist(), strict=True) if kept)
-        return Vocabulary(names, self.embeddings[keep], self.seen[keep])
 
     def to(self, device: torch.device) -> Vocabulary:
         return Vocabulary(self.words, self.embeddings.to(device), self.seen.to(device))
@@ -74,7 +70,7 @@ def encode_vocabulary(
     config, names and templates, so that they are computed once; a damaged file there is computed again.
     Raises `UserError` for a name given twice and for faulty templates.
     """
-    flags = _checked_seen(names, seen)
+    flags = checked_seen(names, seen)
     prompts = read_templates(templates)
     path = (cache_dir or default_cache_dir()) / "vocabularies" / f"{_key(clip, names, prompts)}.safetensors"
     embeddings = _read_cache(path, (len(names), clip.dim))
@@ -92,7 +88,7 @@ def read_vocabulary(path: Path, names: Sequence[str], seen: Seen, dim: int) -> V
     float16, with norms within 5.2e-4 of 1). Raises `UserError` for another shape or dtype, or norms further
     than 1e-2 from 1.
     """
-    flags = _checked_seen(names, seen)
+    flags = checked_seen(names, seen)
     try:
         array = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
@@ -155,7 +151,7 @@ def default_cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "zsbench"
 
 
-def _checked_seen(names: Sequence[str], seen: Seen) -> Tensor:
+def checked_seen(names: Sequence[str], seen: Seen) -> Tensor:
     """`seen` as bool (C,) on the CPU, once names and flags have been found sound."""
     if not names or not all(name.strip() for name in names):
         raise UserError("a vocabulary needs class names, none of them empty.")

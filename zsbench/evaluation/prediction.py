@@ -78,11 +78,11 @@ def window_logits(method: Method, images: Tensor, tiling: Tiling, batch: int) ->
     crops = [tiling.cut(image, place) for image in images for place in tiling.places]
     parts = [method.predict(torch.stack(crops[at : at + batch])) for at in range(0, len(crops), batch)]
     logits = torch.cat(parts).float()
-    classes = len(method.vocabulary)
-    if logits.ndim != 4 or logits.shape[:2] != (len(crops), classes):
+    words = len(method.vocabulary)
+    if logits.ndim != 4 or logits.shape[:2] != (len(crops), words):
         raise UserError(
             f"{type(method).__name__}.predict gave {tuple(parts[0].shape)} for {min(batch, len(crops))} images and "
-            f"{classes} classes: expected (images, classes, h, w)."
+            f"{words} words: expected (images, words, h, w)."
         )
     return logits.view(len(images), len(tiling.places), *logits.shape[1:])
 

@@ -70,13 +70,13 @@ class Workload:
         """From the resized images to counts of pixels."""
         images = self.images(batch)
         background = self.protocol.background_threshold is not None  # one past the last class
-        classes = len(self.method.vocabulary) + background
+        words = len(self.method.vocabulary) + background
         generator = torch.Generator().manual_seed(0)
-        label = torch.randint(IGNORE, classes, self.image_size, dtype=torch.int32, generator=generator)
+        label = torch.randint(IGNORE, words, self.image_size, dtype=torch.int32, generator=generator)
 
         def call() -> None:
             for prediction in predict_labels(self.method, images, [self.image_size] * batch, self.protocol):
-                count_tensors(label, prediction, classes)
+                count_tensors(label, prediction, words)
 
         return call
 
@@ -86,7 +86,7 @@ class Workload:
 
 def profile_method(
     method: Method,
-    clip: Clip,
+    clip: Clip | None,
     protocol: EvalProtocol,
     image_size: tuple[int, int],
     prompts: int,
@@ -95,30 +95,36 @@ def profile_method(
 ) -> Efficiency:
     """Cost of one image of `image_size` (height, width) under `protocol`, for the vocabulary that `method` was told.
 
-    `prompts`: number of texts encoded once for the vocabulary (classes x templates). Time comes first, so that the memory
-    of nothing else is in its peak. Operations are counted in float32, window by window.
+    `clip`: None for a method that needs none. `prompts`: number of texts encoded once for the vocabulary (words x
+    templates). Time comes first, so that the memory of nothing else is in its peak. Operations are counted in float32,
+    window by window.
     """
     method.eval().to(device)
     work = Workload(method, protocol, image_size, device)
     measured = time_work(work, conditions)
     operations = count_operations(work.windows(1, at_once=1), method)
-    window = work.tiling.window
+    window, texts = work.tiling.window, text_tower(clip)
     return Efficiency(
         learnable_params=total(learnable(method).values()),
         learnable_without_gradient=without_gradient(method, min(window), device),
         image_path_params=total(method.parameters()),
-        text_params=total(text_tower(clip)),
-        total_params=total([*method.parameters(), *text_tower(clip)]),
+        text_params=total(texts),
+        total_params=total([*method.parameters(), *texts]),
         gmacs=operations.gmacs,
         gflops=2 * operations.gmacs,
         module_gmacs=dict(operations.modules),
         uncounted=list(operations.uncounted),
-        text_gmacs=prompts * count_macs(lambda: clip.model.encode_text(clip.tokenizer(["a"]))),
+        text_gmacs=text_gmacs(clip, prompts),
         input_size=list(work.tiling.shape),
         windows=len(work.tiling.places),
         timed=INSIDE[conditions.timed],
         **measured,
     )
+
+
+def text_gmacs(clip: Clip | None, prompts: int) -> float:
+    """Multiply-adds of encoding `prompts` texts, in 1e9; 0 without CLIP."""
+    return 0.0 if clip is None else prompts * count_macs(lambda: clip.model.encode_text(clip.tokenizer(["a"])))
 
 
 def time_work(work: Workload, conditions: Conditions) -> dict[str, Any]:

@@ -23,8 +23,10 @@ def learnable(module: nn.Module) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
 
 
-def text_tower(clip: Clip) -> list[nn.Parameter]:
-    """The parameters of CLIP that texts pass through."""
+def text_tower(clip: Clip | None) -> list[nn.Parameter]:
+    """The parameters of CLIP that texts pass through; none without CLIP."""
+    if clip is None:
+        return []
     apart = ("visual.", "logit_")
     return [parameter for name, parameter in clip.model.named_parameters() if not name.startswith(apart)]
 

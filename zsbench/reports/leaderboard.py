@@ -48,7 +48,7 @@ class StoredResult:
 
 def refusal(result: Result) -> str | None:
     """Why no leaderboard takes a result, or None."""
-    if result.method.weights.random:
+    if result.method.weights is not None and result.method.weights.random:
         return "it was made with random weights"
     if not result.dataset.complete:
         return f"it covers only {result.dataset.images} images of the split"

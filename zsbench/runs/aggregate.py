@@ -28,6 +28,7 @@ from zsbench.result import (
     Timing,
     TrainingInfo,
     WeightsInfo,
+    WordsInfo,
 )
 from zsbench.runs.plan import Plan
 from zsbench.utils.files import sha256
@@ -82,15 +83,16 @@ def said_of_training(checkpoint: CheckpointInfo) -> TrainingInfo:
 
 
 def method_info(plan: Plan, method: Method, checkpoint: Path | None) -> MethodInfo:
-    weights = method.clip.weights
+    weights = method.clip.weights if plan.clip else None
     return MethodInfo(
         name=plan.method_class.name,
         variant=plan.request.variant,
         oracle=method.oracle,
         options=plan.options.model_dump(mode="json"),
-        clip="/".join(Path(plan.clip).parts[-2:]),
+        clip=plan.clip and "/".join(Path(plan.clip).parts[-2:]),
         templates=plan.request.text_embeddings.name if plan.request.text_embeddings else plan.templates,
-        weights=WeightsInfo(**{**asdict(weights), "source": Path(weights.source).name}),
+        weights=None if weights is None else WeightsInfo(**{**asdict(weights), "source": Path(weights.source).name}),
+        words=None if plan.words is None else WordsInfo(source=plan.words.source, sha256=plan.words.sha256),
         checkpoint_sha256=sha256(checkpoint) if checkpoint else None,
         learnt_from=plan.checkpoint.dataset if plan.checkpoint and plan.request.transfer else None,
     )

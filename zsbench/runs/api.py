@@ -8,20 +8,22 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from zsbench.clip.model import Clip, load_clip
-from zsbench.clip.pretrained import RANDOM
+from zsbench.clip.model import Clip
 from zsbench.dataset import Dataset
 from zsbench.errors import UserError
 from zsbench.method import Method
 from zsbench.profiling import Conditions, profile_method
 from zsbench.result import Profile, Result
-from zsbench.runs.build import build_method, full_vocabulary
+from zsbench.runs.build import build_method, full_vocabulary, load_encoder
 from zsbench.runs.environment import environment, tf32
 from zsbench.runs.execution import execute
 from zsbench.runs.folder import CHECKPOINT
 from zsbench.runs.plan import Plan, make_plan, open_dataset
 from zsbench.runs.request import ProfileRequest, Request
 from zsbench.utils.files import sha256
+
+USUAL_SIDE = 512
+"""Pixels: of the image that is profiled where neither protocol nor CLIP says a size."""
 
 
 def load_dataset(name: str, root: str | Path | None = None) -> Dataset:
@@ -86,11 +88,9 @@ def profile(
 def measure(request: ProfileRequest) -> Profile:
     """Carry out a request, in this process. By default the image fills one window of the dataset's protocol."""
     size = request.size and parse_size(request.size)
-    # a checkpoint says which CLIP it needs
-    weights = request.weights or (None if request.checkpoint else RANDOM)
-    plan = make_plan("profile", request.model_copy(update={"weights": weights}))
+    plan = make_plan("profile", request)
     segmenter, model = build(plan)
-    side = plan.protocol.crop or plan.protocol.short_side or model.image_size
+    side = plan.protocol.crop or plan.protocol.short_side or (model.image_size if model else USUAL_SIDE)
     image_size = size or (side, side)
     conditions = Conditions(request.timed, plan.dtype, request.compile, request.seconds, request.largest_batch)
     with tf32(request.tf32):
@@ -103,8 +103,9 @@ def measure(request: ProfileRequest) -> Profile:
         method=segmenter.name,
         variant=request.variant,
         options=segmenter.options.model_dump(mode="json"),
-        clip="/".join(Path(model.name).parts[-2:]),
-        weights=Path(model.weights.source).name,
+        clip="/".join(Path(model.name).parts[-2:]) if model else None,
+        weights=Path(model.weights.source).name if model else None,
+        words=plan.words.source if plan.words else None,
         checkpoint=request.checkpoint.name if request.checkpoint else None,
         checkpoint_sha256=sha256(request.checkpoint) if request.checkpoint else None,
         dataset=plan.dataset.name,
@@ -116,12 +117,12 @@ def measure(request: ProfileRequest) -> Profile:
     )
 
 
-def build(plan: Plan) -> tuple[Method, Clip]:
-    """The method of a plan, told the vocabulary, and its CLIP, without reading any image."""
-    model = load_clip(plan.clip, plan.weights)
+def build(plan: Plan) -> tuple[Method, Clip | None]:
+    """The method of a plan, told the vocabulary, and its CLIP if it needs one, without reading any image."""
+    model = load_encoder(plan)
     segmenter = build_method(plan, model)
     # a random CLIP says nothing of any prompt
-    texts = replace(plan, templates="single") if model.weights.random else plan
+    texts = replace(plan, templates="single") if model and model.weights.random else plan
     segmenter.to(plan.device).set_vocabulary(full_vocabulary(texts, model).to(plan.device))
     return segmenter, model
 

@@ -9,11 +9,11 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Protocol
 
 from zsbench.errors import UserError
 from zsbench.runs.grid import Cell
+from zsbench.utils.extras import optional
 
 
 class Backend(Protocol):
@@ -124,11 +124,3 @@ class Ray:
     def stop(self) -> None:
         for task in self.tasks:
             self.ray.cancel(task)
-
-
-def optional(module: str, extra: str) -> ModuleType:
-    """A package that only some need; raises `UserError` saying how to get it."""
-    try:
-        return __import__(module)
-    except ImportError as error:
-        raise UserError(f"{module} is not installed: pip install 'zsbench[{extra}]'.") from error

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from zsbench.checkpoint import load_trainable_state_dict, read_checkpoint
-from zsbench.clip.model import Clip
+from zsbench.clip.model import Clip, load_clip
 from zsbench.clip.text import Vocabulary, encode_vocabulary, read_vocabulary
 from zsbench.method import Method
 from zsbench.runs.compatibility import check_clip
@@ -15,26 +15,31 @@ from zsbench.runs.plan import Plan
 from zsbench.settings import TrainingView
 
 
-def build_method(plan: Plan, clip: Clip) -> Method:
+def load_encoder(plan: Plan) -> Clip | None:
+    """The CLIP of a plan; None for a method that needs none."""
+    return None if plan.clip is None or plan.weights is None else load_clip(plan.clip, plan.weights)
+
+
+def build_method(plan: Plan, clip: Clip | None) -> Method:
     """The method on `clip`, filled from the checkpoint if there is one. Raises `UserError` where that does not fit."""
     path = plan.request.checkpoint
-    if plan.checkpoint is not None and path is not None:
+    if plan.checkpoint is not None and path is not None and clip is not None:
         check_clip(plan.checkpoint, path, clip)
     method = plan.method_class(clip, plan.options)
     if plan.released is not None:
-        plan.released.fill(method, clip)
+        plan.released.fill(method)
     elif path is not None:
         load_trainable_state_dict(method, read_checkpoint(path)[1], str(path))
     return method
 
 
-def training_vocabulary(plan: Plan, clip: Clip, view: TrainingView) -> Vocabulary:
+def training_vocabulary(plan: Plan, clip: Clip | None, view: TrainingView) -> Vocabulary:
     """What a view shows, each class by the first of its words."""
     first = {name: words[0] for name, words in zip(plan.dataset.classes, plan.names.synonyms, strict=True)}
     return embed_words(plan, clip, tuple(first[name] for name in view.names), view.seen.tolist())
 
 
-def full_vocabulary(plan: Plan, clip: Clip) -> Vocabulary:
+def full_vocabulary(plan: Plan, clip: Clip | None) -> Vocabulary:
     """All words of all classes, those of seen classes marked; across datasets those that the source had learnt from."""
     source = plan.checkpoint if plan.checkpoint is not None and plan.request.transfer else plan.dataset
     seen = set(source.classes) - set(source.unseen)
@@ -43,8 +48,11 @@ def full_vocabulary(plan: Plan, clip: Clip) -> Vocabulary:
     )
 
 
-def embed_words(plan: Plan, clip: Clip, words: tuple[str, ...], seen: Sequence[bool]) -> Vocabulary:
-    """The words as text embeddings: computed, or rows of the user's file, which lists all words in order."""
+def embed_words(plan: Plan, clip: Clip | None, words: tuple[str, ...], seen: Sequence[bool]) -> Vocabulary:
+    """The words as word vectors, or as text embeddings: computed, or rows of a file, which lists all words in order."""
+    if plan.words is not None or clip is None:
+        assert plan.words is not None, "a plan has a CLIP or word vectors"
+        return plan.words.vocabulary(words, seen)
     mask = torch.tensor(seen)
     if plan.request.text_embeddings is None:
         return encode_vocabulary(clip, words, mask, plan.templates)

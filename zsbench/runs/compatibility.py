@@ -6,8 +6,9 @@ from pathlib import Path
 
 from zsbench import registry
 from zsbench.checkpoint import CheckpointInfo, read_checkpoint
-from zsbench.class_names import NameSet
+from zsbench.class_names import NameSet, simplified
 from zsbench.clip.model import Clip
+from zsbench.clip.word_vectors import WordVectors
 from zsbench.dataset import Dataset
 from zsbench.errors import UserError
 from zsbench.method import Method, ReleasedCheckpoint
@@ -50,7 +51,7 @@ def released_info(released: ReleasedCheckpoint, method_class: type[Method], data
         zsbench_version="released",
         method=method_class.name,
         options=dict(released.options),
-        clip=home.defaults.clip,
+        clip=home.defaults.clip if method_class.needs_clip else None,
         clip_sha256=None,
         dataset=home.name if known else "other data",
         classes=list(home.classes if known else released.classes or ()),
@@ -61,11 +62,6 @@ def released_info(released: ReleasedCheckpoint, method_class: type[Method], data
         seed=0,
         recipe={},
     )
-
-
-def simplified(name: str) -> str:
-    """A class name without case, spaces and punctuation: releases spell `dining table` in several ways."""
-    return "".join(filter(str.isalnum, name.lower()))
 
 
 def check_classes(info: CheckpointInfo, path: Path, method: str, dataset: Dataset, transfer: bool) -> None:
@@ -89,6 +85,15 @@ def check_texts(info: CheckpointInfo, path: Path, names: NameSet, text_embedding
     learnt = info.text_embeddings_sha256
     if learnt is not None and (text_embeddings is None or sha256(text_embeddings) != learnt):
         raise UserError(f"{path} was trained with a file of text embeddings (sha256 {learnt}): give it, {ON_PURPOSE}.")
+
+
+def check_vectors(info: CheckpointInfo, path: Path, words: WordVectors) -> None:
+    """Raise `UserError` where the word vectors of the classes are not those that the checkpoint was trained with."""
+    if info.words_sha256 not in (None, words.sha256):
+        raise UserError(
+            f"{path} was trained with other word vectors (sha256 {info.words_sha256}) than those of {words.source} "
+            f"({words.sha256}): give the same --words, {ON_PURPOSE}."
+        )
 
 
 def check_clip(info: CheckpointInfo, path: Path, clip: Clip) -> None:

@@ -11,7 +11,6 @@ from rich.console import Console
 
 from zsbench import __version__
 from zsbench.checkpoint import CheckpointInfo, save_checkpoint
-from zsbench.clip.model import load_clip
 from zsbench.clip.text import Vocabulary
 from zsbench.errors import UserError
 from zsbench.evaluation.evaluator import Share, evaluate_records, introduce
@@ -20,7 +19,7 @@ from zsbench.metrics.records import Records
 from zsbench.profiling import Conditions, profile_method
 from zsbench.result import Efficiency, Result, TrainingInfo
 from zsbench.runs.aggregate import Evaluation, aggregate
-from zsbench.runs.build import build_method, full_vocabulary, training_vocabulary
+from zsbench.runs.build import build_method, full_vocabulary, load_encoder, training_vocabulary
 from zsbench.runs.environment import environment
 from zsbench.runs.estimate import evaluation_seconds, training_seconds
 from zsbench.runs.folder import CHECKPOINT, GALLERY, LOG, RECORDS, RESULT, STATE, STEPS, leftovers, prepare_run_dir
@@ -49,7 +48,7 @@ class Run:
         self.device = self.accelerator.device if plan.device.index is None else plan.device
         torch.manual_seed(plan.request.seed)
         with self.accelerator.local_main_process_first():  # one downloads for all
-            self.clip = load_clip(plan.clip, plan.weights)
+            self.clip = load_encoder(plan)
         self.method = build_method(plan, self.clip)
         self.training: TrainingInfo | None = None
 
@@ -122,8 +121,8 @@ class Run:
             zsbench_version=__version__,
             method=plan.method_class.name,
             options=plan.options.model_dump(mode="json"),
-            clip=self.clip.name,
-            clip_sha256=self.clip.weights.sha256,
+            clip=self.clip.name if self.clip else None,
+            clip_sha256=self.clip.weights.sha256 if self.clip else None,
             dataset=plan.dataset.name,
             classes=list(plan.dataset.classes),
             unseen=list(plan.dataset.unseen),
@@ -131,6 +130,7 @@ class Run:
             names_sha256=plan.names.sha256,
             templates=plan.templates,
             text_embeddings_sha256=sha256(texts) if (texts := plan.request.text_embeddings) else None,
+            words_sha256=plan.words.sha256 if plan.words else None,
             setting=plan.setting,
             seed=plan.request.seed,
             recipe=plan.recipe.model_dump(mode="json"),

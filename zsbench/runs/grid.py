@@ -38,7 +38,7 @@ class Cell:
     @property
     def words(self) -> list[str]:
         """The words of the command line after `zsbench`: what an earlier try left is resumed."""
-        return [*self.request.words("run"), "--resume"]
+        return [*self.request.argv("run"), "--resume"]
 
     def load(self) -> Result | None:
         """The result, if the cell is finished; raises `UserError` where its folder holds that of another command."""

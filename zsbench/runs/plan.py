@@ -17,13 +17,15 @@ from pydantic import BaseModel, ValidationError
 from zsbench import registry
 from zsbench.checkpoint import CheckpointInfo
 from zsbench.class_names import NameSet
+from zsbench.clip.pretrained import RANDOM
 from zsbench.clip.templates import read_templates
+from zsbench.clip.word_vectors import WordVectors, read_word_vectors
 from zsbench.data.card import dataset_class
 from zsbench.dataset import Dataset, Defaults, EvalProtocol, split_ids
 from zsbench.errors import UserError, did_you_mean
 from zsbench.method import Method, Options, ReleasedCheckpoint
 from zsbench.recipe import Recipe
-from zsbench.runs.compatibility import check_classes, check_texts, open_checkpoint
+from zsbench.runs.compatibility import check_classes, check_texts, check_vectors, open_checkpoint
 from zsbench.runs.folder import is_finished
 from zsbench.runs.request import Request, Verb
 from zsbench.settings import SETTINGS, Setting, parse_setting
@@ -34,7 +36,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Plan:
-    """A request with everything resolved."""
+    """A request with everything resolved. `words`: in the place of `clip` and `weights`, for a method that needs no CLIP."""
 
     verb: Verb
     request: Request
@@ -42,10 +44,11 @@ class Plan:
     options: Options
     dataset: Dataset
     setting: Setting
-    clip: str
-    weights: str
+    clip: str | None
+    weights: str | None
     names: NameSet
     templates: str
+    words: WordVectors | None
     recipe: Recipe
     protocol: EvalProtocol
     checkpoint: CheckpointInfo | None
@@ -75,7 +78,7 @@ class Plan:
     @property
     def prompts(self) -> int:
         """How many texts are encoded once: words times templates."""
-        return len(self.names.words) * len(read_templates(self.templates))
+        return 0 if self.words else len(self.names.words) * len(read_templates(self.templates))
 
     @property
     def fingerprint(self) -> str:
@@ -87,6 +90,7 @@ class Plan:
             "classes": self.names.sha256,
             "setting": self.setting,
             "clip": [self.clip, self.weights, self.templates, str(self.request.text_embeddings)],
+            "words": self.words and self.words.sha256,
             "recipe": self.recipe.model_dump(mode="json", exclude={"workers"}),
             "protocol": asdict(self.protocol),
             "checkpoint": None if self.request.checkpoint is None else str(self.request.checkpoint.resolve()),
@@ -135,9 +139,12 @@ def make_plan(verb: Verb, request: Request) -> Plan:
     protocol = resolve_protocol(method_class, dataset.name, dataset.defaults)
     protocol = with_threshold(protocol, request.background_threshold, dataset)
     home = dataset.defaults if checkpoint is None else source_defaults(checkpoint, dataset)
-    clip, weights = resolve_clip(request.clip, request.weights, home)
     names, templates = choose_texts(request, checkpoint, dataset)
     check_words(names, dataset, protocol, trains)
+    words = choose_vectors(request, method_class, checkpoint, names, dataset)
+    # a profile says nothing about accuracy; what a checkpoint holds was learnt on the weights that it names
+    weights = RANDOM if verb == "profile" and checkpoint is None and request.weights is None else request.weights
+    encoder = (None, None) if words else resolve_clip(request.clip, weights, home)
     return Plan(
         verb=verb,
         request=request,
@@ -145,10 +152,11 @@ def make_plan(verb: Verb, request: Request) -> Plan:
         options=options,
         dataset=dataset,
         setting=setting,
-        clip=clip,
-        weights=weights,
+        clip=encoder[0],
+        weights=encoder[1],
         names=names,
         templates=templates,
+        words=words,
         recipe=recipe,
         protocol=protocol,
         checkpoint=checkpoint,
@@ -188,6 +196,37 @@ def choose_texts(request: Request, checkpoint: CheckpointInfo | None, dataset: D
     if learnt is not None and request.checkpoint is not None:
         check_texts(learnt, request.checkpoint, names, request.text_embeddings)
     return names, request.templates or (learnt.templates if learnt else None) or dataset.defaults.templates
+
+
+def choose_vectors(
+    request: Request,
+    method_class: type[Method],
+    checkpoint: CheckpointInfo | None,
+    names: NameSet,
+    dataset: Dataset,
+) -> WordVectors | None:
+    """The word vectors of the class names for a method that needs no CLIP, None for one that does.
+
+    Raises `UserError` for an option of the other kind, for words that the table lacks, and for a checkpoint that was trained
+    with other vectors.
+    """
+    if method_class.needs_clip:
+        if request.words is not None:
+            raise UserError(f"--words: {request.method} reads class names by the text encoder of its CLIP.")
+        return None
+    for name in ("clip", "weights", "templates", "text_embeddings"):
+        if getattr(request, name) is not None:
+            raise UserError(
+                f"--{name.replace('_', '-')}: {request.method} needs no CLIP; give it word vectors by --words."
+            )
+    if request.words is None:
+        raise UserError(
+            f"{request.method} needs word vectors: --words FILE, of word2vec, GloVe or fastText (.npz, .vec, .txt or .bin)."
+        )
+    words = read_word_vectors(request.words).of(names, dataset.classes)
+    if checkpoint is not None and request.checkpoint is not None and not request.transfer:
+        check_vectors(checkpoint, request.checkpoint, words)
+    return words
 
 
 def resolve_options(

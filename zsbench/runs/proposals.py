@@ -10,11 +10,10 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from zsbench.clip.model import load_clip
 from zsbench.errors import UserError
 from zsbench.evaluation.evaluator import introduce
 from zsbench.evaluation.prediction import resize
-from zsbench.runs.build import build_method
+from zsbench.runs.build import build_method, load_encoder
 from zsbench.runs.plan import Plan
 
 
@@ -34,7 +33,7 @@ def proposals(plan: Plan) -> Iterator[Proposed]:
     """
     if not hasattr(plan.method_class, "propose"):
         raise UserError(f"{plan.method_class.name} makes no proposals: choose a two-stage method.")
-    method = build_method(plan, load_clip(plan.clip, plan.weights))
+    method = build_method(plan, load_encoder(plan))
     method.eval().to(plan.device).begin(plan.dataset.ids(plan.protocol.split))
     for image_id in plan.eval_ids:
         sample = plan.dataset.read(plan.protocol.split, image_id)

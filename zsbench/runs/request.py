@@ -30,6 +30,7 @@ class Request(BaseModel):
     background_threshold: str | None = Field(default=None, coerce_numbers_to_str=True)
     templates: str | None = None
     text_embeddings: Path | None = None
+    words: Path | None = None
     checkpoint: Path | None = None
     transfer: bool = False
     data_root: Path | None = None
@@ -47,9 +48,9 @@ class Request(BaseModel):
         """The command line that gives the same numbers again; where data and outputs lie is left to the reader."""
         elsewhere = {"out": None, "data_root": None, "workers": 0}
         not_trained = {"eval_batch": None, "background_threshold": None} if verb == "train" else {}
-        return shlex.join(["zsbench", *self.model_copy(update={**elsewhere, **not_trained}).words(verb)])
+        return shlex.join(["zsbench", *self.model_copy(update={**elsewhere, **not_trained}).argv(verb)])
 
-    def words(self, verb: Verb) -> list[str]:
+    def argv(self, verb: Verb) -> list[str]:
         """All that was asked for, as words of the command line after `zsbench`."""
         words: list[str] = [verb]
         changed = self.model_dump(exclude_defaults=True, exclude={"options", "recipe", "plugin", "resume"}, mode="json")
@@ -88,7 +89,7 @@ class ProfileRequest(Request):
 
     def profile_words(self) -> list[str]:
         """The words of the command line after `zsbench`."""
-        return self.words("profile")
+        return self.argv("profile")
 
     def profile_command(self) -> str:
         """The command line that measures the same again; where the outcome is written is left to the reader."""
