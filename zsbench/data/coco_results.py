@@ -14,47 +14,50 @@ from numpy.typing import NDArray
 from pycocotools import mask as rle
 from torch import Tensor
 
+from zsbench.data.coco import read_json
+from zsbench.data.rle import decode_region, region_runs
 from zsbench.errors import UserError
 from zsbench.utils.files import write_text
 
 
 @dataclass(frozen=True)
 class Segments:
-    """The encoded segments of one image: pycocotools RLE dicts, all of one size."""
+    """The segments of one image as the file has them, checked: `size` is (height, width)."""
 
-    encoded: tuple[dict[str, Any], ...]
+    size: tuple[int, int]
+    regions: tuple[dict[str, Any], ...]
 
     def masks(self) -> Tensor:
         """bool (Q, h, w)."""
-        return torch.from_numpy(rle.decode(list(self.encoded))).permute(2, 0, 1).bool()
+        return torch.from_numpy(np.stack([decode_region(region, *self.size) for region in self.regions]))
 
 
 def read_proposals(path: Path) -> dict[str, Segments]:
     """Segments by image id of a COCO-results file: a list of `{"image_id", "segmentation": {"size", "counts"}, ...}`.
 
     Counts may be compressed (a string) or a list. Scores and categories, if any, are not used. Raises `UserError` for
-    anything else, and where the segments of one image differ in size.
+    anything else, for runs that do not fill their image, and where the segments of one image differ in size.
     """
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as JSON: {error}") from error
+    entries = read_json(path)
     if not isinstance(entries, list):
         raise UserError(f"{path}: expected a list of COCO results, found {type(entries).__name__}.")
     found: dict[str, list[dict[str, Any]]] = {}
     for number, entry in enumerate(entries):
         try:
-            found.setdefault(str(entry["image_id"]), []).append(_encoded(entry["segmentation"]))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            region = entry["segmentation"]
+            height, width = region["size"]
+            region_runs(region, height, width)
+            found.setdefault(str(entry["image_id"]), []).append(region)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise UserError(
                 f'{path}, entry {number}: expected {{"image_id": ..., "segmentation": {{"size": [height, width], '
                 f'"counts": ...}}}}, with the mask run-length encoded. ({type(error).__name__}: {error})'
             ) from error
-    for image_id, encoded in found.items():
-        sizes = {tuple(each["size"]) for each in encoded}
+    for image_id, regions in found.items():
+        sizes = {tuple(region["size"]) for region in regions}
         if len(sizes) > 1:
             raise UserError(f"{path}: the segments of image {image_id} have several sizes: {sorted(sizes)}.")
-    return {image_id: Segments(tuple(encoded)) for image_id, encoded in found.items()}
+    return {image_id: Segments(tuple(regions[0]["size"]), tuple(regions)) for image_id, regions in found.items()}
 
 
 def check_ids(found: Iterable[str], known: Sequence[str], path: Path) -> None:
@@ -83,13 +86,3 @@ def encode(mask: NDArray[np.bool_]) -> dict[str, Any]:
     """A mask (h, w) as COCO's compressed run-length encoding, fit for JSON."""
     encoded = rle.encode(np.asfortranarray(mask, dtype=np.uint8))
     return {"size": [int(side) for side in encoded["size"]], "counts": encoded["counts"].decode("ascii")}
-
-
-def _encoded(segmentation: dict[str, Any]) -> dict[str, Any]:
-    height, width = (int(side) for side in segmentation["size"])
-    counts = segmentation["counts"]
-    if isinstance(counts, list):
-        if sum(counts) != height * width:
-            raise ValueError(f"counts add up to {sum(counts)}, not {height} x {width}")
-        return dict(rle.frPyObjects({"size": [height, width], "counts": counts}, height, width))
-    return {"size": [height, width], "counts": counts.encode("ascii")}

@@ -16,21 +16,36 @@ def decode_region(segmentation: Any, height: int, width: int) -> NDArray[np.bool
 
     Raises `ValueError` saying what is wrong; nothing is decoded beyond the image.
     """
-    if not (0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE):
-        raise ValueError(f"impossible image size {width}x{height}")
     if isinstance(segmentation, list):
         return decode_polygons(segmentation, height, width)
+    return decode_runs(region_runs(segmentation, height, width), height, width)
+
+
+def region_runs(segmentation: Any, height: int, width: int) -> NDArray[np.int64]:
+    """int64 lengths of a region's alternating runs of 0 and 1, plain or compressed ones, which fill the image exactly.
+
+    Raises `ValueError` saying what is wrong.
+    """
+    check_size(height, width)
     if not isinstance(segmentation, dict) or "counts" not in segmentation:
         raise ValueError("neither polygons nor run-length counts")
     if list(segmentation.get("size", (height, width))) != [height, width]:
         raise ValueError(f"its size {segmentation['size']} is not that of the image, {[height, width]}")
     counts = segmentation["counts"]
     runs = parse_counts(counts) if isinstance(counts, str | bytes) else plain_counts(counts)
-    return decode_runs(runs, height, width)
+    if (runs < 0).any() or int(runs.sum()) != height * width:
+        raise ValueError(f"its runs add up to {runs.sum()}, not to the {height * width} pixels of the image")
+    return runs
+
+
+def check_size(height: int, width: int) -> None:
+    if not (0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE):
+        raise ValueError(f"impossible image size {width}x{height}")
 
 
 def decode_polygons(polygons: list[Any], height: int, width: int) -> NDArray[np.bool_]:
     """bool (height, width): the union of polygons `[x0, y0, x1, y1, ...]`, by pycocotools."""
+    check_size(height, width)
     for polygon in polygons:
         if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
             raise ValueError("a polygon needs three or more pairs of coordinates")
@@ -39,13 +54,11 @@ def decode_polygons(polygons: list[Any], height: int, width: int) -> NDArray[np.
     if not polygons:
         return np.zeros((height, width), dtype=np.bool_)
     encoded = cocomask.merge(cocomask.frPyObjects(polygons, height, width))
-    return decode_runs(parse_counts(encoded["counts"]), height, width)
+    return decode_runs(region_runs(encoded, height, width), height, width)
 
 
 def decode_runs(runs: NDArray[np.int64], height: int, width: int) -> NDArray[np.bool_]:
     """bool (height, width) from the lengths of alternating runs of 0 and 1 in column order."""
-    if (runs < 0).any() or int(runs.sum()) != height * width:
-        raise ValueError(f"its runs do not add up to the {height * width} pixels of the image")
     values = np.arange(len(runs)) % 2 == 1
     return np.repeat(values, runs).reshape(width, height).T
 
