@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from torch import Tensor
 from toys import TINY_CLIP, Squares, build_result
 
 from zsbench.clip.model import Clip, load_clip
+from zsbench.clip.text import Vocabulary
 from zsbench.result import Result
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -39,6 +41,17 @@ def tiny_clip_config(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 def tiny_clip(tiny_clip_config: str) -> Clip:
     return load_clip(tiny_clip_config, "random")
+
+
+@pytest.fixture(scope="session")
+def subset() -> Callable[[Vocabulary, Tensor], Vocabulary]:
+    """The words of a vocabulary where a bool (W,) is True, in order: what a method is told while it learns."""
+
+    def choose(whole: Vocabulary, keep: Tensor) -> Vocabulary:
+        words = tuple(word for word, kept in zip(whole.words, keep.tolist(), strict=True) if kept)
+        return Vocabulary(words, whole.embeddings[keep], whole.seen[keep])
+
+    return choose
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -143,11 +142,6 @@ class Dataset(ABC):
     def seen_mask(self) -> NDArray[np.bool_]:
         """bool (C,): True where the class may be learnt from in the inductive setting."""
         return np.array([name not in self.unseen for name in self.classes])
-
-    @property
-    def classes_sha256(self) -> str:
-        """Hash of the class names in order: two results may be ranked together only where it is equal."""
-        return hashlib.sha256("\n".join(self.classes).encode()).hexdigest()
 
     def validate(self) -> None:
         """Raise `UserError` where the description contradicts itself (a name given twice, an unknown unseen class)."""

@@ -169,7 +169,8 @@ def cost(name: str, dataset: str, clip: Clip, device: torch.device) -> Cost:
     evaluate = warm(lambda: evaluation_seconds(method, SCENE, DATASETS[dataset], protocol, device))
     train = 0.0
     if dataset in TRAINED_ON:
-        method.set_vocabulary(whole.subset(whole.seen))
+        seen = [word for word, known in zip(whole.words, whole.seen, strict=True) if known]
+        method.set_vocabulary(Vocabulary(tuple(seen), whole.embeddings[whole.seen], whole.seen[whole.seen]))
         train = warm(lambda: training_seconds(method, int(whole.seen.sum()), recipe, device))
     return Cost(name, dataset, train, evaluate, peak_memory(device))
 

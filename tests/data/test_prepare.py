@@ -281,7 +281,7 @@ def test_real_coco_stuff_annotations(tmp_path: Path, shared: Path) -> None:
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ({"segmentation": {"counts": [5]}}, r"annotation 1 of image x: its runs do not add up"),
+        ({"segmentation": {"counts": [5]}}, r"annotation 1 of image x: its runs add up to 5"),
         ({"segmentation": {"counts": "###", "size": [4, 4]}}, r"annotation 1 of image x: a compressed run-length"),
         ({"segmentation": {"counts": [8], "size": [2, 4]}}, r"annotation 1 of image x: its size \[2, 4\] is not"),
         ({"image_id": 9}, r"stuff_val2017\.json: not a COCO annotation file \(KeyError: 9\)"),
