@@ -79,14 +79,14 @@ def postprocess(classes: int, height: int, width: int) -> Callable[[], object]:
 
 
 def drawn_records(images: int, classes: int = 171, present: int = 15) -> Records:
+    """Images of so many classes, each right in part and taken for five others."""
     rng = np.random.default_rng(0)
     rows = []
     for _ in range(images):
-        cls = np.sort(rng.choice(classes, present, replace=False))
-        tp = rng.integers(0, 20_000, present)
-        rows.append(
-            np.stack([cls, tp, tp + rng.integers(0, 9000, present), tp + rng.integers(1, 9000, present)], axis=1)
-        )
+        truth = rng.choice(classes, present, replace=False)
+        prediction = (truth[:, None] + np.arange(6) * rng.integers(1, classes // 6, (present, 1))) % classes
+        pixels = rng.integers(1, 4000, (present, 6)) * (5, 1, 1, 1, 1, 1)
+        rows.append(np.stack([truth.repeat(6), prediction.ravel(), pixels.ravel()], axis=1))
     return Records.of([f"{number:012d}" for number in range(images)], rows)
 
 

@@ -20,10 +20,10 @@ from torch.nn import functional as F
 
 from zsbench.dataset import IGNORE
 from zsbench.evaluation.argmax import RunningMax, feed
+from zsbench.evaluation.counting import count_tensors
 from zsbench.evaluation.prediction import label_map
 from zsbench.evaluation.tiling import Tiling
 from zsbench.method import Method, Scoring
-from zsbench.metrics.counts import count_tensors
 
 SIZE = (480, 640)
 CLASSES, SEEN = 171, 156

@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from zsbench.dataset import Dataset, EvalProtocol
+from zsbench.evaluation.counting import count_tensors
 from zsbench.evaluation.loader import Batch, read_ahead
 from zsbench.evaluation.prediction import predict_labels
 from zsbench.method import Method
-from zsbench.metrics.counts import count_tensors
 from zsbench.metrics.journal import Journal
 from zsbench.metrics.records import Records
 

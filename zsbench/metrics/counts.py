@@ -1,70 +1,57 @@
-"""Counting the pixels of one image by class: in NumPy on the CPU, and on the device where the prediction lies on one."""
+"""Counting the pixels of one image: how many of which class were predicted as which."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from zsbench.errors import UserError
-from zsbench.metrics.records import Ints
+from zsbench.metrics.class_counts import Ints
 
 
 def count(label: NDArray[Any], prediction: NDArray[Any], num_classes: int) -> Ints:
-    """Count the pixels of one image: int64 (R, 4) rows (class, tp, pred, gt), ascending by class.
+    """The sparse confusion of one image: int64 (R, 3) rows (truth, prediction, pixels), ascending.
 
     `label`, `prediction`: integer arrays of one shape, usually (H, W), holding class indices
     0..num_classes-1. A pixel is dropped where its *label* is negative (`IGNORE`, `UNLABELLED`), whatever was
-    predicted there. A negative prediction is an abstention: the pixel stays in `gt` and counts as an error.
-    Only classes that are present or predicted get a row. Raises `UserError` for different shapes, other
-    dtypes, and values of `num_classes` or more.
+    predicted there. A negative prediction is an abstention: the pixel stays, with the prediction -1, and counts
+    as an error. Raises `UserError` for different shapes, other dtypes, and values of `num_classes` or more.
     """
-    _check_shapes(label.shape, prediction.shape)
+    check_shapes(label.shape, prediction.shape)
     label, prediction = _indices(label, "label", num_classes), _indices(prediction, "prediction", num_classes)
+    width = num_classes + 1
+    key = np.multiply(label, width, dtype=np.int32 if width**2 < 1 << 31 else np.int64)
+    key += prediction
+    key += 1  # negative exactly where the label is
     # A joint histogram is one pass, and fastest until it has more bins than the image has pixels.
-    few = (num_classes + 1) ** 2 <= max(label.size, 1 << 12)
-    return _rows(*(_joint if few else _separate)(label, prediction, num_classes))
+    if width**2 <= max(key.size, 1 << 12):
+        bins = np.bincount(key + width, minlength=width**2)
+        key = np.flatnonzero(bins)
+        return confusion_rows(key - width, bins[key], width)
+    return confusion_rows(*np.unique(key, return_counts=True), width)
 
 
-def count_tensors(label: Tensor, prediction: Tensor, num_classes: int) -> Ints:
-    """`count` of integer tensors, where `prediction` lies."""
-    if prediction.device.type == "cpu":
-        return count(label.numpy(), prediction.numpy(), num_classes)
-    return count_on_device(label, prediction, num_classes)
+def confusion_rows(key: NDArray[np.integer[Any]], pixels: Ints, width: int) -> Ints:
+    """Rows (truth, prediction, pixels) from the distinct keys `truth * width + prediction + 1`, ascending.
+
+    A negative key is that of a pixel without a label, and gets no row.
+    """
+    labelled = np.searchsorted(key, 0)
+    truth, prediction = np.divmod(key[labelled:], width)
+    return np.stack([truth, prediction - 1, pixels[labelled:]], axis=1).astype(np.int64, copy=False)
 
 
-def count_on_device(label: Tensor, prediction: Tensor, num_classes: int) -> Ints:
-    """`count` on the device of `prediction`: nothing but sums comes back from it."""
-    _check_shapes(label.shape, prediction.shape)
-    label, prediction = (
-        pixels.to(prediction.device, torch.long, non_blocking=True).clamp(-1, num_classes)
-        for pixels in (label, prediction)
-    )
-    right, predicted = label.where(label == prediction, -1), prediction.where(label >= 0, -1)
-    width = num_classes + 2  # -1, which counts for nothing; the classes; and whatever lies beyond them
-    keys = torch.stack([kind + 1 + row * width for row, kind in enumerate((right, predicted, label))])
-    counts = torch.bincount(keys.flatten(), minlength=3 * width).view(3, width)[:, 1:].cpu().numpy()
-    for what, row in (("label", 2), ("prediction", 1)):
-        if counts[row, -1]:
-            raise UserError(_beyond(f"of {num_classes} or more", what, num_classes))
-    return _rows(*counts[:, :-1])
-
-
-def _rows(tp: Ints, pred: Ints, gt: Ints) -> Ints:
-    cls = np.flatnonzero(pred + gt)
-    return np.stack([cls, tp[cls], pred[cls], gt[cls]], axis=1)
-
-
-def _check_shapes(label: tuple[int, ...], prediction: tuple[int, ...]) -> None:
+def check_shapes(label: tuple[int, ...], prediction: tuple[int, ...]) -> None:
+    """Raise `UserError` unless the two are equal."""
     if label != prediction:
         raise UserError(f"the label has shape {tuple(label)}, its prediction {tuple(prediction)}: they must be equal.")
 
 
-def _beyond(value: str, what: str, num_classes: int) -> str:
-    return (
+def beyond(value: str, what: str, num_classes: int) -> UserError:
+    """The error of a `value` in the label or the prediction that is no class."""
+    return UserError(
         f"the {what} holds the value {value}: expected class indices 0..{num_classes - 1}, "
         "or a negative value for no class."
     )
@@ -76,22 +63,5 @@ def _indices(array: NDArray[Any], what: str, num_classes: int) -> NDArray[Any]:
         raise UserError(f"the {what} has dtype {array.dtype}: class indices are integers that fit into int64.")
     flat = array.reshape(-1)
     if flat.size and flat.max() >= num_classes:
-        raise UserError(_beyond(str(flat.max()), what, num_classes))
+        raise beyond(str(flat.max()), what, num_classes)
     return np.maximum(flat, -1) if flat.size and flat.min() < -1 else flat
-
-
-def _joint(label: NDArray[Any], prediction: NDArray[Any], num_classes: int) -> tuple[Ints, Ints, Ints]:
-    width = num_classes + 1
-    key = np.multiply(label, width, dtype=np.intp)
-    key += prediction
-    key += width + 1
-    joint = np.bincount(key, minlength=width * width).reshape(width, width)[1:]
-    return joint[:, 1:].diagonal(), joint[:, 1:].sum(axis=0), joint.sum(axis=1)
-
-
-def _separate(label: NDArray[Any], prediction: NDArray[Any], num_classes: int) -> tuple[Ints, Ints, Ints]:
-    labelled = label >= 0
-    label, prediction = label[labelled], prediction[labelled]
-    kinds = (label[label == prediction], prediction[prediction >= 0], label)
-    tp, pred, gt = (np.bincount(kind, minlength=num_classes) for kind in kinds)
-    return tp, pred, gt

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsbench.errors import UserError
+from zsbench.metrics.class_counts import ClassCounts
 from zsbench.metrics.records import Records
 from zsbench.metrics.scores import Convention, Counts, Floats, Mask, summaries, summary
 
@@ -60,9 +61,9 @@ def bootstrap(
     `UserError` for fewer than two replicates, a level outside (0, 1), or a class outside 0..num_classes-1.
     """
     _check(replicates, level)
-    records = records.sorted()
-    values = summary(Counts.of(records, num_classes), seen, groups, convention)
-    drawn = _resample(records, num_classes, draws(len(records.ids), replicates, seed))
+    rows = records.sorted().class_counts()
+    values = summary(Counts(*rows.total(num_classes)), seen, groups, convention)
+    drawn = _resample(rows, num_classes, draws(rows.images, replicates, seed))
     spread = summaries(drawn, seen, groups, convention)
     return {name: Estimate(value, *_interval(value, spread[name], level)) for name, value in values.items()}
 
@@ -86,12 +87,13 @@ def paired_bootstrap(
     """
     _check(replicates, level)
     a, b = a.sorted(), b.sorted()
+    runs = a.class_counts(), b.class_counts()
     _check_same_images(a, b)
     weights = draws(len(a.ids), replicates, seed)
     values, spreads = [], []
-    for records in (a, b):
-        values.append(summary(Counts.of(records, num_classes), seen, groups))
-        spreads.append(summaries(_resample(records, num_classes, weights), seen, groups))
+    for rows in runs:
+        values.append(summary(Counts(*rows.total(num_classes)), seen, groups))
+        spreads.append(summaries(_resample(rows, num_classes, weights), seen, groups))
     return {
         name: _difference(value - values[1][name], spreads[0][name] - spreads[1][name], level)
         for name, value in values[0].items()
@@ -108,12 +110,12 @@ def draws(images: int, replicates: int, seed: int) -> NDArray[np.unsignedinteger
     return weights
 
 
-def _resample(records: Records, num_classes: int, weights: NDArray[np.unsignedinteger]) -> Counts:
+def _resample(rows: ClassCounts, num_classes: int, weights: NDArray[np.unsignedinteger]) -> Counts:
     """Counts of every replicate, int64 (replicates, C); `weights` as `draws` gives them."""
     totals = np.zeros((len(weights), num_classes * 3))
     images = max(1, _BLOCK // (num_classes * 3))
-    for first in range(0, len(records.ids), images):
-        dense = _images(records, first, first + images).dense(num_classes)
+    for first in range(0, rows.images, images):
+        dense = rows.dense(num_classes, first, first + images)
         block = dense.reshape(-1, num_classes * 3).astype(np.float64)
         step = max(1, _BLOCK // len(block))
         for at in range(0, len(weights), step):
@@ -121,15 +123,6 @@ def _resample(records: Records, num_classes: int, weights: NDArray[np.unsignedin
             totals[at : at + step] += chosen @ block
     table = totals.astype(np.int64).reshape(-1, num_classes, 3)
     return Counts(table[..., 0], table[..., 1], table[..., 2])
-
-
-def _images(records: Records, first: int, last: int) -> Records:
-    """Images `first`..`last` - 1 of records in canonical order."""
-    if first == 0 and last >= len(records.ids):
-        return records
-    rows = slice(*np.searchsorted(records.image, [first, last]))
-    columns = (column[rows] for column in (records.cls, records.tp, records.pred, records.gt))
-    return Records(records.ids[first:last], records.image[rows] - first, *columns)
 
 
 def _interval(value: float, replicates: Floats, level: float) -> tuple[float, float, float]:
@@ -165,6 +158,6 @@ def _check_same_images(a: Records, b: Records) -> None:
             f"the two runs are not on the same images: {len(odd)} are in one only, such as {odd[0]!r}. "
             "Compare them on the ids they share (`Records.select`)."
         )
-    true_a, true_b = (np.stack([r.image, r.cls, r.gt])[:, r.gt > 0] for r in (a, b))
+    true_a, true_b = (np.stack([r.image, r.cls, r.gt])[:, r.gt > 0] for r in (a.class_counts(), b.class_counts()))
     if not np.array_equal(true_a, true_b):
         raise UserError("the two runs have the same image ids but other labels: they cannot be compared.")

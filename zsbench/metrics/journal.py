@@ -18,12 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsbench.errors import UserError
-from zsbench.metrics.records import Ints, Records
+from zsbench.metrics.class_counts import Ints
+from zsbench.metrics.records import Records
 
 if sys.platform != "win32":
     import fcntl
 
-_MAGIC = b"ZSJ1"
+_MAGIC, _EARLIER = b"ZSJ2", b"ZSJ1"
 _HEAD = struct.Struct("<4sI")  # magic, length of the payload
 _CHECK = struct.Struct("<I")  # crc32 of all that precedes it in the frame
 
@@ -107,6 +108,8 @@ class Journal:
         self._end += len(frame)
 
     def _recover(self, data: bytes, fingerprint: str) -> None:
+        if data.startswith(_EARLIER):
+            raise UserError(f"{self.path} was begun by an earlier version of zsbench: delete it to start again.")
         if not data.startswith(_MAGIC[: len(data)]):
             raise UserError(f"{self.path} is no journal of zsbench: choose another output folder or move it away.")
         frames, self._end = _whole_frames(data)
@@ -179,7 +182,7 @@ def _pack(ids: Sequence[str], rows: Sequence[NDArray[np.integer[Any]]]) -> bytes
 def _unpack(payload: bytes) -> tuple[list[str], list[Ints]]:
     (length,) = struct.unpack_from("<I", payload)
     ids, lengths = json.loads(payload[4 : 4 + length])
-    table = np.frombuffer(payload, dtype="<i8", offset=4 + length).reshape(-1, 4).astype(np.int64)
+    table = np.frombuffer(payload, dtype="<i8", offset=4 + length).reshape(-1, 3).astype(np.int64)
     return ids, np.split(table, np.cumsum(lengths)[:-1])
 
 

@@ -1,4 +1,4 @@
-"""What was measured: per image and class, the pixels that are right, predicted and true."""
+"""What was measured: for every image, how many pixels of which class were predicted as which."""
 
 from __future__ import annotations
 
@@ -14,31 +14,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsbench.errors import UserError
+from zsbench.metrics.class_counts import ClassCounts, Ints
 from zsbench.utils.files import write_atomically
 
-Ints = NDArray[np.int64]
-
-COLUMNS = ("image", "cls", "tp", "pred", "gt")
-SCHEMA = "zsbench-records-1"
+SCHEMA = "zsbench-records-2"
+COLUMNS = ("image", "truth", "prediction", "pixels")
+COUNTS_SCHEMA = "zsbench-records-1"
+COUNTS_COLUMNS = ("image", "cls", "tp", "pred", "gt")
 
 
 @dataclass(frozen=True, eq=False)
 class Records:
-    """The counts of N images in R sparse rows, by column.
+    """The sparse confusion of N images: R rows, which are the columns of `table`.
 
-    `ids`: unicode (N,), unique; an image without a labelled pixel is here and has no row. `image`: int64 (R,)
-    index into `ids`. `cls`: int64 (R,) class index. `tp`, `pred`, `gt`: int64 (R,) pixels of that image
-    predicted rightly as the class, predicted as the class, and labelled as the class. At most one row per
-    image and class. Construction raises `UserError` where this does not hold, so whatever is a `Records` is
-    consistent.
+    `ids`: unicode (N,), unique; an image without a labelled pixel is here and has no row. `table`: int64 (4, R):
+    `image`, index into `ids`; `truth`, class index; `prediction`, class index or -1 where the method abstained;
+    `pixels` > 0; no two rows alike in the first three. Records of earlier versions of zsbench are counts without
+    confusion, int64 (5, R): `image`, `cls`, `tp`, `pred`, `gt`, one row per image and class; all follows from them but
+    the confusion. Construction raises `UserError` where this does not hold, so whatever is a `Records` is consistent.
     """
 
     ids: NDArray[np.str_]
-    image: Ints
-    cls: Ints
-    tp: Ints
-    pred: Ints
-    gt: Ints
+    table: Ints
 
     def __post_init__(self) -> None:
         names = self.ids.tolist()
@@ -49,15 +46,10 @@ class Records:
                 f"image id recorded twice: {str(twice[0])!r}"
                 + (f" (and {len(twice) - 1} more)." if len(twice) > 1 else ".")
             )
-        columns = [getattr(self, name) for name in COLUMNS]
-        if any(column.dtype != np.int64 or column.shape != (self.image.size,) for column in columns):
+        if self.table.dtype != np.int64 or self.table.ndim != 2 or len(self.table) not in (4, 5):
             raise UserError(f"records need the columns {', '.join(COLUMNS)}, all int64 and of one length.")
-        if not self.image.size:
-            return
-        in_range = min(self.image.min(), self.cls.min(), self.tp.min()) >= 0 and self.image.max() < len(names)
-        if not in_range or np.any(self.tp > np.minimum(self.pred, self.gt)) or np.any(self.pred + self.gt <= 0):
-            raise UserError("records are inconsistent: expected 0 <= tp <= pred, gt and pred + gt > 0 in every row.")
-        place = np.sort(self.image * (self.cls.max() + 1) + self.cls)
+        _check_rows(self.table)
+        place = np.sort(_places(len(self.ids), self.table))
         if np.any(place[1:] == place[:-1]):
             raise UserError("records are inconsistent: two rows for one class of one image.")
 
@@ -73,19 +65,33 @@ class Records:
             raise ValueError(f"{len(ids)} image ids, but rows of {len(rows)} images")
         if any("\0" in image_id for image_id in ids):
             raise UserError("an image id may not contain a NUL character.")
-        table = np.concatenate([np.empty((0, 4), np.int64), *rows]).astype(np.int64, copy=False)
+        columns = np.concatenate([np.empty((0, 3), np.int64), *rows]).T
         image = np.repeat(np.arange(len(ids)), np.array([len(of_image) for of_image in rows], dtype=np.int64))
-        # Contiguous columns: everything downstream reads one column at a time.
-        return cls(np.array(ids, dtype=np.str_), image, *np.ascontiguousarray(table.T))
+        return cls(np.array(ids, dtype=np.str_), np.stack([image, *columns]).astype(np.int64, copy=False))
 
     @classmethod
     def merge(cls, parts: Iterable[Records]) -> Records:
-        """Union of disjoint parts, such as the shares of processes; an image in two is a `UserError`."""
-        parts = [cls.empty(), *parts]
-        offsets = np.cumsum([0, *(len(part.ids) for part in parts)])
-        image = np.concatenate([part.image + offset for part, offset in zip(parts, offsets, strict=False)])
-        columns = [np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS[1:]]
-        return cls(np.concatenate([part.ids for part in parts]), image, *columns)
+        """Union of disjoint parts, such as the shares of processes; an image in two is a `UserError`.
+
+        So is a part with confusion beside one without.
+        """
+        parts = list(parts) or [cls.empty()]
+        if len({part.has_confusion for part in parts}) > 1:
+            raise UserError(f"only some of the records hold confusion. {EVALUATE_AGAIN}")
+        table = np.concatenate([part.table for part in parts], axis=1)
+        offsets = np.cumsum([0, *(len(part.ids) for part in parts[:-1])])
+        table[0] += np.repeat(offsets, [part.table.shape[1] for part in parts])
+        return cls(np.concatenate([part.ids for part in parts]), table)
+
+    @property
+    def has_confusion(self) -> bool:
+        """Whether it is known what each class was taken for; not so in records of earlier versions."""
+        return len(self.table) == len(COLUMNS)
+
+    @property
+    def image(self) -> Ints:
+        """int64 (R,): index into `ids`."""
+        return self.table[0]
 
     def select(self, ids: Iterable[str]) -> Records:
         """These images only, in the order given; raises `UserError` naming an id that is not recorded."""
@@ -96,25 +102,43 @@ class Records:
             raise UserError(f"no record of image {missing[0]!r} ({len(missing)} of {len(wanted)} are missing).")
         index = np.full(len(self.ids), -1, dtype=np.int64)
         index[[place[image_id] for image_id in wanted]] = np.arange(len(wanted))
-        kept = index[self.image] >= 0
-        columns = (getattr(self, name)[kept] for name in COLUMNS[1:])
-        return Records(np.array(wanted, dtype=np.str_), index[self.image[kept]], *columns)
+        image = index[self.image]
+        table = np.stack([image, *self.table[1:]])[:, image >= 0]
+        return Records(np.array(wanted, dtype=np.str_), table)
 
     def sorted(self) -> Records:
-        """Canonical order: images by id (code points), rows by image, then class."""
+        """Canonical order: images by id (code points), rows by image, then the classes."""
         order = np.argsort(self.ids)
         rank = np.empty(len(order), dtype=np.int64)
         rank[order] = np.arange(len(order))
-        image = rank[self.image]
-        rows = np.lexsort((self.cls, image))
-        return Records(self.ids[order], image[rows], *(getattr(self, name)[rows] for name in COLUMNS[1:]))
+        table = np.stack([rank[self.image], *self.table[1:]])
+        return Records(self.ids[order], table[:, np.argsort(_places(len(order), table))])
+
+    def class_counts(self) -> ClassCounts:
+        """Pixels that are right, predicted and true, by image (in the order of `ids`) and class."""
+        if self.has_confusion:
+            return ClassCounts.of_confusion(len(self.ids), *self.table)
+        return ClassCounts(len(self.ids), *self.table[:, np.argsort(_places(len(self.ids), self.table))])
+
+    def confusion(self, num_classes: int) -> Ints:
+        """int64 (C, C + 1): pixels of class i that were predicted as class j, over all images.
+
+        The last column holds those on which the method abstained. Raises `UserError` for records without confusion, and
+        for a class outside 0..C-1.
+        """
+        if not self.has_confusion:
+            raise UserError(f"these records hold the counts of each class, but no confusion. {EVALUATE_AGAIN}")
+        self.class_counts().check(num_classes)
+        table = np.zeros((num_classes, num_classes + 1), np.int64)
+        np.add.at(table, (self.table[1], self.table[2]), self.table[3])
+        return table
 
     def sha256(self) -> str:
         """Hex digest of the canonical order: the same for equal records, in whatever order they came."""
         ordered = self.sorted()
-        digest = hashlib.sha256(json.dumps([SCHEMA, ordered.ids.tolist()]).encode())
-        for name in COLUMNS:
-            digest.update(getattr(ordered, name).astype("<i8").tobytes())
+        schema = SCHEMA if self.has_confusion else COUNTS_SCHEMA
+        digest = hashlib.sha256(json.dumps([schema, ordered.ids.tolist()]).encode())
+        digest.update(ordered.table.astype("<i8").tobytes())
         return digest.hexdigest()
 
     def save(self, path: Path) -> None:
@@ -122,12 +146,16 @@ class Records:
 
         Equal records give equal files. The digest inside lets `load` refuse a damaged one.
         """
+        if not self.has_confusion:
+            raise ValueError("records of an earlier version are read, never written")
         ordered = self.sorted()
-        arrays = {name: getattr(ordered, name) for name in ("ids", *COLUMNS)}
+        arrays: dict[str, Any] = {"schema": np.array(SCHEMA), "sha256": np.array(self.sha256()), "ids": ordered.ids}
+        arrays["rows"] = _narrow(np.bincount(ordered.image, minlength=len(ordered.ids)))
+        arrays.update(zip(COLUMNS[1:], map(_narrow, ordered.table[1:]), strict=True))
 
         def write(temporary: Path) -> None:
             with temporary.open("wb") as stream:
-                np.savez_compressed(stream, schema=np.array(SCHEMA), sha256=np.array(self.sha256()), **arrays)
+                np.savez_compressed(stream, **arrays)
                 stream.flush()
                 os.fsync(stream.fileno())
 
@@ -138,61 +166,72 @@ class Records:
 
     @classmethod
     def load(cls, path: Path) -> Records:
-        """Read what `save` wrote; `UserError` if the file is absent, foreign, truncated or damaged."""
+        """Read what `save` of this or an earlier version wrote; `UserError` if the file is absent, foreign or damaged."""
         try:
             with path.open("rb") as stream:
                 arrays = _read_arrays(stream)
         except OSError as error:
             raise UserError(f"cannot read {path}: {error.strerror or error}.") from error
-        if arrays is None or str(arrays.get("schema")) != SCHEMA:
+        if arrays is None or str(arrays.get("schema")) not in (SCHEMA, COUNTS_SCHEMA):
             raise UserError(
                 f"{path} is no records file of this version of zsbench, or it is truncated. Run the evaluation again."
             )
         try:
-            records = cls(*(arrays[name] for name in ("ids", *COLUMNS)))
+            records = cls(arrays["ids"], _table(arrays))
             intact = records.sha256() == str(arrays["sha256"])
-        except (KeyError, TypeError, UserError) as error:
+        except (KeyError, TypeError, ValueError, UserError) as error:
             raise UserError(f"{path} is damaged: {error} Run the evaluation again.") from error
         if not intact:
             raise UserError(f"{path} is damaged: its counts do not match its checksum. Run the evaluation again.")
         return records
-
-    def dense(self, num_classes: int) -> Ints:
-        """int64 (N, C, 3): tp, pred, gt of every image and class, zero where there is no row."""
-        check_classes(self, num_classes)
-        table = np.zeros((len(self.ids), num_classes, 3), dtype=np.int64)
-        table[self.image, self.cls] = np.stack([self.tp, self.pred, self.gt], axis=1)
-        return table
-
-    def image_miou(self) -> NDArray[np.float64]:
-        """float64 (N,): mean IoU in percent over the classes present or predicted in an image, NaN for none.
-
-        For finding images, not for reporting: the mean of these is not the mIoU of the dataset.
-        """
-        iou = 100.0 * self.tp / (self.gt + self.pred - self.tp)
-        classes = np.bincount(self.image, minlength=len(self.ids))
-        total = np.bincount(self.image, weights=iou, minlength=len(self.ids))
-        mean = np.full(len(self.ids), np.nan)
-        np.divide(total, classes, out=mean, where=classes > 0)
-        return mean
 
     def worst(self, most: int | None = None) -> list[tuple[str, float]]:
         """The `most` images (all by default) with the lowest `image_miou` as (id, percent), worst first.
 
         Images without a labelled pixel are left out.
         """
-        miou = self.image_miou()
+        miou = self.class_counts().image_miou()
         order = np.lexsort((self.ids, miou))[: np.count_nonzero(~np.isnan(miou))]
         return [(str(self.ids[i]), float(miou[i])) for i in order[:most]]
 
 
-def check_classes(records: Records, num_classes: int) -> None:
-    """Raise `UserError` where a row's class is not in 0..num_classes-1."""
-    if records.cls.size and records.cls.max() >= num_classes:
-        raise UserError(
-            f"the records hold class {records.cls.max()}, but there are {num_classes} classes: "
-            "they belong to another dataset."
-        )
+EVALUATE_AGAIN = "They were written by an earlier version of zsbench: evaluate again to know what was taken for what."
+
+
+def _check_rows(table: Ints) -> None:
+    """Raise `UserError` for a row that no image can give."""
+    if len(table) == len(COLUMNS):
+        _, truth, prediction, pixels = table
+        if np.any(truth < 0) or np.any(prediction < -1) or np.any(pixels <= 0):
+            raise UserError("records are inconsistent: expected truth >= 0, prediction >= -1, pixels > 0 in every row.")
+        return
+    _, _, tp, pred, gt = table
+    if np.any(tp < 0) or np.any(tp > np.minimum(pred, gt)) or np.any(pred + gt <= 0):
+        raise UserError("records are inconsistent: expected 0 <= tp <= pred, gt and pred + gt > 0 in every row.")
+
+
+def _places(images: int, table: Ints) -> Ints:
+    """A number for each row, int64 (R,): ascending in the canonical order. `UserError` for indices out of range."""
+    classes = [table[1]] if len(table) == len(COUNTS_COLUMNS) else [table[1], table[2] + 1]
+    shape = (max(images, 1), *(int(column.max(initial=0)) + 1 for column in classes))
+    try:
+        return np.ravel_multi_index((table[0], *classes), shape)
+    except ValueError:
+        raise UserError("records are inconsistent: an image or class is out of range.") from None
+
+
+def _narrow(column: Ints) -> NDArray[np.integer[Any]]:
+    """`column` in the least type that holds it."""
+    low, high = column.min(initial=0), column.max(initial=0)
+    return column.astype(np.result_type(np.min_scalar_type(low), np.min_scalar_type(high)))
+
+
+def _table(arrays: dict[str, NDArray[Any]]) -> Ints:
+    """`Records.table` of what a file holds."""
+    if str(arrays["schema"]) == COUNTS_SCHEMA:
+        return np.stack([arrays[name] for name in COUNTS_COLUMNS])
+    image = np.repeat(np.arange(len(arrays["ids"])), arrays["rows"])
+    return np.stack([image, *(arrays[name].astype(np.int64) for name in COLUMNS[1:])])
 
 
 def _read_arrays(stream: Any) -> dict[str, NDArray[Any]] | None:

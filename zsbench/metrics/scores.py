@@ -42,7 +42,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsbench.errors import UserError, did_you_mean
-from zsbench.metrics.records import Records, check_classes
+from zsbench.metrics.records import Records
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -71,11 +71,7 @@ class Counts:
     @classmethod
     def of(cls, records: Records, num_classes: int) -> Counts:
         """Exact integer sums over all images; raises `UserError` for a class outside 0..num_classes-1."""
-        check_classes(records, num_classes)
-        table = np.zeros((3, num_classes), dtype=np.int64)
-        for total, column in zip(table, (records.tp, records.pred, records.gt), strict=True):
-            np.add.at(total, records.cls, column)
-        return cls(*table)
+        return cls(*records.class_counts().total(num_classes))
 
 
 def iou(counts: Counts, convention: Convention = "union") -> Floats:

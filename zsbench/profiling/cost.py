@@ -13,10 +13,10 @@ import torch
 
 from zsbench.clip.model import Clip
 from zsbench.dataset import IGNORE, EvalProtocol
+from zsbench.evaluation.counting import count_tensors
 from zsbench.evaluation.prediction import predict_labels, window_logits
 from zsbench.evaluation.tiling import Tiling, resized_shape
 from zsbench.method import Method
-from zsbench.metrics.counts import count_tensors
 from zsbench.profiling.clock import Call, Throughput, compiled, latency, throughput
 from zsbench.profiling.energy import find_gpu
 from zsbench.profiling.memory import memory_kind, peak_memory, reset_peak_memory

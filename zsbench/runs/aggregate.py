@@ -123,7 +123,8 @@ def class_rows(counts: metrics.Counts, dataset: Dataset) -> list[ClassRow]:
 def labels_fingerprint(records: Records) -> str:
     """Hash of the ground truth as the records saw it: `(image id, class, gt)` where gt > 0."""
     ordered = records.sorted()
-    present = ordered.gt > 0
-    columns = (ordered.ids[ordered.image[present]], ordered.cls[present], ordered.gt[present])
+    counts = ordered.class_counts()
+    present = counts.gt > 0
+    columns = (ordered.ids[counts.image[present]], counts.cls[present], counts.gt[present])
     rows = list(zip(*(column.tolist() for column in columns), strict=True))
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
