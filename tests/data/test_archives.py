@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import tarfile
 import zipfile
@@ -48,7 +49,7 @@ def test_unpacks_and_goes_on(tmp_path: Path, make: object) -> None:
     assert {name: (tmp_path / "out" / name).read_bytes() for name in members} == members
 
 
-@pytest.mark.parametrize("name", ["../evil", "a/../../evil", "/tmp/evil", "a\\..\\..\\evil", "C:/evil"])
+@pytest.mark.parametrize("name", ["../evil", "a/../../evil", "/tmp/evil", "//evil", "a\\..\\..\\evil", "C:/evil", "."])
 @pytest.mark.parametrize("make", [make_zip, make_tar])
 def test_names_that_lead_outside_are_refused(tmp_path: Path, make: object, name: str) -> None:
     archive = make(tmp_path / "x.bin", {"fine.txt": b"x", name: b"x"})  # type: ignore[operator]
@@ -106,6 +107,18 @@ def test_damaged_archives_are_an_error_or_right(tmp_path: Path, data: st.DataObj
     for path in into.rglob("*"):
         if kind == "zip" and path.is_file() and path.relative_to(into).as_posix() in members:
             assert path.read_bytes() == members[path.relative_to(into).as_posix()]
+
+
+def test_a_full_disk_is_said_without_the_advice_to_download_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("zsbench.data.archives.shutil.copyfileobj", full)
+    with pytest.raises(UserError, match=r"x\.zip: cannot be unpacked \(.*No space left on device\)\.$"):
+        unpack(make_zip(tmp_path / "x.zip", {"a/file": b"x"}), tmp_path / "out")
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
 
 
 def test_missing_archive(tmp_path: Path) -> None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import stat
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, NamedTuple
 
 from zsbench.errors import UserError
 from zsbench.utils.files import write_atomically
@@ -28,17 +25,15 @@ Advance = Callable[[int], None]
 """Told how many members are done."""
 
 
-@dataclass(frozen=True)
-class Member:
+class Member(NamedTuple):
     """One regular file of an archive."""
 
     name: str
     size: int
-    open: Callable[[], IO[bytes]]
+    open: Callable[[], IO[bytes] | None]
 
 
-@dataclass(frozen=True)
-class Unpacked:
+class Unpacked(NamedTuple):
     """What unpacking did."""
 
     written: int
@@ -57,7 +52,7 @@ def unpack(archive: Path, into: Path, advance: Advance = lambda done: None) -> U
         targets = [target(archive, member, into) for member in members]
         written = 0
         for done, (member, path) in enumerate(zip(members, targets, strict=True), 1):
-            written += write_member(archive, member, path, into)
+            written += write_member(archive, member, path)
             advance(done)
     return Unpacked(written, len(members) - written)
 
@@ -76,10 +71,11 @@ def opened(archive: Path) -> Iterator[list[Member]]:
             raise UserError(f"{archive}: neither a zip nor a tar archive, or cut short; download it again.")
     except FileNotFoundError:
         raise UserError(f"{archive}: no such archive.") from None
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError) as error:
-        raise UserError(f"{archive}: damaged archive ({error}); download it again.") from None
-    except RuntimeError as error:  # zipfile's way of asking for a password
-        raise UserError(f"{archive}: cannot be unpacked: {error}.") from None
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # a full disk, a password, or what zipfile, tarfile and zlib say of damaged files
+        advice = "" if getattr(error, "errno", None) else "; if it is damaged, download it again"
+        raise UserError(f"{archive}: cannot be unpacked ({error}){advice}.") from None
 
 
 def zip_members(archive: Path, packed: zipfile.ZipFile) -> Iterator[Member]:
@@ -98,14 +94,7 @@ def tar_members(archive: Path, tape: tarfile.TarFile) -> Iterator[Member]:
         if not (info.isreg() or info.isdir()):
             raise UserError(f"{archive}: {info.name!r} is a link or a special file; refused.")
         if info.isreg():
-            yield Member(info.name, info.size, lambda info=info: tar_stream(tape, info))  # type: ignore[misc]
-
-
-def tar_stream(tape: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
-    stream = tape.extractfile(info)
-    if stream is None:
-        raise tarfile.TarError(f"{info.name} cannot be read")
-    return stream
+            yield Member(info.name, info.size, lambda info=info: tape.extractfile(info))  # type: ignore[misc]
 
 
 def check_sizes(archive: Path, members: list[Member], into: Path) -> None:
@@ -122,33 +111,32 @@ def check_sizes(archive: Path, members: list[Member], into: Path) -> None:
 
 
 def target(archive: Path, member: Member, into: Path) -> Path:
-    """Where a member goes; a `UserError` where that is not below `into`, links on the way included."""
+    """Where a member goes; a `UserError` where that is not below `into`, links on the way included.
+
+    tarfile's own filter would let such names pass after changing them, and links inside `into` as they are.
+    """
     name = PurePosixPath(member.name)
-    bad = name.is_absolute() or ".." in name.parts or any(c in member.name for c in "\\\0") or ":" in name.parts[0]
-    path = into.joinpath(*name.parts)
+    bad = name.is_absolute() or not name.parts or ".." in name.parts or ":" in name.parts[0]
+    bad = bad or any(character in member.name for character in "\\\0")
+    path = into if bad else into / name
     if bad or not path.resolve().is_relative_to(into.resolve()) or path.is_symlink():
         raise UserError(f"{archive}: {member.name!r} would be written outside of {into}; refused.")
     return path
 
 
-def write_member(archive: Path, member: Member, path: Path, into: Path) -> bool:
+def write_member(archive: Path, member: Member, path: Path) -> bool:
     """Write one file whole or not at all; False where it is there already."""
     if path.exists():
         if path.is_file() and path.stat().st_size == member.size:
             return False
         raise UserError(f"{path} is there already and differs from {member.name!r} in {archive}; move it away first.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.parent.resolve().is_relative_to(into.resolve()):
-        raise UserError(f"{archive}: {member.name!r} would be written outside of {into}; refused.")
-    write_atomically(path, lambda temporary: copy(member, temporary))
+
+    def copy(temporary: Path) -> None:
+        with member.open() as source, temporary.open("wb") as sink:  # type: ignore[union-attr]  # it is a regular file
+            shutil.copyfileobj(source, sink, 1 << 20)
+        if temporary.stat().st_size != member.size:
+            raise EOFError(f"{member.name} is not of the {member.size} bytes that it should have")
+
+    write_atomically(path, copy)
     return True
-
-
-def copy(member: Member, path: Path) -> None:
-    """Copy a member's bytes, no more than it declares; anything else is a damaged archive."""
-    with member.open() as source, path.open("wb") as sink:
-        shutil.copyfileobj(source, sink, 1 << 20)
-        sink.flush()
-        size = os.fstat(sink.fileno()).st_size
-    if size != member.size:
-        raise zipfile.BadZipFile(f"{member.name} has {size} bytes instead of {member.size}")
