@@ -13,8 +13,8 @@ from zsbench.class_names import NameSet, by_name
 from zsbench.data import Files, FolderDataset, LabelMap, Masks, Source
 from zsbench.data.coco import Regions, image_size, paint, read_json
 from zsbench.data.conversion import Conversion, Item, encode_png
+from zsbench.data.label_map import voc_palette
 from zsbench.data.layout import check_id
-from zsbench.data.palette import voc_palette
 from zsbench.dataset import IGNORE, Defaults, EvalProtocol
 from zsbench.errors import UserError
 from zsbench.registry import register_dataset

@@ -9,8 +9,8 @@ from pathlib import Path
 from zsbench.class_names import NameSet, by_name
 from zsbench.data import Files, FolderDataset, LabelMap, Masks, Reference, Source
 from zsbench.data.conversion import Conversion, Item, encode_png, first_folder, required
+from zsbench.data.label_map import voc_palette
 from zsbench.data.mat import read_mat
-from zsbench.data.palette import voc_palette
 from zsbench.dataset import Defaults, EvalProtocol
 from zsbench.errors import UserError
 from zsbench.registry import register_dataset

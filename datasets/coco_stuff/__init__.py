@@ -12,7 +12,7 @@ from zsbench.class_names import NameSet, by_name
 from zsbench.data import Annotations, Files, FolderDataset, LabelMap, Masks, Reference, Source
 from zsbench.data.coco import Regions, paint
 from zsbench.data.conversion import Conversion, Item, encode_png
-from zsbench.data.palette import voc_palette
+from zsbench.data.label_map import voc_palette
 from zsbench.dataset import IGNORE, Defaults, EvalProtocol
 from zsbench.registry import register_dataset
 

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from zsbench.data import Files, FolderDataset, LabelMap, Masks
-from zsbench.data.palette import voc_palette
+from zsbench.data.label_map import voc_palette
 from zsbench.dataset import IGNORE, EvalProtocol
 from zsbench.evaluation.prediction import resize
 

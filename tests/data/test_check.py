@@ -16,7 +16,7 @@ from zsbench import registry
 from zsbench.cli.data import app
 from zsbench.data import FolderDataset
 from zsbench.data.check import SplitReport, check
-from zsbench.data.palette import voc_palette
+from zsbench.data.label_map import voc_palette
 from zsbench.errors import UserError
 
 

@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from zsbench.data import Files, FolderDataset, LabelMap, Masks, read_binary, read_image, read_mask
-from zsbench.data.label_map import UNKNOWN
-from zsbench.data.palette import voc_palette
+from zsbench.data.label_map import UNKNOWN, voc_palette
 from zsbench.dataset import IGNORE
 from zsbench.errors import UserError
 

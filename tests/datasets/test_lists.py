@@ -11,7 +11,7 @@ import pytest
 
 from zsbench import registry
 from zsbench.data import FolderDataset, Source
-from zsbench.data.palette import voc_palette
+from zsbench.data.label_map import voc_palette
 from zsbench.dataset import IGNORE, Dataset
 
 FOLDERS = [

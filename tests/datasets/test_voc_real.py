@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from zsbench import registry
 from zsbench.data import FolderDataset
 from zsbench.data.check import check
-from zsbench.data.palette import voc_palette
+from zsbench.data.label_map import voc_palette
 from zsbench.dataset import IGNORE
 
 COUNTS = {"train": 60, "val": 150, "trainval": 210}

@@ -12,9 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from zsbench import registry
 from zsbench.class_names import PLAIN, NameSet
 from zsbench.data.folder import FolderDataset
-from zsbench.data.label_map import LabelMap
+from zsbench.data.label_map import LabelMap, voc_palette
 from zsbench.data.mask import read_binary, read_mask
-from zsbench.data.palette import voc_palette
 from zsbench.data.sources import Files, Masks
 from zsbench.dataset import IGNORE, Dataset, Defaults, EvalProtocol
 from zsbench.errors import UserError

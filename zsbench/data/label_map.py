@@ -1,4 +1,4 @@
-"""Label maps: what a raw value in a mask means, as data."""
+"""Label maps: what a raw value in a mask means, as data, and the colours by which people see it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from zsbench.data.mask import Raw
 from zsbench.dataset import IGNORE
+
+RGB = tuple[int, int, int]
 
 UNKNOWN = -3
 """Marks raw values that the map does not list; such a label never leaves this module's callers."""
@@ -84,3 +86,18 @@ class LabelMap:
             if {value + shift for value in found - {0, 255}} <= set(self.values):
                 return f" Every label is {cause} than expected: an offset, as from reduce_zero_label."
         return ""
+
+
+def voc_palette(count: int, first: int = 0) -> tuple[RGB, ...]:
+    """The colour map of the VOC development kit for the values `first`, `first + 1`, ...: distinct for any count.
+
+    The bits of the value are dealt to red, green and blue in turn, from the highest bit of each down.
+    """
+    return tuple(voc_colour(value) for value in range(first, first + count))
+
+
+def voc_colour(value: int) -> RGB:
+    channels = [0, 0, 0]
+    for bit in range(24):
+        channels[bit % 3] |= (value >> bit & 1) << (7 - bit // 3)
+    return channels[0], channels[1], channels[2]
