@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
 import sys
 import tarfile
 import venv
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+
+from zsbench import registry
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -19,6 +29,41 @@ def expected_files():
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     files = {name for name in listed if name.startswith("zsbench/") and not (ROOT / name).is_symlink()}
     return files | {f"zsbench/{name}" for name in listed if name.startswith(("methods/", "datasets/"))}
+
+
+def project():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def names(requirements):
+    """The projects of requirement lines, spelt as pip compares them."""
+    return {re.split(r"[^\w.-]", line, maxsplit=1)[0].lower().replace("_", "-") for line in requirements}
+
+
+def imported():
+    """The top-level modules of other projects that some file imports, anywhere in it."""
+    found = set()
+    for file in (file for folder in ("zsbench", "methods", "datasets") for file in (ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                found.add(node.module.partition(".")[0])
+    return found - sys.stdlib_module_names - {"zsbench"}
+
+
+def test_every_import_is_a_dependency_or_belongs_to_an_extra():
+    """So that README's first command runs every method, the two-stage ones too: extras are for files, clusters and GPUs."""
+    known, extras = metadata.packages_distributions(), project()["optional-dependencies"]
+    core = names(project()["dependencies"])
+    optional = names(line for name, lines in extras.items() if name not in ("test", "dev") for line in lines)
+    lacking = {name for module in imported() if not core & (own := names(known.get(module, [module]))) for name in own}
+    assert lacking <= optional | {"detectron2", "triton", "pynvml"}
+    assert {"scipy", "transformers"} <= core
+
+
+def test_no_built_in_method_needs_more_than_is_installed():
+    assert not [(plugin.name, plugin.needs) for plugin in registry.plugins("method") if plugin.missing]
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from zsbench.errors import UserError
 from zsbench.utils.distributed import mean_over_processes
 
 FOCAL_ALPHA = 0.25
@@ -96,10 +96,6 @@ def match(class_logits: Tensor, mask_logits: Tensor, target: Targets, weights: L
 
 def assign(cost: Tensor) -> tuple[Tensor, Tensor]:
     """The assignment of least total cost (Q, N), as `(rows, columns)` on the CPU."""
-    try:
-        from scipy.optimize import linear_sum_assignment
-    except ImportError as error:
-        raise UserError("training proposals needs scipy: pip install 'zsbench[two-stage]'.") from error
     rows, columns = linear_sum_assignment(cost.cpu().numpy())
     return torch.from_numpy(rows).long(), torch.from_numpy(columns).long()
 

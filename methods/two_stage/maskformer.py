@@ -11,8 +11,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from zsbench.errors import UserError
-
 from .backbone import Backbone
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -114,11 +112,6 @@ def _kaiming(conv: nn.Conv2d) -> None:
 
 
 def _library() -> Any:
-    try:
-        from transformers.models.maskformer import modeling_maskformer
-    except ImportError as error:
-        raise UserError(
-            "MaskFormer proposals need the transformers library, version 5 or later: pip install 'zsbench[two-stage]'. "
-            "Or choose other proposals, such as -o proposals=grid."
-        ) from error
+    from transformers.models.maskformer import modeling_maskformer  # slow to import
+
     return modeling_maskformer

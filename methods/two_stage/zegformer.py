@@ -34,7 +34,7 @@ class ZegFormerOptions(ProposalOptions):
     region_templates: str = Field("regions32", description="prompts that regions are compared with")
 
 
-@register_method("zegformer", needs=("transformers", "scipy"))
+@register_method("zegformer")
 class ZegFormer(MaskFormerMethod):
     """Two-stage: MaskFormer's segments, named by its queries and by CLIP on masked crops (ZegFormer, CVPR 2022)."""
 

@@ -43,7 +43,7 @@ class ZssegOptions(ProposalOptions):
     prompt_length: int = Field(16, ge=1, description="learnt vectors before each class name")
 
 
-@register_method("zsseg", needs=("transformers", "scipy"))
+@register_method("zsseg")
 class Zsseg(MaskFormerMethod):
     """Two-stage: MaskFormer's segments, named by its queries and by CLIP with learnable prompts (zsseg, ECCV 2022)."""
 
