@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from zsbench.clip.text import Vocabulary
+from zsbench.options import Ablation as Ablation
+from zsbench.options import Options as Options
+from zsbench.options import Preset as Preset
 
 if TYPE_CHECKING:
     from zsbench.clip.model import Clip
@@ -39,29 +41,6 @@ class Scoring:
         return scores if self.class_bias is None else scores - self.class_bias[classes, None, None].to(scores.device)
 
 
-class Options(BaseModel):
-    """Base of a method's options: typed fields with defaults and a `Field(description=...)`; unknown names are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-@dataclass(frozen=True)
-class Preset:
-    """What a method changes for one dataset: overrides of its options, of the recipe, and of the dataset's protocol."""
-
-    options: Mapping[str, Any] = field(default_factory=dict)
-    recipe: Mapping[str, Any] = field(default_factory=dict)
-    protocol: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Ablation:
-    """A row of an ablation table: the variant that it measures, and its label in the paper."""
-
-    variant: str
-    label: str
-
-
 @dataclass(frozen=True)
 class ReleasedCheckpoint:
     """A checkpoint in the format of a method's own release.
@@ -82,15 +61,11 @@ class ReleasedCheckpoint:
 class Method(nn.Module, ABC):
     """Base of all methods. The smallest useful one defines `predict`.
 
-    `Options`: the class of its options. `variants`: named overrides of them (`--variant`). `presets`: overrides by
-    dataset name, `*` for all. `tables`: the ablation tables of its paper, by number. A method that learns sets
-    `trainable` and defines `losses`; what it learns is what has `requires_grad`.
+    `Options`: the class of its options, with their variants and presets. A method that learns sets `trainable` and defines
+    `losses`; what it learns is what has `requires_grad`.
     """
 
     Options: ClassVar[type[Options]] = Options
-    variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    presets: ClassVar[Mapping[str, Preset]] = {}
-    tables: ClassVar[Mapping[int, tuple[Ablation, ...]]] = {}
     trainable: ClassVar[bool] = False
     name: ClassVar[str]
     vocabulary: Vocabulary
@@ -106,14 +81,6 @@ class Method(nn.Module, ABC):
     def set_vocabulary(self, vocabulary: Vocabulary) -> None:
         """Be told the classes; logits from now on have one channel for each, in this order."""
         self.vocabulary = vocabulary
-
-    @classmethod
-    def preset(cls, dataset: str) -> Preset:
-        """What the method changes for the dataset of that name: the preset `*`, overridden by the dataset's own."""
-        every, own = cls.presets.get("*", Preset()), cls.presets.get(dataset, Preset())
-        return Preset(
-            {**every.options, **own.options}, {**every.recipe, **own.recipe}, {**every.protocol, **own.protocol}
-        )
 
     @classmethod
     def read_released(cls, path: Path) -> ReleasedCheckpoint | None:

@@ -9,38 +9,30 @@ from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor
 
 from zsbench.clip.model import Clip
 from zsbench.clip.text import Vocabulary
-from zsbench.method import Method, Options
+from zsbench.method import Method
 
 from .fusion import semantic_map
 from .heads import full_precision
-from .prompts import encode
+from .options import RegionOptions
+from .prompts import LearnedPrompts, encode
 from .proposals import Proposals
 from .regions import Cropper, RegionEncoder
+from .templates import LEARNED
 
-WHOLE_IMAGES = {"crop": None, "stride": None}
-"""The released systems test whole images, not sliding windows."""
 STAGES = ("proposals", "regions", "fusion")
-
-
-class RegionOptions(Options):
-    chunk: int | None = Field(None, ge=1, description="regions that CLIP encodes together; none: what measured fastest")
-    stride: int = Field(
-        1,
-        ge=1,
-        description="scores are returned at 1/stride of the input's size: 1 as released, 4 for 1/16 of the memory",
-    )
 
 
 class TwoStage(Method):
     """Base of the two-stage methods. A subclass says how it proposes (`propose`) and how it scores (`scores`).
 
-    CLIP's image encoder is frozen and part of the module; its text encoder stays outside.
+    CLIP's image encoder is frozen and part of the module; its text encoder stays outside. `prompts`: where some are learnt.
     """
+
+    prompts: LearnedPrompts
 
     def __init__(self, clip: Clip, options: RegionOptions, crop: Cropper) -> None:
         super().__init__(clip, options)
@@ -67,13 +59,19 @@ class TwoStage(Method):
         self._texts: dict[str, Tensor] = {}
 
     def text(self, templates: str) -> Tensor:
-        """Unit-norm text embeddings (C, D) of the vocabulary under a set of templates (`prompts.encode`), computed once.
+        """Unit-norm text embeddings (C, D) of the vocabulary under templates (`prompts.encode`, "learned"), computed once.
 
         A random CLIP says nothing about any prompt: what the vocabulary has is taken then, and time saved.
         """
-        if self.clip.weights.random and templates not in self._texts:
+        if templates in self._texts:
+            return self._texts[templates]
+        if templates == LEARNED:
+            with torch.no_grad():
+                learnt = self.prompts(self.clip.model, self.vocabulary.words)
+            self._texts[templates] = learnt.to(self.vocabulary.embeddings)
+        elif self.clip.weights.random:
             return self.vocabulary.embeddings
-        if templates not in self._texts:
+        else:
             self._texts[templates] = encode(self.clip, self.vocabulary, templates)
         return self._texts[templates]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,8 +13,8 @@ from torchvision.ops import roi_align
 from zsbench.clip.model import Clip
 
 from .geometry import zegformer_boxes, zsseg_boxes
+from .options import CropStyle
 
-CropStyle = Literal["cropmask", "crop", "mask"]
 CPU_CHUNK = 4
 """Crops at a time: for five image encoders from a million parameters to ViT-B/16 as fast as any other number, within 8 %,
 and up to 1.3 times as fast as one."""

@@ -18,7 +18,6 @@ from .decoder import Decoder
 from .encoder import PromptedEncoder
 from .losses import Losses, mask_losses, pseudo_labels, softmax_loss
 from .options import ZegClipOptions
-from .presets import PRESETS, TABLES, VARIANTS
 from .queries import RelationshipDescriptor
 
 RELEASED_CALIBRATION = 0.1
@@ -29,9 +28,6 @@ class ZegClip(Method):
     """One stage: prompts in a frozen CLIP, and class queries whose attention scores are the masks (CVPR 2023)."""
 
     Options = ZegClipOptions
-    variants = VARIANTS
-    presets = PRESETS
-    tables = TABLES
     trainable = True
     options: ZegClipOptions
     knows_unseen: Tensor

@@ -204,7 +204,7 @@ MORTAL = '''
 import os
 import signal
 
-from zsbench.methods.maskclip import MaskClip
+from zsbench.methods.maskclip.method import MaskClip
 from zsbench.registry import register_method
 
 

@@ -211,7 +211,7 @@ def counted(meta_clip):
 
     def build(dataset, classes, **options):
         with torch.device("meta"):
-            method = ZegClip(meta_clip, ZegClipOptions(**{**ZegClip.presets[dataset].options, **options}))
+            method = ZegClip(meta_clip, ZegClipOptions(**{**ZegClipOptions.presets[dataset].options, **options}))
             method.set_vocabulary(SimpleNamespace(embeddings=torch.empty(classes, 512)))
         return method.eval()
 
