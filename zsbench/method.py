@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from zsbench.clip.text import Vocabulary
@@ -41,6 +42,54 @@ class Scoring:
         return scores if self.class_bias is None else scores - self.class_bias[classes, None, None].to(scores.device)
 
 
+@dataclass(frozen=True, eq=False)
+class ImageBatch:
+    """Images on their way through a method, and what it may know of them.
+
+    `images`: float32 (B, 3, H, W), RGB in 0..1: `whole` images, or windows of some. `ids`: of the image that each is, or is
+    a window of; None where they are made up, as in a profile. `labels`: the ground truth of that image, int (H', W') each,
+    at its own size; None for every method but an oracle.
+    """
+
+    images: Tensor
+    ids: Sequence[str] | None = None
+    labels: Sequence[Tensor] | None = None
+    whole: bool = True
+
+
+Statistics = Callable[[], Mapping[str, Sequence[float]]]
+"""Numbers about each image of a batch, by name. Asked for when the device is done with the batch, so that nothing waits."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What `Method.predict` gives, with numbers that belong into the result, which has their means over images."""
+
+    logits: Tensor
+    statistics: Statistics = dict
+
+
+@dataclass(frozen=True, eq=False)
+class Losses:
+    """Named scalars, each the mean of `terms` things (pixels, segments): int64 (), None for the images themselves.
+
+    Micro-batches are weighted by it, so that their accumulated gradient is that of the whole batch. Where there are 0, the
+    scalars are sums, which the batch as a whole divides.
+    """
+
+    values: Mapping[str, Tensor]
+    terms: Tensor | None = None
+
+    @classmethod
+    def of(cls, found: Mapping[str, Tensor] | Losses) -> Losses:
+        """What `Method.losses` gives, in either form."""
+        return found if isinstance(found, Losses) else cls(found)
+
+    @property
+    def total(self) -> Tensor:
+        return torch.stack(list(self.values.values())).sum()
+
+
 @dataclass(frozen=True)
 class ReleasedCheckpoint:
     """A checkpoint in the format of a method's own release.
@@ -69,9 +118,6 @@ class Method(nn.Module, ABC):
     trainable: ClassVar[bool] = False
     name: ClassVar[str]
     vocabulary: Vocabulary
-    loss_terms: Tensor | None = None
-    """int64 (): how many terms the last `losses` are means of, where that is not the number of images: micro-batches are
-    weighted by it, so that their accumulated gradient is that of the whole batch. 0 where there was nothing to divide by."""
 
     def __init__(self, clip: Clip, options: Any) -> None:
         super().__init__()
@@ -89,29 +135,16 @@ class Method(nn.Module, ABC):
 
     @property
     def oracle(self) -> bool:
-        """Whether `predict` uses the ground truth of its images: an upper bound, never a result to rank."""
+        """Whether predictions use the ground truth of their images: an upper bound, never a result to rank."""
         return False
-
-    def begin(self, ids: Sequence[str]) -> None:  # most methods have nothing to prepare
-        """An evaluation begins, of all or (`--limit`) the first of the images `ids` of a split."""
-
-    def set_image_ids(self, ids: Sequence[str]) -> None:  # most methods look at pixels alone
-        """The ids of the images of the next `predict`."""
-
-    def set_truth(self, labels: Sequence[Tensor]) -> None:
-        """Ground truth int (H, W) of the images of the next `predict`: given to no method but an oracle."""
-        raise TypeError(f"{type(self).__name__} is no oracle and must not see labels")
-
-    def statistics(self) -> Mapping[str, float]:
-        """Numbers about the evaluation since `begin` that belong into its result: means over images.
-
-        Several processes are averaged, each by its images.
-        """
-        return {}
 
     @abstractmethod
     def predict(self, images: Tensor) -> Tensor:
         """Logits float (B, C, h, w) at any stride for images float32 (B, 3, H, W), RGB in 0..1."""
+
+    def predict_batch(self, batch: ImageBatch) -> Tensor | Prediction:
+        """`predict` for a method that looks at more than pixels, or has more to say than logits. Called by the harness."""
+        return self.predict(batch.images)
 
     @property
     def scoring(self) -> Scoring:
@@ -132,12 +165,15 @@ class Method(nn.Module, ABC):
         threshold; None where scores are probabilities already."""
         return 1.0
 
-    def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Named scalar losses, summed by the harness. `images` as in `predict`; `labels` int64 (B, H, W): index into the
-        present vocabulary, `zsbench.dataset.IGNORE` or `UNLABELLED`."""
+    def losses(self, images: Tensor, labels: Tensor) -> Mapping[str, Tensor] | Losses:
+        """Named scalar losses, summed by the harness: means over images, or `Losses` that say what they are means of.
+
+        `images` as in `predict`; `labels` int64 (B, H, W): index into the present vocabulary, `zsbench.dataset.IGNORE` or
+        `UNLABELLED`.
+        """
         raise TypeError(f"{type(self).__name__} is not trainable")
 
-    def forward(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def forward(self, images: Tensor, labels: Tensor) -> Mapping[str, Tensor] | Losses:
         """`losses`, under the name that distributed wrappers call."""
         return self.losses(images, labels)
 

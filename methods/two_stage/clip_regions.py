@@ -9,6 +9,7 @@ from torch import Tensor
 
 from zsbench.clip.model import Clip
 from zsbench.data.coco_results import read_proposals
+from zsbench.method import ImageBatch
 from zsbench.registry import register_method
 
 from .base import TwoStage
@@ -47,18 +48,18 @@ class ClipRegions(TwoStage):
     def oracle(self) -> bool:
         return self.options.proposals == "oracle"
 
-    def propose(self, images: Tensor) -> Iterator[Proposals]:
+    def propose(self, batch: ImageBatch) -> Iterator[Proposals]:
         match self.options.proposals:
             case "grid":
-                return grid(images, self.options.cells)
+                return grid(batch.images, self.options.cells)
             case "whole":
-                return grid(images, 1)
+                return grid(batch.images, 1)
             case "oracle":
-                return oracle(images, self.truth)
+                return oracle(batch)
             case "file":
-                return from_file(images, self.ids, self.segments, str(self.options.file))
+                return from_file(batch, self.segments, str(self.options.file))
             case _:
-                return self.detector.propose(images)
+                return self.detector.propose(batch.images)
 
     def scores(self, image: Tensor, proposals: Proposals) -> Tensor:
         text = self.text(self.options.templates)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from zsbench.checkpoint import load_trainable_state_dict, trainable_state_dict
 from zsbench.clip.model import Clip
 from zsbench.dataset import UNLABELLED
-from zsbench.method import Method, ReleasedCheckpoint
+from zsbench.method import ImageBatch, Method, ReleasedCheckpoint
 from zsbench.recipe import Recipe
 
 from .backbone import Backbone
@@ -71,7 +71,8 @@ class MaskFormerMethod(TwoStage):
     def query_text(self) -> Tensor:
         """Unit-norm text embeddings (C, D) with which queries are compared."""
 
-    def propose(self, images: Tensor) -> Iterator[Proposals]:
+    def propose(self, batch: ImageBatch) -> Iterator[Proposals]:
+        images = batch.images
         size = pad_to_multiple(images).shape[-2:]
         queries, masks = self.network(pad_to_multiple(self.network.normalise(images)))
         for query, logits in zip(queries[-1].float(), masks[-1].float(), strict=True):

@@ -88,7 +88,6 @@ class RegionEncoder(nn.Module):
         self.register_buffer("mean", torch.tensor(clip.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(clip.std).view(3, 1, 1), persistent=False)
         self._chunk = chunk
-        self.crops_encoded = 0
 
     def train(self, mode: bool = True) -> RegionEncoder:
         return super().train(False)
@@ -101,7 +100,6 @@ class RegionEncoder(nn.Module):
         """Unit-norm features float32 (Q, D) of the regions `masks` bool (Q, h, w) of `image` float32 (3, H, W) in 0..1."""
         to = ClipInput(self.size, self.mean, self.std)
         chunks = masks.split(self.chunk(image.device))
-        self.crops_encoded += len(masks)
         features = [self.visual(self.crop(image, chunk, to)) for chunk in chunks if len(chunk)]
         if not features:
             raise ValueError("no region to encode")

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zsbench.clip.model import Clip
+from zsbench.method import ImageBatch
 from zsbench.registry import register_method
 
 from .base import TwoStage
@@ -60,8 +61,8 @@ class ZssegPrompts(TwoStage):
             return {"ce": 0 * names.sum()}
         return {"ce": F.cross_entropy(class_logits(torch.cat(features), names), torch.cat(wanted))}
 
-    def propose(self, images: Tensor) -> Iterator[Proposals]:
-        return oracle(images, self.truth)
+    def propose(self, batch: ImageBatch) -> Iterator[Proposals]:
+        return oracle(batch)
 
     def scores(self, image: Tensor, proposals: Proposals) -> Tensor:
         logits, valid = region_logits(self, image, proposals, self.text(LEARNED))

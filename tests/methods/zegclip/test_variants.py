@@ -16,8 +16,8 @@ def batch(lowest=IGNORE):
 
 def gradients(method, images, labels):
     losses = method.train().losses(images, labels)
-    assert all(loss.isfinite() and loss.shape == () for loss in losses.values())
-    torch.stack(list(losses.values())).sum().backward()
+    assert all(loss.isfinite() and loss.shape == () for loss in losses.values.values())
+    losses.total.backward()
     return {name: parameter.grad for name, parameter in method.named_parameters() if parameter.requires_grad}
 
 
