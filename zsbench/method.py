@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+import torch
 from torch import Tensor, nn
 
 from zsbench.clip.text import Vocabulary
+from zsbench.options import Ablation as Ablation
+from zsbench.options import Options as Options
+from zsbench.options import Preset as Preset
 
 if TYPE_CHECKING:
     from zsbench.clip.model import Clip
@@ -39,27 +42,52 @@ class Scoring:
         return scores if self.class_bias is None else scores - self.class_bias[classes, None, None].to(scores.device)
 
 
-class Options(BaseModel):
-    """Base of a method's options: typed fields with defaults and a `Field(description=...)`; unknown names are refused."""
+@dataclass(frozen=True, eq=False)
+class ImageBatch:
+    """Images on their way through a method, and what it may know of them.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    `images`: float32 (B, 3, H, W), RGB in 0..1: `whole` images, or windows of some. `ids`: of the image that each is, or is
+    a window of; None where they are made up, as in a profile. `labels`: the ground truth of that image, int (H', W') each,
+    at its own size; None for every method but an oracle.
+    """
+
+    images: Tensor
+    ids: Sequence[str] | None = None
+    labels: Sequence[Tensor] | None = None
+    whole: bool = True
 
 
-@dataclass(frozen=True)
-class Preset:
-    """What a method changes for one dataset: overrides of its options, of the recipe, and of the dataset's protocol."""
-
-    options: Mapping[str, Any] = field(default_factory=dict)
-    recipe: Mapping[str, Any] = field(default_factory=dict)
-    protocol: Mapping[str, Any] = field(default_factory=dict)
+Statistics = Callable[[], Mapping[str, Sequence[float]]]
+"""Numbers about each image of a batch, by name. Asked for when the device is done with the batch, so that nothing waits."""
 
 
-@dataclass(frozen=True)
-class Ablation:
-    """A row of an ablation table: the variant that it measures, and its label in the paper."""
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What `Method.predict` gives, with numbers that belong into the result, which has their means over images."""
 
-    variant: str
-    label: str
+    logits: Tensor
+    statistics: Statistics = dict
+
+
+@dataclass(frozen=True, eq=False)
+class Losses:
+    """Named scalars, each the mean of `terms` things (pixels, segments): int64 (), None for the images themselves.
+
+    Micro-batches are weighted by it, so that their accumulated gradient is that of the whole batch. Where there are 0, the
+    scalars are sums, which the batch as a whole divides.
+    """
+
+    values: Mapping[str, Tensor]
+    terms: Tensor | None = None
+
+    @classmethod
+    def of(cls, found: Mapping[str, Tensor] | Losses) -> Losses:
+        """What `Method.losses` gives, in either form."""
+        return found if isinstance(found, Losses) else cls(found)
+
+    @property
+    def total(self) -> Tensor:
+        return torch.stack(list(self.values.values())).sum()
 
 
 @dataclass(frozen=True)
@@ -82,23 +110,16 @@ class ReleasedCheckpoint:
 class Method(nn.Module, ABC):
     """Base of all methods. The smallest useful one defines `predict`.
 
-    `Options`: the class of its options. `variants`: named overrides of them (`--variant`). `presets`: overrides by
-    dataset name, `*` for all. `tables`: the ablation tables of its paper, by number. A method that learns sets
-    `trainable` and defines `losses`; what it learns is what has `requires_grad`. One without CLIP sets `needs_clip` to
-    False: its `clip` is None, and its vocabulary holds word vectors from a file of the user's (`--words`).
+    `Options`: the class of its options, with their variants and presets. A method that learns sets `trainable` and defines
+    `losses`; what it learns is what has `requires_grad`. One without CLIP sets `needs_clip` to False: its `clip` is None,
+    and its vocabulary holds word vectors from a file of the user's (`--words`).
     """
 
     Options: ClassVar[type[Options]] = Options
-    variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    presets: ClassVar[Mapping[str, Preset]] = {}
-    tables: ClassVar[Mapping[int, tuple[Ablation, ...]]] = {}
     trainable: ClassVar[bool] = False
     needs_clip: ClassVar[bool] = True
     name: ClassVar[str]
     vocabulary: Vocabulary
-    loss_terms: Tensor | None = None
-    """int64 (): how many terms the last `losses` are means of, where that is not the number of images: micro-batches are
-    weighted by it, so that their accumulated gradient is that of the whole batch. 0 where there was nothing to divide by."""
 
     def __init__(self, clip: Clip | None, options: Any) -> None:
         super().__init__()
@@ -110,43 +131,22 @@ class Method(nn.Module, ABC):
         self.vocabulary = vocabulary
 
     @classmethod
-    def preset(cls, dataset: str) -> Preset:
-        """What the method changes for the dataset of that name: the preset `*`, overridden by the dataset's own."""
-        every, own = cls.presets.get("*", Preset()), cls.presets.get(dataset, Preset())
-        return Preset(
-            {**every.options, **own.options}, {**every.recipe, **own.recipe}, {**every.protocol, **own.protocol}
-        )
-
-    @classmethod
     def read_released(cls, path: Path) -> ReleasedCheckpoint | None:
         """The checkpoint of the method's own release in `path`, recognised by its keys; None where it is none."""
         return None
 
     @property
     def oracle(self) -> bool:
-        """Whether `predict` uses the ground truth of its images: an upper bound, never a result to rank."""
+        """Whether predictions use the ground truth of their images: an upper bound, never a result to rank."""
         return False
-
-    def begin(self, ids: Sequence[str]) -> None:  # most methods have nothing to prepare
-        """An evaluation begins, of all or (`--limit`) the first of the images `ids` of a split."""
-
-    def set_image_ids(self, ids: Sequence[str]) -> None:  # most methods look at pixels alone
-        """The ids of the images of the next `predict`."""
-
-    def set_truth(self, labels: Sequence[Tensor]) -> None:
-        """Ground truth int (H, W) of the images of the next `predict`: given to no method but an oracle."""
-        raise TypeError(f"{type(self).__name__} is no oracle and must not see labels")
-
-    def statistics(self) -> Mapping[str, float]:
-        """Numbers about the evaluation since `begin` that belong into its result: means over images.
-
-        Several processes are averaged, each by its images.
-        """
-        return {}
 
     @abstractmethod
     def predict(self, images: Tensor) -> Tensor:
         """Logits float (B, C, h, w) at any stride for images float32 (B, 3, H, W), RGB in 0..1."""
+
+    def predict_batch(self, batch: ImageBatch) -> Tensor | Prediction:
+        """`predict` for a method that looks at more than pixels, or has more to say than logits. Called by the harness."""
+        return self.predict(batch.images)
 
     @property
     def scoring(self) -> Scoring:
@@ -167,12 +167,15 @@ class Method(nn.Module, ABC):
         threshold; None where scores are probabilities already."""
         return 1.0
 
-    def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Named scalar losses, summed by the harness. `images` as in `predict`; `labels` int64 (B, H, W): index into the
-        present vocabulary, `zsbench.dataset.IGNORE` or `UNLABELLED`."""
+    def losses(self, images: Tensor, labels: Tensor) -> Mapping[str, Tensor] | Losses:
+        """Named scalar losses, summed by the harness: means over images, or `Losses` that say what they are means of.
+
+        `images` as in `predict`; `labels` int64 (B, H, W): index into the present vocabulary, `zsbench.dataset.IGNORE` or
+        `UNLABELLED`.
+        """
         raise TypeError(f"{type(self).__name__} is not trainable")
 
-    def forward(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def forward(self, images: Tensor, labels: Tensor) -> Mapping[str, Tensor] | Losses:
         """`losses`, under the name that distributed wrappers call."""
         return self.losses(images, labels)
 

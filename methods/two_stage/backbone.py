@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import timm
 from timm.utils.model import freeze_batch_norm_2d  # type: ignore[attr-defined]  # not in its __all__
@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from zsbench.clip.weights import read_tensors
 from zsbench.errors import UserError
 
-Norm = Literal["frozen", "batch"]
-RANDOM, PRETRAINED = "random", "imagenet"
+from .options import Norm
+from .presets import PRETRAINED, RANDOM
+
 DEEPLAB = "resnet101c"
 """ResNet-101 with detectron2's DeepLab stem (three 3x3 convolutions of 64, 64 and 128 channels) and dilations 1, 2, 4 in the
 3x3 convolutions of its last stage, whose stride stays 32."""

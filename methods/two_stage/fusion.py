@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
+from .options import ZegFormerFusion
+
 ZEGFORMER_SHARE = 2 / 3
 """Exponent of the trusted branch: the query branch on seen classes, CLIP on unseen ones (ZegFormer, section 3.3)."""
-
-ZegFormerFusion = Literal["ensemble", "ensemble-all", "clip", "query"]
 
 
 def zegformer_scores(

@@ -9,69 +9,24 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 
 from zsbench.checkpoint import load_trainable_state_dict, trainable_state_dict
 from zsbench.clip.model import Clip
 from zsbench.dataset import UNLABELLED
-from zsbench.method import Method, ReleasedCheckpoint
+from zsbench.method import ImageBatch, Method, ReleasedCheckpoint
 from zsbench.recipe import Recipe
 
-from .backbone import PRETRAINED, RANDOM, Backbone, Norm
-from .base import RegionOptions, TwoStage
+from .backbone import Backbone
+from .base import TwoStage
 from .criterion import criterion, targets_of
 from .geometry import pad_to_multiple
 from .maskformer import MaskFormer
+from .options import ProposalOptions
+from .presets import PRETRAINED, RANDOM
 from .proposals import Proposals
 from .regions import Cropper
 from .released import check_classes, check_clip, convert, read_released, released_options
-
-PAPER_RECIPE = {
-    "learning_rate": 1e-4,
-    "weight_decay": 1e-4,
-    "warmup_iterations": 0,
-    "min_learning_rate": 0.0,
-    "gradient_clip": 0.01,
-    "category_limit": 1.0,
-}
-"""What both released systems share: AdamW, poly schedule without warm-up, the whole gradient clipped at 0.01."""
-SMALL = {
-    "backbone": "resnet18-miniature",
-    "backbone_norm": "batch",
-    "backbone_weights": RANDOM,
-    "backbone_rate": 2.0,
-    "queries": 16,
-    "decoder_layers": 1,
-    "dropout": 0.0,
-    "width": 128,
-}
-"""A network that learns from scratch on small images. With dropout or a deeper decoder, queries take longer to differ."""
-MINIWORLD = {**SMALL, "query_templates": "dataset", "region_templates": "dataset"}
-MINIWORLD_RECIPE = {
-    "iterations": 850,
-    "batch_size": 8,
-    "learning_rate": 1e-3,
-    "betas": (0.9, 0.98),
-    "weight_decay": 1e-2,
-    "gradient_clip": 1.0,
-}
-"""Depth, rates and steps were chosen on seed 0, within three minutes of one CPU core."""
-
-
-class ProposalOptions(RegionOptions):
-    backbone: str = Field("resnet101", description="a ResNet of timm; resnet101c is that of detectron2's DeepLab")
-    backbone_norm: Norm = Field(
-        "frozen", description="batch norm frozen, as released, or learning (batch), for a backbone from scratch"
-    )
-    backbone_weights: str = Field(
-        PRETRAINED, description="imagenet (timm's port of torchvision's), random, or a local file"
-    )
-    backbone_rate: float = Field(0.1, gt=0, description="learning rate of the backbone, as a share of the recipe's")
-    queries: int = Field(100, ge=1, description="proposals for each image")
-    decoder_layers: int = Field(6, ge=1, description="layers of the query decoder, each supervised")
-    dropout: float = Field(0.1, ge=0, lt=1, description="of attention and states in the query decoder")
-    width: int = Field(256, ge=32, multiple_of=32, description="channels of pyramid, queries and masks")
 
 
 class MaskFormerMethod(TwoStage):
@@ -116,7 +71,8 @@ class MaskFormerMethod(TwoStage):
     def query_text(self) -> Tensor:
         """Unit-norm text embeddings (C, D) with which queries are compared."""
 
-    def propose(self, images: Tensor) -> Iterator[Proposals]:
+    def propose(self, batch: ImageBatch) -> Iterator[Proposals]:
+        images = batch.images
         size = pad_to_multiple(images).shape[-2:]
         queries, masks = self.network(pad_to_multiple(self.network.normalise(images)))
         for query, logits in zip(queries[-1].float(), masks[-1].float(), strict=True):

@@ -1,8 +1,8 @@
-"""What CLIP is asked about a region: templates of the released systems, and prompts that are learnt (CoOp)."""
+"""What CLIP is asked about a region: templates, and prompts that are learnt (CoOp)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,77 +11,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zsbench.clip.model import Clip
-from zsbench.clip.templates import TEMPLATES, read_templates
+from zsbench.clip.templates import read_templates
 from zsbench.clip.text import Vocabulary, encode_vocabulary
 from zsbench.clip.weights import read_tensors
 from zsbench.errors import UserError
 
-SCENE = ("A photo of a {} in the scene",)
-IMAGENET_SELECT = (
-    "itap of a {}.",
-    "a bad photo of the {}.",
-    "a origami {}.",
-    "a photo of the large {}.",
-    "a {} in a video game.",
-    "art of the {}.",
-    "a photo of the small {}.",
-    *SCENE,
-)
-REGIONS32 = (
-    "a bad photo of the {}.",
-    "a photo of the large {}.",
-    "a photo of the small {}.",
-    "a cropped photo of a {}.",
-    *(
-        f"This is a {kind}photo of a {size}{{}}"
-        for kind in ("", "masked ", "cropped ")
-        for size in ("", "small ", "medium ", "large ")
-    ),
-    *SCENE,
-    "a bad photo of the {} in the scene",
-    "a photo of the large {} in the scene",
-    "a photo of the small {} in the scene",
-    "a cropped photo of a {} in the scene",
-    "a photo of a masked {} in the scene",
-    *(
-        f"{start} {kind}{{}} in the scene"
-        for kind in ("", "masked ")
-        for start in ("There is a", "There is the", "This is a", "This is the", "This is one")
-    ),
-)
-"""ZegFormer asks CLIP about masked crops with these 32."""
-SCULPTURE = ("a sculpture of a {}.",)
-VILD14 = (
-    "a photo of a {}.",
-    "This is a photo of a {}",
-    "There is a {} in the scene",
-    "There is the {} in the scene",
-    "a photo of a {} in the scene",
-    *(f"a photo of a {size} {{}}." for size in ("small", "medium", "large")),
-    *(f"This is a photo of a {size} {{}}." for size in ("small", "medium", "large")),
-    *(f"There is a {size} {{}} in the scene." for size in ("small", "medium", "large")),
-)
-SETS: Mapping[str, tuple[str, ...]] = {
-    "scene": SCENE,
-    "imagenet-select": IMAGENET_SELECT,
-    "regions32": REGIONS32,
-    "sculpture": SCULPTURE,
-    "vild14": VILD14,
-}
-DATASET = "dataset"
-"""Use the text embeddings that the run has for its vocabulary."""
+from .templates import DATASET, SETS
 
 
 def encode(clip: Clip, vocabulary: Vocabulary, templates: str) -> Tensor:
     """Unit-norm text embeddings float32 (C, D), on the device of the vocabulary.
 
-    `templates`: a name of `SETS` or of `zsbench.templates`, a template, a file of them, or "dataset". A class name with
-    ", " in it lists synonyms: the embeddings of all its prompts are averaged.
+    `templates`: as in `read_templates`, or "dataset". A class name with ", " in it lists synonyms: the embeddings of all
+    its prompts are averaged.
     """
     device = vocabulary.embeddings.device
     if templates == DATASET:
         return vocabulary.embeddings
-    chosen = SETS.get(templates) or read_templates(templates)
+    chosen = read_templates(templates, SETS)
     if not any(", " in name for name in vocabulary.words):
         return encode_vocabulary(clip, vocabulary.words, vocabulary.seen, chosen).embeddings.to(device)
     prompts = [
@@ -93,10 +40,6 @@ def encode(clip: Clip, vocabulary: Vocabulary, templates: str) -> Tensor:
     places = {prompt: place for place, prompt in enumerate(distinct)}
     means = [whole[[places[prompt] for prompt in group]].mean(0) for group in prompts]
     return F.normalize(torch.stack(means), dim=-1).to(device)
-
-
-def known_sets() -> str:
-    return ", ".join([*SETS, *TEMPLATES, DATASET])
 
 
 class LearnedPrompts(nn.Module):

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from zsbench.data.coco_results import Segments
 from zsbench.errors import UserError
+from zsbench.method import ImageBatch
 
 from .geometry import padded_size
 
@@ -38,29 +39,26 @@ def grid(images: Tensor, cells: int) -> Iterator[Proposals]:
         yield Proposals(_fit(masks, height, width))
 
 
-def oracle(images: Tensor, labels: Sequence[Tensor] | None) -> Iterator[Proposals]:
+def oracle(batch: ImageBatch) -> Iterator[Proposals]:
     """The segments of the ground truth, one for each class that is there: the upper bound of the second stage.
 
-    `labels`: int (H, W) for each image, at its original size. Raises `UserError` where there are none, or where they are not
-    one for each image (sliding windows).
+    Raises `UserError` where it is not known, and for sliding windows.
     """
-    if labels is None:
+    if batch.labels is None:
         raise UserError("oracle proposals are ground truth, which is known in `zsbench eval` and `run` only.")
-    _check_count(images, labels)
-    for image, label in zip(images, labels, strict=True):
+    _check_whole(batch)
+    for image, label in zip(batch.images, batch.labels, strict=True):
         classes = label.unique()
         masks = label.to(image.device) == classes[classes >= 0].to(image.device)[:, None, None]
         yield Proposals(_fit(masks, *image.shape[-2:]))
 
 
-def from_file(
-    images: Tensor, ids: Sequence[str] | None, segments: Mapping[str, Segments], source: str
-) -> Iterator[Proposals]:
-    """The segments that a file lists for the images `ids`. Raises `UserError` where it lacks one, or has another shape."""
-    if ids is None:
+def from_file(batch: ImageBatch, segments: Mapping[str, Segments], source: str) -> Iterator[Proposals]:
+    """The segments that a file lists for images. Raises `UserError` where it lacks one, or has another shape."""
+    if batch.ids is None:
         raise UserError("proposals from a file belong to images with an id, which `zsbench eval` and `run` give.")
-    _check_count(images, ids)
-    for image, image_id in zip(images, ids, strict=True):
+    _check_whole(batch)
+    for image, image_id in zip(batch.images, batch.ids, strict=True):
         if image_id not in segments:
             some = ", ".join(list(segments)[:3])
             raise UserError(
@@ -81,12 +79,9 @@ def same_shape(one: Sequence[int], other: Sequence[int]) -> bool:
     return abs(one[0] * other[1] - one[1] * other[0]) <= (sum(one) + sum(other)) / 2
 
 
-def _check_count(images: Tensor, given: Sequence[object]) -> None:
-    if len(images) != len(given):
-        raise UserError(
-            f"{len(images)} windows of {len(given)} images: these proposals need whole images, not a sliding window "
-            "(--crop none)."
-        )
+def _check_whole(batch: ImageBatch) -> None:
+    if not batch.whole:
+        raise UserError("these proposals need whole images, and the protocol slides a window over them.")
 
 
 def _fit(masks: Tensor, height: int, width: int) -> Tensor:

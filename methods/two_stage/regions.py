@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,8 +13,8 @@ from torchvision.ops import roi_align
 from zsbench.clip.model import Clip
 
 from .geometry import zegformer_boxes, zsseg_boxes
+from .options import CropStyle
 
-CropStyle = Literal["cropmask", "crop", "mask"]
 CPU_CHUNK = 4
 """Crops at a time: for five image encoders from a million parameters to ViT-B/16 as fast as any other number, within 8 %,
 and up to 1.3 times as fast as one."""
@@ -89,7 +88,6 @@ class RegionEncoder(nn.Module):
         self.register_buffer("mean", torch.tensor(clip.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(clip.std).view(3, 1, 1), persistent=False)
         self._chunk = chunk
-        self.crops_encoded = 0
 
     def train(self, mode: bool = True) -> RegionEncoder:
         return super().train(False)
@@ -102,7 +100,6 @@ class RegionEncoder(nn.Module):
         """Unit-norm features float32 (Q, D) of the regions `masks` bool (Q, h, w) of `image` float32 (3, H, W) in 0..1."""
         to = ClipInput(self.size, self.mean, self.std)
         chunks = masks.split(self.chunk(image.device))
-        self.crops_encoded += len(masks)
         features = [self.visual(self.crop(image, chunk, to)) for chunk in chunks if len(chunk)]
         if not features:
             raise ValueError("no region to encode")

@@ -4,34 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import ClassVar
 
-from pydantic import Field
 from torch import Tensor, nn
 
 from zsbench.clip.model import Clip
-from zsbench.method import Preset, Scoring
+from zsbench.method import Scoring
 from zsbench.registry import register_method
 
-from .base import WHOLE_IMAGES
-from .fusion import ZegFormerFusion, zegformer_scores
+from .fusion import zegformer_scores
 from .heads import ZegFormerHead, class_logits
-from .learning import MINIWORLD, MINIWORLD_RECIPE, PAPER_RECIPE, SMALL, MaskFormerMethod, ProposalOptions
+from .learning import MaskFormerMethod
+from .options import ZegFormerOptions
 from .proposals import Proposals
-from .regions import CropStyle, zegformer_crops
-
-
-class ZegFormerOptions(ProposalOptions):
-    fusion: ZegFormerFusion = Field("ensemble", description="how the opinions of queries and CLIP are joined")
-    calibration: float = Field(0.1, ge=0, allow_inf_nan=False, description="subtracted from the scores of seen classes")
-    crop: CropStyle = Field(
-        "cropmask", description="what CLIP sees of a region: its masked box, its box, or the masked image"
-    )
-    query_templates: str = Field(
-        "scene", description="prompts that queries are compared with (a set, a template, a file, dataset)"
-    )
-    test_query_templates: str | None = Field(None, description="the same at test time; none: as in training")
-    region_templates: str = Field("regions32", description="prompts that regions are compared with")
+from .regions import zegformer_crops
 
 
 @register_method("zegformer")
@@ -39,30 +24,6 @@ class ZegFormer(MaskFormerMethod):
     """Two-stage: MaskFormer's segments, named by its queries and by CLIP on masked crops (ZegFormer, CVPR 2022)."""
 
     Options = ZegFormerOptions
-    variants: ClassVar = {
-        "r50": {"backbone": "resnet50"},
-        "small": SMALL,
-        "clip-only": {"fusion": "clip", "calibration": 0.0},
-        "query-only": {"fusion": "query", "calibration": 0.0},
-        "no-calibration": {"calibration": 0.0},
-    }
-    presets: ClassVar = {
-        # its CLIP knows things at the size they have in an image, and not enlarged
-        "miniworld": Preset(options={**MINIWORLD, "crop": "mask"}, recipe=MINIWORLD_RECIPE),
-        "*": Preset(recipe=PAPER_RECIPE, protocol=WHOLE_IMAGES),
-        "pascal-voc": Preset(recipe={"iterations": 10_000, "batch_size": 32}, protocol={"max_long_side": 2048}),
-        "coco-stuff": Preset(
-            options={"query_templates": "imagenet-select", "test_query_templates": "scene"},
-            recipe={
-                "iterations": 60_000,
-                "batch_size": 32,
-                "short_side": 640,
-                "crop": 640,
-                "scale": (0.5, 1.5),
-            },
-            protocol={"short_side": 640, "max_long_side": 2560},
-        ),
-    }
 
     def __init__(self, clip: Clip, options: ZegFormerOptions) -> None:
         super().__init__(clip, options, partial(zegformer_crops, style=options.crop))

@@ -7,12 +7,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 
 from zsbench.clip.model import Clip
-from zsbench.clip.vit import IMAGENET_MEAN, IMAGENET_STD, embed, normalise, resize_positions
-from zsbench.errors import UserError
+from zsbench.clip.vit import IMAGENET_MEAN, IMAGENET_STD, embed, normalise, plain_vit, resize_positions
 
 from .options import ZegClipOptions
 from .prompts import Prompts
@@ -27,12 +25,7 @@ class PromptedEncoder(nn.Module):
 
     def __init__(self, clip: Clip, options: ZegClipOptions) -> None:
         super().__init__()
-        visual = clip.model.visual
-        if not isinstance(visual, VisionTransformer) or visual.attn_pool is not None:
-            raise UserError(
-                f"zegclip needs open_clip's own vision transformer; {clip.name} has a {type(visual).__name__}. "
-                "Choose another --clip, such as ViT-B-16-quickgelu."
-            )
+        visual = plain_vit(clip, "zegclip")
         learns = options.encoder == "finetuned"
         if learns:
             visual = deepcopy(visual)

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from zsbench.dataset import IGNORE, UNLABELLED
+from zsbench.method import Losses
 
 from .options import ZegClipOptions
 from .pixel_sums import pixel_sums, upsample
 
 ALPHA = 0.25
 """Focal weight of a positive pixel; that of a negative one is 1 - ALPHA (released code; the paper's equation 4 has none)."""
-
-
-@dataclass(frozen=True)
-class Losses:
-    """Named scalars, and how many terms each is the mean of, or a sum where there are none: see `Method.loss_terms`."""
-
-    values: dict[str, Tensor]
-    terms: Tensor
 
 
 def mask_losses(masks: Tensor, labels: Tensor, options: ZegClipOptions) -> Losses:

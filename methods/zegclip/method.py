@@ -9,16 +9,15 @@ import torch
 from torch import Tensor
 
 from zsbench.clip.model import Clip
-from zsbench.method import Method, ReleasedCheckpoint, Scoring
+from zsbench.method import Losses, Method, ReleasedCheckpoint, Scoring
 from zsbench.recipe import Recipe
 from zsbench.registry import register_method
 
 from .checkpoint import read_released
 from .decoder import Decoder
 from .encoder import PromptedEncoder
-from .losses import Losses, mask_losses, pseudo_labels, softmax_loss
+from .losses import mask_losses, pseudo_labels, softmax_loss
 from .options import ZegClipOptions
-from .presets import PRESETS, TABLES, VARIANTS
 from .queries import RelationshipDescriptor
 
 RELEASED_CALIBRATION = 0.1
@@ -29,15 +28,10 @@ class ZegClip(Method):
     """One stage: prompts in a frozen CLIP, and class queries whose attention scores are the masks (CVPR 2023)."""
 
     Options = ZegClipOptions
-    variants = VARIANTS
-    presets = PRESETS
-    tables = TABLES
     trainable = True
     options: ZegClipOptions
     knows_unseen: Tensor
     """bool (): whether unseen classes took part in training (self-training, supervision); then nothing is calibrated."""
-    loss_terms: Tensor
-    """int64 (): how many terms the last losses are means of."""
 
     def __init__(self, clip: Clip, options: ZegClipOptions) -> None:
         super().__init__(clip, options)
@@ -82,16 +76,15 @@ class ZegClip(Method):
             return torch.full_like(self.knows_unseen, self.options.calibration, dtype=torch.float32)
         return RELEASED_CALIBRATION * ~self.knows_unseen * (self.options.nel != "off")
 
-    def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def losses(self, images: Tensor, labels: Tensor) -> Losses:
         masks = self.masks(images, self.options.deep_supervision)
         start, step = self.options.loss_stride // 2, self.options.loss_stride
         labels = pseudo_labels(masks[-1], labels[:, start::step, start::step], self.vocabulary.seen.to(labels.device))
         last = self.losses_of(masks[-1], labels)
-        self.loss_terms = last.terms
-        losses = last.values
+        values = dict(last.values)
         for layer, auxiliary in enumerate(masks[:-1]):
-            losses |= {f"{name}_{layer}": loss for name, loss in self.losses_of(auxiliary, labels).values.items()}
-        return losses
+            values |= {f"{name}_{layer}": loss for name, loss in self.losses_of(auxiliary, labels).values.items()}
+        return Losses(values, last.terms)
 
     def losses_of(self, masks: Tensor, labels: Tensor) -> Losses:
         """The losses of one layer's masks (B, C, h, w)."""

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from zsbench.method import Options
+from zsbench.options import Options
 
-from .queries import Term, parse_terms
+from .presets import PRESETS, TABLES, VARIANTS
+
+Term = Literal["t", "g", "t*g", "t-g", "|t-g|", "t+g"]
+
+
+def parse_terms(value: Any) -> Any:
+    """`t*g,t` or a list of parts, spaces ignored; `off` is the text embedding alone."""
+    if isinstance(value, str):
+        value = value.split(",")
+    if not isinstance(value, list | tuple):
+        return value
+    words = [part.replace(" ", "") if isinstance(part, str) else part for part in value]
+    return ("t",) if words == ["off"] else tuple(words)
 
 
 class ZegClipOptions(Options):
     """Options of `ZegClip`; what the paper and its code say differently is said in each description."""
+
+    variants: ClassVar = VARIANTS
+    presets: ClassVar = PRESETS
+    tables: ClassVar = TABLES
 
     encoder: Literal["frozen", "finetuned"] = Field("frozen", description="whether CLIP's own image encoder learns")
     encoder_rate: float = Field(

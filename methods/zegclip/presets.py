@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from zsbench.method import Ablation, Preset
+from zsbench.options import Ablation, Preset
 
 PRESETS: Mapping[str, Preset] = {
     "pascal-voc": Preset({"prompts": 10, "idle_parameters": True}, {"iterations": 20_000}),

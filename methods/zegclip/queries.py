@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-Term = Literal["t", "g", "t*g", "t-g", "|t-g|", "t+g"]
+from .options import Term
 
 TERMS: dict[Term, Callable[[Tensor, Tensor], Tensor]] = {
     "t": lambda t, g: t,
@@ -18,16 +17,6 @@ TERMS: dict[Term, Callable[[Tensor, Tensor], Tensor]] = {
     "|t-g|": lambda t, g: (t - g).abs(),
     "t+g": lambda t, g: t + g,
 }
-
-
-def parse_terms(value: Any) -> Any:
-    """`t*g,t` or a list of parts, spaces ignored; `off` is the text embedding alone."""
-    if isinstance(value, str):
-        value = value.split(",")
-    if not isinstance(value, list | tuple):
-        return value
-    words = [part.replace(" ", "") if isinstance(part, str) else part for part in value]
-    return ("t",) if words == ["off"] else tuple(words)
 
 
 class RelationshipDescriptor(nn.Module):

@@ -162,7 +162,7 @@ def cost(name: str, dataset: str, clip: Clip, device: torch.device) -> Cost:
     data, method_class = zsbench.load_dataset(dataset), registry.load_method_class(name)
     method = method_class(clip, resolve_options(method_class, dataset, Request(method=name), None)).to(device)
     protocol = resolve_protocol(method_class, dataset, data.defaults)
-    recipe = Recipe(**{**data.defaults.recipe, **method_class.preset(dataset).recipe})
+    recipe = Recipe(**{**data.defaults.recipe, **method_class.Options.preset(dataset).recipe})
     words = F.normalize(torch.randn(len(data.classes), clip.dim), dim=-1)
     whole = Vocabulary(data.classes, words, torch.from_numpy(data.seen_mask)).to(device)
     method.set_vocabulary(whole)

@@ -22,7 +22,8 @@ from zsbench.dataset import EvalProtocol
 from zsbench.errors import UserError
 from zsbench.evaluation import argmax
 from zsbench.evaluation.prediction import predict_labels, resize, resized_shape, windows
-from zsbench.method import Method, Options
+from zsbench.evaluation.watch import Watch
+from zsbench.method import ImageBatch, Method, Options, Prediction
 
 SIDES = st.integers(1, 40)
 EXAMPLES = settings(max_examples=100, deadline=None)
@@ -140,7 +141,7 @@ def test_labels_are_those_of_the_plain_computation(data: st.DataObject, name: st
     method = (Calibrated if name == "sigmoid" else Given)(logits)
     images = torch.zeros(number, 3, height, width)
     batch = data.draw(st.integers(1, 20))
-    labels = predict_labels(method, images, [size] * number, protocol, window_batch=batch, chunk=chunk)
+    labels = predict_labels(method, ImageBatch(images), [size] * number, protocol, window_batch=batch, chunk=chunk)
     if name == "logits" and len(logits) == number:
         expected = [plain_argmax(each, size) for each in logits]
     else:
@@ -166,9 +167,9 @@ def test_background_by_threshold_is_the_plain_rule(
     logits = data.draw(logit_maps(len(windows(height, width, crop, crop))).filter(lambda each: each.abs().max() < 1e5))
     images = torch.zeros(1, 3, height, width)
     size = data.draw(st.just((height, width)) | st.tuples(SIDES, SIDES))
-    [labels] = predict_labels(kind(logits), images, [size], sliding, chunk=chunk)
+    [labels] = predict_labels(kind(logits), ImageBatch(images), [size], sliding, chunk=chunk)
     protocol = replace(sliding, background_threshold=threshold)
-    [found] = predict_labels(kind(logits), images, [size], protocol, chunk=chunk)
+    [found] = predict_labels(kind(logits), ImageBatch(images), [size], protocol, chunk=chunk)
     if kind is Scaled and len(logits) == 1:
         scores = F.interpolate(logits.contiguous(), size=size, mode="bilinear")[0]
     else:
@@ -207,7 +208,7 @@ def test_precision_settings_do_not_matter() -> None:
     torch.set_float32_matmul_precision("medium")
     try:
         with torch.autocast("cpu", torch.bfloat16):
-            [label] = predict_labels(Given(logits), torch.zeros(1, 3, 64, 64), [(64, 64)], EvalProtocol())
+            [label] = predict_labels(Given(logits), ImageBatch(torch.zeros(1, 3, 64, 64)), [(64, 64)], EvalProtocol())
     finally:
         torch.set_float32_matmul_precision(precision)
     assert torch.equal(label.long(), plain_argmax(logits[0], (64, 64)))
@@ -216,7 +217,8 @@ def test_precision_settings_do_not_matter() -> None:
 def test_each_label_has_its_own_size() -> None:
     logits = torch.randn(2, 9, 4, 4, generator=torch.Generator().manual_seed(1))
     sizes = [(10, 20), (30, 7)]
-    labels = predict_labels(Given(logits), torch.zeros(2, 3, 16, 16), sizes, EvalProtocol(crop=None, stride=None))
+    whole = EvalProtocol(crop=None, stride=None)
+    labels = predict_labels(Given(logits), ImageBatch(torch.zeros(2, 3, 16, 16)), sizes, whole)
     assert [tuple(label.shape) for label in labels] == sizes
     assert all(
         torch.equal(label.long(), plain_argmax(each, size))
@@ -239,11 +241,49 @@ class Seeing(Given):
 def test_windows_reach_the_method_in_batches() -> None:
     images = torch.arange(2 * 3 * 10 * 13, dtype=torch.float32).view(2, 3, 10, 13)
     method = Seeing()
-    predict_labels(method, images, [(10, 13)] * 2, EvalProtocol(crop=6, stride=4), window_batch=5)
+    predict_labels(method, ImageBatch(images), [(10, 13)] * 2, EvalProtocol(crop=6, stride=4), window_batch=5)
     assert [len(batch) for batch in method.shown] == [5, 5, 2]
     places = [(top, left) for top in (0, 4) for left in (0, 4, 7)]
     cuts = [image[:, top : top + 6, left : left + 6] for image in images for top, left in places]
     assert torch.equal(torch.cat(method.shown), torch.stack(cuts))
+
+
+class Knowing(Seeing):
+    """Remembers all that it was told, and counts: how bright each window is. Whether it is an oracle is asked for."""
+
+    oracle = False  # type: ignore[assignment]
+
+    def predict_batch(self, batch: ImageBatch) -> Prediction:
+        self.told = [*getattr(self, "told", []), batch]
+        return Prediction(self.predict(batch.images), lambda: {"bright": batch.images.mean((1, 2, 3)).tolist()})
+
+
+@pytest.mark.parametrize("oracle", [False, True])
+def test_windows_keep_what_may_be_known_of_their_image(oracle: bool) -> None:
+    method = Knowing()
+    method.oracle = oracle  # type: ignore[misc]
+    truth = [torch.zeros(20, 26), torch.ones(20, 26)]
+    batch = ImageBatch(torch.rand(2, 3, 10, 13), ["cat", "dog"], truth)
+    predict_labels(method, batch, [(20, 26)] * 2, EvalProtocol(crop=6, stride=4), window_batch=5)
+    ids = [list(part.ids or ()) for part in method.told]
+    assert ids == [["cat"] * 5, ["cat", *["dog"] * 4], ["dog"] * 2]
+    assert not any(part.whole for part in method.told)
+    if oracle:
+        labels = [label for part in method.told for label in part.labels or ()]
+        assert all(label is truth[index // 6] for index, label in enumerate(labels)) and len(labels) == 12
+    else:
+        assert all(part.labels is None for part in method.told)
+    predict_labels(method, batch, [(20, 26)] * 2, EvalProtocol(crop=None, stride=None))
+    assert method.told[-1].whole and list(method.told[-1].ids or ()) == ["cat", "dog"]
+
+
+def test_what_a_method_counts_is_averaged_over_images() -> None:
+    watch, images = Watch(), torch.rand(3, 3, 8, 8)
+    for part in images.split(2):
+        whole = EvalProtocol(crop=None, stride=None)
+        predict_labels(Knowing(), ImageBatch(part), [(8, 8)] * len(part), whole, watch)
+    assert watch.statistics() == {"bright": pytest.approx(float(images.mean()))}
+    assert Watch().statistics() == {}
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
@@ -252,7 +292,9 @@ def test_logits_that_are_not_finite_name_the_image(bad: float, kind: type[Given]
     logits = torch.zeros(2, 3, 4, 4)
     logits[1, 2, 0, 3] = bad
     with pytest.raises(UserError, match=r"logits are NaN or infinite for image dog\.jpg.*diverged"):
-        predict_labels(kind(logits), torch.zeros(2, 3, 8, 8), [(8, 8)] * 2, EvalProtocol(), names=["cat", "dog.jpg"])
+        predict_labels(
+            kind(logits), ImageBatch(torch.zeros(2, 3, 8, 8), ["cat", "dog.jpg"]), [(8, 8)] * 2, EvalProtocol()
+        )
 
 
 def test_scores_that_are_nan_are_an_error() -> None:
@@ -261,36 +303,36 @@ def test_scores_that_are_nan_are_an_error() -> None:
             return logits.sqrt()
 
     with pytest.raises(UserError, match="scores are NaN for image 0 of the batch"):
-        predict_labels(Root(-torch.ones(1, 3, 4, 4)), torch.zeros(1, 3, 8, 8), [(8, 8)], EvalProtocol())
+        predict_labels(Root(-torch.ones(1, 3, 4, 4)), ImageBatch(torch.zeros(1, 3, 8, 8)), [(8, 8)], EvalProtocol())
 
 
 def test_wrong_shapes_name_the_method() -> None:
     images = torch.zeros(1, 3, 8, 8)
     with pytest.raises(UserError, match=r"Given\.predict gave \(1, 3, 4\) for 1 images and 3 classes"):
-        predict_labels(Given(torch.zeros(1, 3, 4)), images, [(8, 8)], EvalProtocol())
+        predict_labels(Given(torch.zeros(1, 3, 4)), ImageBatch(images), [(8, 8)], EvalProtocol())
     method = Given(torch.zeros(1, 3, 4, 4))
     method.set_vocabulary(Vocabulary(("a", "b"), torch.eye(2), torch.ones(2, dtype=torch.bool)))
     with pytest.raises(UserError, match=r"\(1, 3, 4, 4\) for 1 images and 2 classes"):
-        predict_labels(method, images, [(8, 8)], EvalProtocol())
+        predict_labels(method, ImageBatch(images), [(8, 8)], EvalProtocol())
 
     class Mixing(Given):
         def score(self, logits: Tensor, classes: slice) -> Tensor:
             return logits.amax(1)
 
     with pytest.raises(UserError, match=r"Mixing\.score gave \(1, 8, 8\)"):
-        predict_labels(Mixing(torch.zeros(1, 3, 4, 4)), images, [(8, 8)], EvalProtocol())
+        predict_labels(Mixing(torch.zeros(1, 3, 4, 4)), ImageBatch(images), [(8, 8)], EvalProtocol())
 
 
 def test_stages_are_timed() -> None:
     entered: list[str] = []
 
-    class Watch:
+    class Noting(Watch):
         def stage(self, name: str) -> Any:
             entered.append(name)
             return torch.no_grad()
 
     logits = torch.randn(1, 3, 4, 4)
-    predict_labels(Given(logits), torch.zeros(1, 3, 8, 8), [(8, 8)], EvalProtocol(), Watch())
+    predict_labels(Given(logits), ImageBatch(torch.zeros(1, 3, 8, 8)), [(8, 8)], EvalProtocol(), Noting())
     assert entered == ["model", "post"]
 
 
@@ -376,20 +418,21 @@ def test_memory_is_bounded(kind: str) -> None:
     """847 classes at 1024 x 1376 stay under 1 GiB; all scores at once are 4.5 GiB."""
     code = f"""
         import resource, torch
-        from tests.test_inference import Calibrated, Given, Scaled
+        from test_prediction import Calibrated, Given, Scaled
         from zsbench.dataset import EvalProtocol
-        from zsbench.inference import predict_labels
+        from zsbench.evaluation.prediction import predict_labels
+        from zsbench.method import ImageBatch
         protocol = EvalProtocol(crop=None, stride=None) if "{kind}" == "Given" else EvalProtocol()
         if "{kind}" == "Scaled":
             protocol = EvalProtocol(background_threshold=0.5)
         logits = torch.randn(1, 847, 64, 86) if "{kind}" == "Given" else torch.randn(12, 847, 32, 32)
         method = {kind}(logits)
-        predict_labels({kind}(logits[:, :, :9, :9]), torch.zeros(1, 3, 1024, 1376), [(64, 64)], protocol)
+        predict_labels({kind}(logits[:, :, :9, :9]), ImageBatch(torch.zeros(1, 3, 1024, 1376)), [(64, 64)], protocol)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        [label] = predict_labels(method, torch.zeros(1, 3, 1024, 1376), [(1024, 1376)], protocol)
+        [label] = predict_labels(method, ImageBatch(torch.zeros(1, 3, 1024, 1376)), [(1024, 1376)], protocol)
         assert label.shape == (1024, 1376)
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     """
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parent
     done = subprocess.run([sys.executable, "-c", dedent(code)], capture_output=True, text=True, cwd=root, check=True)
     assert int(done.stdout) < 2**20

@@ -23,7 +23,7 @@ from zsbench.dataset import EvalProtocol
 from zsbench.evaluation import prediction as inference
 from zsbench.evaluation.argmax import window_scores
 from zsbench.evaluation.tiling import Tiling
-from zsbench.method import Method, Options, Scoring
+from zsbench.method import ImageBatch, Method, Options, Scoring
 
 pytest.importorskip("triton", reason="Triton comes with PyTorch for CUDA")
 CUDA, INTERPRETED = torch.cuda.is_available(), os.environ.get("TRITON_INTERPRET") == "1"
@@ -119,11 +119,11 @@ def test_used_where_scores_are_declared(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(inference, "fused_labels_on", lambda device: recorded)
     logits = torch.randn(2, 5, 4, 4, generator=torch.Generator().manual_seed(0)).to(DEVICE)
     images, protocol = torch.zeros(2, 3, 20, 30, device=DEVICE), EvalProtocol(crop=None, stride=None)
-    expected = inference.predict_labels(Overridden(logits), images, [(20, 30), (7, 9)], protocol)
+    expected = inference.predict_labels(Overridden(logits), ImageBatch(images), [(20, 30), (7, 9)], protocol)
     background = replace(protocol, background_threshold=0.5)
-    inference.predict_labels(Declared(logits), images, [(20, 30), (7, 9)], background)
+    inference.predict_labels(Declared(logits), ImageBatch(images), [(20, 30), (7, 9)], background)
     assert not sizes
-    found = inference.predict_labels(Declared(logits), images, [(20, 30), (7, 9)], protocol)
+    found = inference.predict_labels(Declared(logits), ImageBatch(images), [(20, 30), (7, 9)], protocol)
     assert sizes == [(20, 30), (7, 9)]
     for one, other in zip(found, expected, strict=True):
         assert (one == other).float().mean() > 0.999

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from zsbench.errors import UserError
+from zsbench.method import Method
 from zsbench.profiling import clock
 from zsbench.profiling.clock import compiled
 from zsbench.profiling.energy import Gpu, find_gpu
@@ -141,7 +142,7 @@ def test_what_nvml_says(monkeypatch, scripted):
     assert isinstance(gpu, Gpu)
 
 
-class Doubling(torch.nn.Module):
+class Doubling(Method):
     def predict(self, images):
         return 2 * images
 
@@ -154,7 +155,7 @@ def test_a_compiler_that_fails_is_one_message(monkeypatch):
         return call
 
     monkeypatch.setattr(torch, "compile", no_compiler)
-    method = Doubling()
+    method = Doubling(None, None)
     with (
         pytest.raises(UserError, match=r"--compile: torch.compile failed: No working C\+\+ compiler found\. It needs"),
         compiled(method, lambda: method.predict(torch.ones(1))),
@@ -165,7 +166,7 @@ def test_a_compiler_that_fails_is_one_message(monkeypatch):
 
 @pytest.mark.slow
 def test_a_method_is_compiled(monkeypatch):
-    method, images = Doubling(), torch.rand(8)
+    method, images = Doubling(None, None), torch.rand(8)
     with compiled(method, lambda: method.predict(images)) as seconds:
         assert seconds > 0 and hasattr(method.predict, "_torchdynamo_orig_callable")
         assert torch.equal(method.predict(images), 2 * images)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -23,14 +24,14 @@ class ToyOptions(Options):
     depth: int = Field(1, ge=1)
     kind: str = "plain"
     limit: float | None = 0.5
+    variants: ClassVar = {"deep": {"depth": 5, "kind": "variant"}}
+    presets: ClassVar = {"squares": Preset({"depth": 2, "limit": 0.1}, {"iterations": 3, "learning_rate": 0.5})}
 
 
 class Toy(Method):
     name = "toy"
     Options = ToyOptions
     trainable = True
-    variants = {"deep": {"depth": 5, "kind": "variant"}}
-    presets = {"squares": Preset({"depth": 2, "limit": 0.1}, {"iterations": 3, "learning_rate": 0.5})}
 
 
 class Free(Method):

@@ -12,7 +12,7 @@ from torch import nn
 from zsbench.checkpoint import trainable_state_dict
 from zsbench.dataset import IGNORE
 from zsbench.errors import UserError
-from zsbench.method import Method
+from zsbench.method import Losses, Method
 from zsbench.recipe import Recipe
 from zsbench.settings import Phase, TrainingView
 from zsbench.training.log import TrainingLog
@@ -33,9 +33,8 @@ class PixelClassifier(Method):
         return self.head(images)
 
     def losses(self, images, labels):
-        logits = self.head(self.dropout(images))
-        self.loss_terms = (labels != IGNORE).sum()
-        return {"ce": nn.functional.cross_entropy(logits, labels, ignore_index=IGNORE)}
+        loss = nn.functional.cross_entropy(self.head(self.dropout(images)), labels, ignore_index=IGNORE)
+        return Losses({"ce": loss}, (labels != IGNORE).sum())
 
 
 def fit(squares, recipe, state=None, method=None, log=None, on_step=lambda step, losses: None, seed=0):

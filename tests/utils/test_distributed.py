@@ -23,7 +23,7 @@ from zsbench.checkpoint import trainable_state_dict
 from zsbench.cli import errors as cli_errors
 from zsbench.dataset import IGNORE
 from zsbench.errors import UserError
-from zsbench.method import Method
+from zsbench.method import Losses, Method
 from zsbench.recipe import Recipe
 from zsbench.settings import Phase, TrainingView
 from zsbench.training import loop as training
@@ -62,8 +62,8 @@ class Classifier(Method):
 
     def losses(self, images, labels):
         labels = labels.masked_fill(labels == 1, IGNORE)
-        self.loss_terms = (labels != IGNORE).sum()
-        return {"ce": nn.functional.cross_entropy(self.head(self.dropout(images)), labels, ignore_index=IGNORE)}
+        loss = nn.functional.cross_entropy(self.head(self.dropout(images)), labels, ignore_index=IGNORE)
+        return Losses({"ce": loss}, (labels != IGNORE).sum())
 
 
 def fit(squares, dropout=0.0, micro_batch=None, state=None, stop=None):
@@ -203,24 +203,21 @@ MORTAL = '''
 import os
 import signal
 
-from zsbench.methods.maskclip import MaskClip
+from zsbench.methods.maskclip.method import MaskClip
 from zsbench.registry import register_method
 
 
 @register_method("mortal")
 class Mortal(MaskClip):
-    """MaskCLIP that the system kills: in process DIE, in the fourth batch."""
+    """MaskCLIP that the system kills: in process DIE, at the fifth image that it sees."""
 
-    left = 0
+    seen = frozenset()
 
-    def begin(self, ids):
-        self.left = 4
-
-    def predict(self, images):
-        self.left -= 1
-        if not self.left and os.environ.get("DIE") == os.environ["RANK"]:
+    def predict_batch(self, batch):
+        self.seen |= set(batch.ids)
+        if len(self.seen) == 5 and os.environ.get("DIE") == os.environ["RANK"]:
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().predict(images)
+        return super().predict_batch(batch)
 '''
 
 

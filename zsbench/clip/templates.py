@@ -37,7 +37,8 @@ def imagenet80() -> tuple[str, ...]:
     return tuple(template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES)
 
 
-TEMPLATES: Mapping[str, Callable[[], tuple[str, ...]]] = {
+Sets = Mapping[str, Callable[[], tuple[str, ...]]]
+TEMPLATES: Sets = {
     "single": lambda: SINGLE,
     "vild15": lambda: VILD15,
     "imagenet80": imagenet80,
@@ -45,23 +46,23 @@ TEMPLATES: Mapping[str, Callable[[], tuple[str, ...]]] = {
 """The named sets."""
 
 
-def read_templates(templates: str | Sequence[str]) -> tuple[str, ...]:
-    """The templates meant: the name of a set, one template, the path of a text file (one a line), or a list.
+def read_templates(templates: str | Sequence[str], sets: Sets = TEMPLATES) -> tuple[str, ...]:
+    """The templates meant: the name of one of `sets`, one template, the path of a text file (one a line), or a list.
 
     Raises `UserError` for an unknown name, and for a template without exactly one `{}`, the place of the
     class name.
     """
     if not isinstance(templates, str):
         return _checked(templates, "templates")
-    if templates in TEMPLATES:
-        return TEMPLATES[templates]()
+    if templates in sets:
+        return sets[templates]()
     if "{}" in templates:
         return _checked([templates], "templates")
     path = Path(templates)
     if not path.is_file():
         raise UserError(
-            f"no set of templates is called {templates!r}, and no file.{did_you_mean(templates, TEMPLATES)} "
-            f"Sets: {', '.join(TEMPLATES)}. Instead of a set, give a template such as 'a photo of a {{}}', "
+            f"no set of templates is called {templates!r}, and no file.{did_you_mean(templates, sets)} "
+            f"Sets: {', '.join(sets)}. Instead of a set, give a template such as 'a photo of a {{}}', "
             "or a text file of templates."
         )
     try:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
+from open_clip.transformer import VisionTransformer
 from torch import Tensor
+
+from zsbench.errors import UserError
+
+if TYPE_CHECKING:
+    from zsbench.clip.model import Clip
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -27,6 +33,19 @@ def resize_positions(positions: Tensor, height: int, width: int, mode: str = "bi
     grid = positions[1:].T.reshape(1, -1, side, side)
     resized = F.interpolate(grid, (height, width), mode=mode, align_corners=False)
     return torch.cat([positions[:1], resized.flatten(2)[0].T])
+
+
+def plain_vit(clip: Clip, method: str) -> VisionTransformer:
+    """The image encoder of `clip` where it is open_clip's own vision transformer with a class token that `method` can take
+    apart; raises `UserError` for any other (a ResNet, a timm model, an attention pool)."""
+    visual = clip.model.visual
+    if isinstance(visual, VisionTransformer) and visual.attn_pool is None:
+        return visual
+    kind = type(visual).__name__ + (" with an attention pool" if isinstance(visual, VisionTransformer) else "")
+    raise UserError(
+        f"{method} needs open_clip's own vision transformer; {clip.name} has a {kind}. "
+        "Choose another --clip, such as ViT-B-16-quickgelu."
+    )
 
 
 def embed(visual: Any, images: Tensor, class_tokens: int = 1, mode: str = "bilinear") -> Tensor:

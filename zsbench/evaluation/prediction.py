@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
-from typing import Protocol as Interface
 
 import torch
 from torch import Tensor
@@ -15,35 +14,30 @@ from zsbench.dataset import EvalProtocol
 from zsbench.errors import UserError
 from zsbench.evaluation.argmax import RunningMax, RunningProbability, feed, upsampled_argmax
 from zsbench.evaluation.tiling import Place, Tiling, resize, resized_shape, windows
-from zsbench.method import Method, Scoring
+from zsbench.evaluation.watch import Watch
+from zsbench.method import ImageBatch, Method, Prediction, Scoring, Statistics
 
 __all__ = ["predict_labels", "resize", "resized_shape", "windows"]
 
 NOT_FINITE = "Training may have diverged (lower the learning rate), or a low precision overflowed (--dtype float32)."
 
 
-class Watch(Interface):
-    """Times the stages `model` and `post`."""
-
-    def stage(self, name: str) -> AbstractContextManager[None]: ...
-
-
 @torch.no_grad()
 def predict_labels(
     method: Method,
-    images: Tensor,
+    batch: ImageBatch,
     sizes: Sequence[tuple[int, ...]],
     protocol: EvalProtocol,
     watch: Watch | None = None,
     window_batch: int = 16,
     chunk: int | None = None,
-    names: Sequence[str] = (),
 ) -> list[Tensor]:
-    """Label maps of images, int32 (H', W') each, on their device.
+    """Label maps of whole images, int32 (H', W') each, on their device.
 
-    `images`: float32 (B, 3, H, W) in 0..1, as `resize` gives them. `sizes`: (H', W') of each label. `window_batch`:
-    windows, of any of the images, that go through the method together. `chunk`: classes whose scores are held at a
-    time, rounded up to a multiple of 16; by default from a byte budget. `names`: of the images, for messages.
+    `batch`: images as `resize` gives them; if it has labels, they reach an oracle only. `sizes`: (H', W') of each label.
+    `watch`: times the stages `model` and `post`, and notes what the method counts. `window_batch`: windows, of any of the
+    images, that go through the method together. `chunk`: classes whose scores are held at a time, rounded up to a multiple
+    of 16; by default from a byte budget.
 
     Each window's logits are upsampled to the window, `method.score` is applied, windows are averaged where they
     overlap, and the result is resized to the label: all bilinear with `align_corners=False`, in float32. With one
@@ -52,10 +46,13 @@ def predict_labels(
     class; all others are what they are without it.
     Raises `UserError` for logits that are not finite, and for a method that returns another shape than it should.
     """
-    tiling = Tiling.of((images.shape[-2], images.shape[-1]), protocol)
-    with stage(watch, "model"):
-        logits = window_logits(method, images, tiling, window_batch)
-    with stage(watch, "post"), torch.autocast(images.device.type, enabled=False):
+    watch = watch or Watch()
+    tiling = Tiling.of((batch.images.shape[-2], batch.images.shape[-1]), protocol)
+    with watch.stage("model"):
+        logits, statistics = window_logits(method, batch, tiling, window_batch)
+    for numbers in statistics:
+        watch.note(numbers)
+    with watch.stage("post"), torch.autocast(logits.device.type, enabled=False):
         labels, threshold = [], protocol.background_threshold
         finite = torch.isfinite(logits).flatten(1).all(1).tolist()
         for index, (height, width, *_) in enumerate(sizes):
@@ -64,27 +61,46 @@ def predict_labels(
                     raise FloatingPointError("logits are NaN or infinite")
                 labels.append(label_map(method, logits[index], tiling, (height, width), chunk, threshold))
             except FloatingPointError as error:
-                name = names[index] if names else f"{index} of the batch"
+                name = batch.ids[index] if batch.ids else f"{index} of the batch"
                 raise UserError(f"{type(method).__name__}: {error} for image {name}. {NOT_FINITE}") from None
     return labels
 
 
-def stage(watch: Watch | None, name: str) -> AbstractContextManager[None]:
-    return nullcontext() if watch is None else watch.stage(name)
-
-
-def window_logits(method: Method, images: Tensor, tiling: Tiling, batch: int) -> Tensor:
-    """Logits of all windows of all images: float32 (B, n, C, h, w)."""
-    crops = [tiling.cut(image, place) for image in images for place in tiling.places]
-    parts = [method.predict(torch.stack(crops[at : at + batch])) for at in range(0, len(crops), batch)]
-    logits = torch.cat(parts).float()
-    words = len(method.vocabulary)
-    if logits.ndim != 4 or logits.shape[:2] != (len(crops), words):
+def window_logits(method: Method, batch: ImageBatch, tiling: Tiling, at_once: int) -> tuple[Tensor, list[Statistics]]:
+    """Logits of all windows of all images, float32 (B, n, C, h, w), and what the method counted in each of its batches."""
+    parts = [predict_permitted(method, part) for part in window_batches(batch, tiling, at_once)]
+    logits = torch.cat([part.logits for part in parts]).float()
+    images, places, words = len(batch.images), len(tiling.places), len(method.vocabulary)
+    if logits.ndim != 4 or logits.shape[:2] != (images * places, words):
         raise UserError(
-            f"{type(method).__name__}.predict gave {tuple(parts[0].shape)} for {min(batch, len(crops))} images and "
-            f"{words} words: expected (images, words, h, w)."
+            f"{type(method).__name__}.predict gave {tuple(parts[0].logits.shape)} for {min(at_once, images * places)} "
+            f"images and {words} words: expected (images, words, h, w)."
         )
-    return logits.view(len(images), len(tiling.places), *logits.shape[1:])
+    return logits.view(images, places, *logits.shape[1:]), [part.statistics for part in parts]
+
+
+def window_batches(batch: ImageBatch, tiling: Tiling, at_once: int) -> Iterator[ImageBatch]:
+    """All windows of all images, `at_once` together; each keeps the id and the label of its image."""
+    windows = [(index, place) for index in range(len(batch.images)) for place in tiling.places]
+    for at in range(0, len(windows), at_once):
+        part = windows[at : at + at_once]
+        yield ImageBatch(
+            torch.stack([tiling.cut(batch.images[index], place) for index, place in part]),
+            batch.ids and [batch.ids[index] for index, _ in part],
+            batch.labels and [batch.labels[index] for index, _ in part],
+            whole=len(tiling.places) == 1,
+        )
+
+
+def predict_permitted(method: Method, batch: ImageBatch) -> Prediction:
+    """The only way from the harness into `Method.predict_batch`: labels reach an oracle, and no other method."""
+    found = method.predict_batch(permitted(method, batch))
+    return found if isinstance(found, Prediction) else Prediction(found)
+
+
+def permitted(method: Method, batch: ImageBatch) -> ImageBatch:
+    """What `method` may know of a batch: the labels only where it is a declared oracle."""
+    return batch if method.oracle else replace(batch, labels=None)
 
 
 def label_map(

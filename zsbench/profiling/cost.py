@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from zsbench.clip.model import Clip
-from zsbench.dataset import IGNORE, EvalProtocol
+from zsbench.dataset import IGNORE, EvalProtocol, Sample
 from zsbench.evaluation.counting import count_tensors
 from zsbench.evaluation.prediction import predict_labels, window_logits
 from zsbench.evaluation.tiling import Tiling, resized_shape
-from zsbench.method import Method
+from zsbench.evaluation.watch import Watch
+from zsbench.method import ImageBatch, Method
 from zsbench.profiling.clock import Call, Throughput, compiled, latency, throughput
 from zsbench.profiling.energy import find_gpu
 from zsbench.profiling.memory import memory_kind, peak_memory, reset_peak_memory
@@ -46,36 +47,51 @@ class Conditions:
 
 @dataclass(frozen=True)
 class Workload:
-    """A method and the images that it is timed on: noise of `image_size` (height, width) before resizing."""
+    """A method and the images that it is timed on: noise of `image_size` (height, width) before resizing.
+
+    `sample`: whose id and label the noise goes by, for methods that look at more than pixels. `watch`: notes what the method
+    counts.
+    """
 
     method: Method
     protocol: EvalProtocol
     image_size: tuple[int, int]
     device: torch.device
+    sample: Sample | None = None
+    watch: Watch = field(default_factory=Watch)
 
     @property
     def tiling(self) -> Tiling:
         return Tiling.of(resized_shape(*self.image_size, self.protocol), self.protocol)
 
-    def images(self, batch: int) -> torch.Tensor:
-        """Float32 (B, 3, H, W), resized, on the device."""
-        return torch.rand(batch, 3, *self.tiling.shape, generator=torch.Generator().manual_seed(0)).to(self.device)
+    def batch(self, size: int) -> ImageBatch:
+        """So many images, resized, on the device."""
+        noise = torch.rand(size, 3, *self.tiling.shape, generator=torch.Generator().manual_seed(0)).to(self.device)
+        if self.sample is None:
+            return ImageBatch(noise)
+        return ImageBatch(noise, [self.sample.id] * size, [torch.tensor(self.sample.label)] * size)
 
     def windows(self, batch: int, at_once: int = WINDOWS_AT_ONCE) -> Call:
         """The method alone, over all windows of `batch` images."""
-        images, tiling = self.images(batch), self.tiling
-        return lambda: window_logits(self.method, images, tiling, at_once)
+        images, tiling = self.batch(batch), self.tiling
+
+        def call() -> None:
+            for statistics in window_logits(self.method, images, tiling, at_once)[1]:
+                self.watch.note(statistics)
+
+        return call
 
     def whole(self, batch: int) -> Call:
         """From the resized images to counts of pixels."""
-        images = self.images(batch)
+        images = self.batch(batch)
         background = self.protocol.background_threshold is not None  # one past the last class
         words = len(self.method.vocabulary) + background
         generator = torch.Generator().manual_seed(0)
         label = torch.randint(IGNORE, words, self.image_size, dtype=torch.int32, generator=generator)
 
         def call() -> None:
-            for prediction in predict_labels(self.method, images, [self.image_size] * batch, self.protocol):
+            sizes = [self.image_size] * batch
+            for prediction in predict_labels(self.method, images, sizes, self.protocol, self.watch):
                 count_tensors(label, prediction, words)
 
         return call
@@ -92,15 +108,16 @@ def profile_method(
     prompts: int,
     device: torch.device,
     conditions: Conditions = Conditions(),
+    sample: Sample | None = None,
 ) -> Efficiency:
     """Cost of one image of `image_size` (height, width) under `protocol`, for the vocabulary that `method` was told.
 
-    `clip`: None for a method that needs none. `prompts`: number of texts encoded once for the vocabulary (words x
-    templates). Time comes first, so that the memory of nothing else is in its peak. Operations are counted in float32,
-    window by window.
+    `clip`: None for a method that needs none. `sample`: an image of the dataset, by whose id and label the method may go.
+    `prompts`: number of texts encoded once for the vocabulary (words x templates). Time comes first, so that the memory
+    of nothing else is in its peak. Operations are counted in float32, window by window.
     """
     method.eval().to(device)
-    work = Workload(method, protocol, image_size, device)
+    work = Workload(method, protocol, image_size, device, sample)
     measured = time_work(work, conditions)
     operations = count_operations(work.windows(1, at_once=1), method)
     window, texts = work.tiling.window, text_tower(clip)
@@ -145,9 +162,8 @@ def time_work(work: Workload, conditions: Conditions) -> dict[str, Any]:
             call()  # as it is, first
             compile_seconds = stack.enter_context(compiled(work.method, call))
         reset_peak_memory(device)
-        work.method.begin(())
         single = latency(call, device, conditions.seconds, find_gpu(device))
-        statistics, peak = dict(work.method.statistics()), peak_memory(device)
+        statistics, peak = work.watch.statistics(), peak_memory(device)
         p10, median, p90 = np.percentile(single.times, [10, 50, 90])
         many = None
         if conditions.largest_batch > 1:

@@ -9,7 +9,7 @@ from torch import nn
 
 from zsbench.clip.model import Clip
 from zsbench.dataset import IGNORE
-from zsbench.method import Method
+from zsbench.method import Losses, Method
 from zsbench.training.rehearsal import rehearsal
 
 
@@ -39,5 +39,5 @@ def without_gradient(method: Method, side: int, device: torch.device) -> int:
     images = torch.rand(1, 3, side, side, generator=generator).to(device)
     labels = torch.randint(IGNORE, len(method.vocabulary), (1, side, side), generator=generator).to(device)
     with rehearsal(method):
-        torch.stack(list(method.losses(images, labels).values())).sum().backward()
+        Losses.of(method.losses(images, labels)).total.backward()
         return sum(parameter.numel() for parameter in learnable(method).values() if parameter.grad is None)

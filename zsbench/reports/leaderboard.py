@@ -148,7 +148,7 @@ def measured_ablations(dataset: str, entries: Iterable[StoredResult]) -> Iterato
             groups[result.method.name, result.setting, result.dataset.classes_sha256].append(result)
     installed = {plugin.name for plugin in registry.plugins("method")}
     for (method, setting, _), results in sorted(groups.items()):
-        paper = registry.load_method_class(method).tables if method in installed else {}
+        paper = registry.load_method_class(method).Options.tables if method in installed else {}
         for number, rows in paper.items():
             if {row.variant for row in rows} <= {result.method.variant for result in results}:
                 yield MeasuredAblation(method, setting, number, rows, results)

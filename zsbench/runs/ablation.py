@@ -14,7 +14,7 @@ from zsbench.runs.request import Request
 
 def ablation_rows(method: str, table: int) -> Sequence[Ablation]:
     """The rows of a table of the method's paper; raises `UserError` naming the tables there are."""
-    tables = registry.load_method_class(method).tables
+    tables = registry.load_method_class(method).Options.tables
     if table not in tables:
         known = ", ".join(str(number) for number in tables) or "none"
         raise UserError(f"{method} has no ablation table {table}; it has: {known}.")

@@ -8,9 +8,10 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional as F
 
-from zsbench.dataset import EvalProtocol
-from zsbench.evaluation.prediction import resized_shape, windows
-from zsbench.method import Method
+from zsbench.dataset import EvalProtocol, Sample
+from zsbench.evaluation.prediction import predict_permitted
+from zsbench.evaluation.tiling import Tiling, resized_shape
+from zsbench.method import ImageBatch, Losses, Method
 from zsbench.recipe import Recipe
 from zsbench.training.rehearsal import rehearsal
 
@@ -53,7 +54,7 @@ def training_seconds(method: Method, classes: int, recipe: Recipe, device: torch
         images = torch.rand(count, 3, side, side).to(device)
         coarse = torch.randint(classes, (count, 1, SEGMENTS, SEGMENTS)).float()
         labels = F.interpolate(coarse, (side, side), mode="nearest")[:, 0].long().to(device)
-        torch.stack(list(method.losses(images, labels).values())).sum().backward()
+        Losses.of(method.losses(images, labels)).total.backward()
 
     batch = recipe.micro_batch or recipe.batch_size
     with rehearsal(method):
@@ -61,13 +62,13 @@ def training_seconds(method: Method, classes: int, recipe: Recipe, device: torch
 
 
 def evaluation_seconds(
-    method: Method, image_size: tuple[int, int], images: int, protocol: EvalProtocol, device: torch.device
+    method: Method, sample: Sample, images: int, protocol: EvalProtocol, device: torch.device
 ) -> float:
-    """Estimated evaluation time: one window, times all windows of all images, post-processing not included."""
-    height, width = resized_shape(*image_size, protocol)
-    count = len(windows(height, width, protocol.crop, protocol.stride))
-    side = (min(protocol.crop or height, height), min(protocol.crop or width, width))
-    window = torch.rand(1, 3, *side).to(device)
+    """Estimated evaluation time of images like `sample`: one window, times all windows, post-processing not included."""
+    height, width = sample.label.shape
+    tiling = Tiling.of(resized_shape(height, width, protocol), protocol)
+    noise = torch.rand(1, 3, *tiling.window).to(device)
+    window = ImageBatch(noise, [sample.id], [torch.tensor(sample.label)], whole=len(tiling.places) == 1)
     method.eval().to(device)
-    with torch.inference_mode():  # one at a time: a method may have been told of one image alone
-        return seconds_for(lambda _: method.predict(window), count * images, 1, device)
+    with torch.inference_mode():  # one at a time, as most evaluations do
+        return seconds_for(lambda _: predict_permitted(method, window), len(tiling.places) * images, 1, device)

@@ -12,8 +12,10 @@ from rich.console import Console
 from zsbench import __version__
 from zsbench.checkpoint import CheckpointInfo, save_checkpoint
 from zsbench.clip.text import Vocabulary
+from zsbench.dataset import Sample
 from zsbench.errors import UserError
-from zsbench.evaluation.evaluator import Share, evaluate_records, introduce
+from zsbench.evaluation import evaluator
+from zsbench.evaluation.evaluator import Share, evaluate_records
 from zsbench.metrics.journal import Journal, journal_path, read_journals
 from zsbench.metrics.records import Records
 from zsbench.profiling import Conditions, profile_method
@@ -66,18 +68,15 @@ class Run:
             total += training_seconds(self.method, len(view.names), plan.recipe, self.device)
         if plan.eval_ids:
             self.tell(full_vocabulary(plan, self.clip))
-            shape = self.introduce_first()
-            total += evaluation_seconds(self.method, shape, len(plan.eval_ids), plan.protocol, self.device)
+            total += evaluation_seconds(self.method, self.first(), len(plan.eval_ids), plan.protocol, self.device)
         return total
 
     def tell(self, vocabulary: Vocabulary) -> None:
         self.method.set_vocabulary(vocabulary.to(self.device))
 
-    def introduce_first(self) -> tuple[int, int]:
-        """Tell the method that the first evaluated image comes next; returns its height and width."""
-        sample = self.plan.dataset.read(self.plan.protocol.split, self.plan.eval_ids[0])
-        introduce(self.method, [sample.id], [sample.label])
-        return sample.image.shape[0], sample.image.shape[1]
+    def first(self) -> Sample:
+        """The first image to be evaluated."""
+        return self.plan.dataset.read(self.plan.protocol.split, self.plan.eval_ids[0])
 
     def train(self) -> None:
         """Train, or take up what an earlier run left, and write the checkpoint."""
@@ -145,6 +144,7 @@ class Run:
             self.accelerator, lambda: frozenset(read_journals(self.out, plan.fingerprint).ids.tolist())
         )
         share = Share(self.accelerator.process_index, processes, done)
+        how = evaluator.Conditions(self.device, plan.dtype, plan.eval_batch, plan.request.workers, share)
         own = Journal(journal_path(self.out, share.index), plan.fingerprint)
         with own as journal, progress_bar(self.console, "evaluate", len(plan.eval_ids), len(done)) as bar:
             before = len(journal.done)
@@ -154,16 +154,12 @@ class Run:
                 plan.protocol,
                 plan.eval_ids,
                 journal,
-                self.device,
-                plan.dtype,
-                plan.eval_batch,
-                plan.request.workers,
+                how,
                 plan.word_to_class,
                 lambda count: bar.reach(min(len(done) + count * processes, len(plan.eval_ids))),
-                share,
             )
             evaluated = len(journal.done) - before
-        parts = gather(self.accelerator, (evaluated, dict(self.method.statistics()), watch.seconds))
+        parts = gather(self.accelerator, (evaluated, watch.statistics(), watch.seconds))
         images, statistics, seconds = zip(*parts, strict=True)
         total = {name: sum(part[name] for part in seconds) for name in watch.seconds}
         return Evaluation(total, mean_by_name(statistics, images))
@@ -195,9 +191,10 @@ class Run:
         return result
 
     def profile(self, seconds: float = 5.0) -> Efficiency:
-        plan, shape = self.plan, self.introduce_first()
-        conditions = Conditions(dtype=plan.dtype, seconds=seconds)
-        return profile_method(self.method, self.clip, plan.protocol, shape, plan.prompts, self.device, conditions)
+        plan, first = self.plan, self.first()
+        shape = (first.image.shape[0], first.image.shape[1])
+        how = Conditions(dtype=plan.dtype, seconds=seconds)
+        return profile_method(self.method, self.clip, plan.protocol, shape, plan.prompts, self.device, how, first)
 
 
 def start_log(path: Path, plan: Plan) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from zsbench.evaluation.evaluator import as_classes, introduce
+from zsbench.evaluation.evaluator import as_classes
 from zsbench.evaluation.prediction import predict_labels, resize
-from zsbench.method import Method
+from zsbench.method import ImageBatch, Method
 from zsbench.runs.plan import Plan
 from zsbench.utils.figures import GalleryRow, save_gallery
 
@@ -28,8 +28,8 @@ def draw_gallery(path: Path, plan: Plan, method: Method, device: torch.device) -
 def predicted_row(plan: Plan, method: Method, device: torch.device, image_id: str) -> GalleryRow:
     sample = plan.dataset.read(plan.protocol.split, image_id)
     image = resize(sample.image, plan.protocol)[None].to(device)
-    introduce(method, [sample.id], [sample.label])
+    batch = ImageBatch(image, [sample.id], [torch.tensor(sample.label)])
     with torch.inference_mode():
-        prediction = predict_labels(method, image, [sample.label.shape], plan.protocol)[0]
+        prediction = predict_labels(method, batch, [sample.label.shape], plan.protocol)[0]
     classes = as_classes(prediction, plan.word_to_class).cpu().numpy()
     return GalleryRow(sample.image, sample.label, np.where(sample.label < 0, sample.label, classes))

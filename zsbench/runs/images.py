@@ -16,6 +16,7 @@ from zsbench.clip.text import encode_vocabulary
 from zsbench.dataset import Defaults
 from zsbench.errors import UserError
 from zsbench.evaluation.prediction import predict_labels, resize
+from zsbench.method import ImageBatch
 from zsbench.runs.compatibility import check_clip
 from zsbench.runs.plan import choose_device, merge, resolve_clip, resolve_protocol
 from zsbench.utils.figures import save_label_map, save_overlay, spread_palette
@@ -66,7 +67,7 @@ def predict_image(
     )
     protocol = replace(resolve_protocol(method_class, home or "", defaults), background_threshold=None)
     with torch.inference_mode():
-        inputs = resize(pixels, protocol)[None].to(target)
+        inputs = ImageBatch(resize(pixels, protocol)[None].to(target))
         label = predict_labels(segmenter, inputs, [pixels.shape[:2]], protocol)[0].cpu().numpy()
     palette = spread_palette(len(classes))
     overlay, label_map = (make_folder(out) / f"{image.stem}-{kind}.png" for kind in ("overlay", "labels"))

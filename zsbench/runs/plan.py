@@ -118,7 +118,7 @@ def make_plan(verb: Verb, request: Request) -> Plan:
         check_classes(checkpoint, request.checkpoint, request.method, dataset, request.transfer)
     setting = choose_setting(request, method_class, checkpoint)
     options = resolve_options(method_class, dataset.name, request, checkpoint)
-    preset = method_class.preset(dataset.name)
+    preset = method_class.Options.preset(dataset.name)
     given = {"iterations": request.iterations, "batch_size": request.batch_size}
     recipe = merge(
         Recipe,
@@ -145,6 +145,8 @@ def make_plan(verb: Verb, request: Request) -> Plan:
     # a profile says nothing about accuracy; what a checkpoint holds was learnt on the weights that it names
     weights = RANDOM if verb == "profile" and checkpoint is None and request.weights is None else request.weights
     encoder = (None, None) if words else resolve_clip(request.clip, weights, home)
+    if verb in ("run", "eval"):
+        options.verify(dataset.ids(protocol.split))
     return Plan(
         verb=verb,
         request=request,
@@ -235,12 +237,12 @@ def resolve_options(
     """Defaults, then the method's preset for the dataset, the variant, the checkpoint's, and the user's own."""
     variant: Mapping[str, Any] = {}
     if request.variant is not None:
-        if request.variant not in method_class.variants:
-            near = did_you_mean(request.variant, method_class.variants)
-            known = ", ".join(method_class.variants) or "none"
+        if request.variant not in method_class.Options.variants:
+            near = did_you_mean(request.variant, method_class.Options.variants)
+            known = ", ".join(method_class.Options.variants) or "none"
             raise UserError(f"{request.method} has no variant {request.variant!r}; it has: {known}.{near}")
-        variant = method_class.variants[request.variant]
-    preset = method_class.preset(dataset)
+        variant = method_class.Options.variants[request.variant]
+    preset = method_class.Options.preset(dataset)
     stored = checkpoint.options if checkpoint else {}
     layers = (preset.options, variant, stored, request.options)
     return merge(method_class.Options, *layers, what=f"option of {request.method}")
@@ -248,7 +250,7 @@ def resolve_options(
 
 def resolve_protocol(method_class: type[Method], dataset: str, defaults: Defaults) -> EvalProtocol:
     """The dataset's protocol with what the method changes: its release may test whole images where others slide."""
-    return replace(defaults.protocol, **method_class.preset(dataset).protocol)
+    return replace(defaults.protocol, **method_class.Options.preset(dataset).protocol)
 
 
 def with_threshold(protocol: EvalProtocol, asked: str | None, dataset: Dataset) -> EvalProtocol:

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from zsbench.errors import UserError
-from zsbench.evaluation.evaluator import introduce
-from zsbench.evaluation.prediction import resize
+from zsbench.evaluation.prediction import permitted, resize
+from zsbench.method import ImageBatch
 from zsbench.runs.build import build_method, load_encoder
 from zsbench.runs.plan import Plan
 
@@ -20,7 +20,7 @@ from zsbench.runs.plan import Plan
 class Proposer(Protocol):
     """A method whose first stage proposes segments, each with `masks` float (Q, H, W) in 0..1."""
 
-    def propose(self, images: torch.Tensor) -> Iterator[Any]: ...
+    def propose(self, batch: ImageBatch) -> Iterator[Any]: ...
 
 
 Proposed = tuple[str, NDArray[np.bool_], list[float]]
@@ -34,13 +34,13 @@ def proposals(plan: Plan) -> Iterator[Proposed]:
     if not hasattr(plan.method_class, "propose"):
         raise UserError(f"{plan.method_class.name} makes no proposals: choose a two-stage method.")
     method = build_method(plan, load_encoder(plan))
-    method.eval().to(plan.device).begin(plan.dataset.ids(plan.protocol.split))
+    method.eval().to(plan.device)
     for image_id in plan.eval_ids:
         sample = plan.dataset.read(plan.protocol.split, image_id)
         image = resize(sample.image, plan.protocol)[None].to(plan.device)
-        introduce(method, [sample.id], [sample.label])
+        batch = ImageBatch(image, [sample.id], [torch.tensor(sample.label)])
         with torch.inference_mode():
-            (found,) = cast(Proposer, method).propose(image)
+            (found,) = cast(Proposer, method).propose(permitted(method, batch))
             masks = found.masks[:, : image.shape[-2], : image.shape[-1]]
             masks = F.interpolate(masks[None], sample.label.shape, mode="bilinear", align_corners=False)[0]
         inside = masks > 0.5

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from zsbench.checkpoint import load_trainable_state_dict, trainable_state_dict
 from zsbench.errors import UserError
-from zsbench.method import Method
+from zsbench.method import Losses, Method
 from zsbench.recipe import Recipe, learning_rate
 from zsbench.settings import Phase, TrainingView
 from zsbench.training.augment import augment
@@ -257,13 +257,12 @@ class PhaseLoop:
             # gradients are exchanged once, with the last micro-batch
             with nullcontext() if number == len(batches) else self.accelerator.no_sync(self.method):
                 losses = self.losses(images, labels, ids)
-                loss = torch.stack(list(losses.values())).sum()
-                terms = self.accelerator.unwrap_model(self.method).loss_terms
+                loss, terms = losses.total, losses.terms
                 count = 1.0 if whole else float(len(images) if terms is None else terms)
                 weight = max(count, 1.0)  # losses of no terms are sums: the batch as a whole divides them
                 self.accelerator.backward(loss * weight)
             counted += count
-            for name, value in {**losses, "loss": loss}.items():
+            for name, value in {**losses.values, "loss": loss}.items():
                 totals[name] = totals.get(name, 0.0) + value.item() * weight
         counted, *sums = self.over_processes([counted, *totals.values()])
         counted = max(counted, 1.0)
@@ -282,14 +281,12 @@ class PhaseLoop:
         sums: list[float] = self.accelerator.reduce(mine, "sum").tolist()
         return sums
 
-    def losses(self, images: Tensor, labels: Tensor, ids: list[str]) -> dict[str, Tensor]:
+    def losses(self, images: Tensor, labels: Tensor, ids: list[str]) -> Losses:
         """The method's losses on a micro-batch; raises `UserError` naming its images where their sum is not finite."""
         device = self.accelerator.device
         with torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32):
-            losses: dict[str, Tensor] = self.method(
-                images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
-            )
-        total = torch.stack(list(losses.values())).sum()
+            losses = Losses.of(self.method(images.to(device, non_blocking=True), labels.to(device, non_blocking=True)))
+        total = losses.total
         if not torch.isfinite(total):
             raise UserError(
                 f"the loss is {total.item()} on images {', '.join(ids)}. Lower the learning rate, or look at these "

@@ -10,8 +10,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from zsbench.clip.model import load_clip
 from zsbench.clip.text import Vocabulary
-from zsbench.methods.two_stage.zegformer import ZegFormer, ZegFormerOptions
-from zsbench.methods.two_stage.zsseg import Zsseg, ZssegOptions
+from zsbench.methods.two_stage.options import ZegFormerOptions, ZssegOptions
+from zsbench.methods.two_stage.zegformer import ZegFormer
+from zsbench.methods.two_stage.zsseg import Zsseg
 from zsbench.profiling import count_macs, countable_attention, learnable
 
 pytest.importorskip("transformers")

@@ -10,8 +10,10 @@ from zsbench.cli.proposals import main
 from zsbench.clip.text import encode_vocabulary
 from zsbench.data.coco_results import read_proposals, write_proposals
 from zsbench.errors import UserError
-from zsbench.methods.maskclip import MaskClip
-from zsbench.methods.two_stage.clip_regions import ClipRegionOptions, ClipRegions
+from zsbench.method import ImageBatch
+from zsbench.methods.maskclip.method import MaskClip
+from zsbench.methods.two_stage.clip_regions import ClipRegions
+from zsbench.methods.two_stage.options import ClipRegionOptions
 from zsbench.runs.execution import execute
 from zsbench.runs.plan import make_plan
 from zsbench.runs.proposals import proposals
@@ -46,18 +48,15 @@ def test_a_file_stands_for_the_method_that_wrote_it(plan, squares, tiny_clip, tm
     write_proposals(path, rows)
     reader = ClipRegions(tiny_clip, ClipRegionOptions(proposals="file", file=path, templates="dataset")).eval()
     writer = ClipRegions(tiny_clip, plan.options).eval()
-    reader.begin(plan.eval_ids)
     with torch.no_grad():
         for image_id in plan.eval_ids:
             sample = squares.read("val", image_id)
             image = torch.from_numpy(sample.image).permute(2, 0, 1)[None] / 255
             for method in (reader, writer):
                 method.set_vocabulary(encode_vocabulary(tiny_clip, squares.classes, squares.seen_mask))
-            reader.set_image_ids([image_id])
-            writer.set_truth([torch.from_numpy(sample.label)])
-            torch.testing.assert_close(reader.predict(image), writer.predict(image))
-    with pytest.raises(UserError, match="split lacks"):
-        reader.begin(["another"])
+            found = reader.predict_batch(ImageBatch(image, [image_id]))
+            expected = writer.predict_batch(ImageBatch(image, [image_id], [torch.from_numpy(sample.label)]))
+            torch.testing.assert_close(found.logits, expected.logits)
 
 
 def test_other_methods_make_no_proposals(plan):

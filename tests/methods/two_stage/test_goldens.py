@@ -7,6 +7,7 @@ import torch.nn.functional as F
 
 from zsbench.checkpoint import load_trainable_state_dict, trainable_state_dict
 from zsbench.clip.text import Vocabulary
+from zsbench.method import ImageBatch
 from zsbench.methods.two_stage.fusion import semantic_map, zegformer_scores, zsseg_scores
 from zsbench.methods.two_stage.geometry import zegformer_boxes
 from zsbench.methods.two_stage.heads import class_logits
@@ -140,7 +141,7 @@ def test_zegformer_whole(golden, golden_clip, image, released, rule):
         predictions = method.network(normalised)
         assert_near(predictions.queries[-1, 0], stored["decoder_out"])
         assert_near(predictions.masks[-1, 0, :, ::4, ::4], stored["pred_masks_s4"])
-        (proposals,) = method.propose(image[None])
+        (proposals,) = method.propose(ImageBatch(image[None]))
         assert_near(F.normalize(method.head.projection(proposals.queries), dim=-1), stored["segment_embeddings"])
         assert_near(method.head(proposals.queries, method.query_text()), stored["pred_logits"])
         assert_near(zegformer_boxes(proposals.masks > 0.5), stored["boxes_xyxy"], 0)
@@ -163,7 +164,7 @@ def test_zsseg_whole(golden, golden_clip, image, released, rule):
     with torch.no_grad():
         predictions = method.network(method.network.normalise(image)[None])
         assert_near(predictions.masks[-1, 0, :, ::4, ::4], stored["pred_masks_s4"])
-        (proposals,) = method.propose(image[None])
+        (proposals,) = method.propose(ImageBatch(image[None]))
         assert_near(method.head(proposals.queries, method.query_text()), stored["query_logits"])
         masks = proposals.masks > 0.5
         assert np.array_equal(masks.flatten(1).any(1).numpy(), stored["valid"])

@@ -10,11 +10,13 @@ from zsbench.checkpoint import trainable_state_dict
 from zsbench.clip.text import Vocabulary, encode_vocabulary
 from zsbench.clip.weights import Weights
 from zsbench.errors import UserError
-from zsbench.methods.two_stage.clip_regions import ClipRegionOptions, ClipRegions
+from zsbench.method import ImageBatch
+from zsbench.methods.two_stage.clip_regions import ClipRegions
 from zsbench.methods.two_stage.geometry import pad_to_multiple
-from zsbench.methods.two_stage.zegformer import ZegFormer, ZegFormerOptions
-from zsbench.methods.two_stage.zsseg import Zsseg, ZssegOptions
-from zsbench.methods.two_stage.zsseg_prompts import PromptOptions, ZssegPrompts
+from zsbench.methods.two_stage.options import ClipRegionOptions, PromptOptions, ZegFormerOptions, ZssegOptions
+from zsbench.methods.two_stage.zegformer import ZegFormer
+from zsbench.methods.two_stage.zsseg import Zsseg
+from zsbench.methods.two_stage.zsseg_prompts import ZssegPrompts
 from zsbench.recipe import Recipe
 
 pytest.importorskip("transformers")
@@ -167,8 +169,7 @@ def test_oracle_regions_need_the_truth_and_use_it(tiny_clip):
         method.predict(images)
     label = torch.zeros(16, 16, dtype=torch.int32)
     label[:8] = 2
-    method.set_truth([label])
-    scores = method.predict(images)[0]
+    scores = method.predict_batch(ImageBatch(images, labels=[label])).logits[0]
     assert (scores.argmax(0)[:16].unique().numel(), scores.argmax(0)[16:].unique().numel()) == (1, 1)
     assert scores.sum(0).allclose(torch.ones(32, 32))
 
@@ -180,27 +181,26 @@ def test_other_methods_never_ask_for_the_truth(tiny_clip, proposals, style):
     method = told(ClipRegions(tiny_clip, options), tiny_clip).eval()
     assert not method.oracle and not zegformer(tiny_clip).oracle
     with torch.no_grad():
-        assert method.predict(torch.rand(2, 3, 40, 36)).shape == (2, 4, 40, 36)
+        found = method.predict_batch(ImageBatch(torch.rand(2, 3, 40, 36)))
+    assert found.logits.shape == (2, 4, 40, 36)
     crops = 1 if proposals == "whole" else 16
-    assert method.statistics()["clip_crops_per_image"] == crops
+    assert found.statistics()["clip_crops_per_image"] == [crops, crops]
 
 
 def test_statistics_count_crops_and_shares(tiny_clip):
     method = zegformer(tiny_clip).eval()
     with torch.no_grad():
-        method.predict(torch.rand(2, 3, 32, 32))
-    found = method.statistics()
-    assert found["clip_crops_per_image"] == 6
-    assert sum(value for name, value in found.items() if name.startswith("share_")) == pytest.approx(1)
-    method.begin(("a",))
-    assert method.statistics()["clip_crops_per_image"] == 0
+        found = method.predict_batch(ImageBatch(torch.rand(2, 3, 32, 32))).statistics()
+    assert found.pop("clip_crops_per_image") == [6, 6]
+    assert set(found) == {"share_proposals", "share_regions", "share_fusion"}
+    assert [sum(shares) for shares in zip(*found.values(), strict=True)] == pytest.approx([1, 1])
 
 
 def test_query_only_never_asks_clip(tiny_clip):
     method = zegformer(tiny_clip, fusion="query").eval()
     with torch.no_grad():
-        method.predict(torch.rand(1, 3, 32, 32))
-    assert method.statistics()["clip_crops_per_image"] == 0
+        found = method.predict_batch(ImageBatch(torch.rand(1, 3, 32, 32))).statistics()
+    assert found["clip_crops_per_image"] == found["share_regions"] == [0]
 
 
 @pytest.mark.parametrize(
@@ -248,8 +248,6 @@ def test_prompts_learn_to_name_segments_and_zsseg_takes_them(tiny_clip, squares,
     assert "prompts.prefix" in trainable_state_dict(taker)
     with torch.no_grad():
         taker.predict(torch.rand(1, 3, 32, 32))
-    with pytest.raises(UserError, match="not used"):
-        zsseg(tiny_clip, prompts=path)
 
 
 def test_zsseg_skips_empty_masks(tiny_clip):
@@ -258,8 +256,8 @@ def test_zsseg_skips_empty_masks(tiny_clip):
         for parameter in method.network.mask_embedder.parameters():
             parameter.zero_()
         method.network.pixel_decoder.mask_projection.bias.fill_(-1)
-        scores = method.predict(torch.rand(1, 3, 32, 32))
-    assert method.statistics()["clip_crops_per_image"] == 0 and torch.isfinite(scores).all()
+        found = method.predict_batch(ImageBatch(torch.rand(1, 3, 32, 32)))
+    assert found.statistics()["clip_crops_per_image"] == [0] and torch.isfinite(found.logits).all()
 
 
 def test_unseen_names_arrive_at_test_time_only(tiny_clip, subset):
@@ -272,11 +270,7 @@ def test_unseen_names_arrive_at_test_time_only(tiny_clip, subset):
     assert method.eval().predict(torch.rand(1, 3, 32, 32)).shape[1] == 4
 
 
-def test_missing_files_and_wrong_backbones_are_named(tiny_clip, tmp_path):
-    with pytest.raises(UserError, match="detectron2_config"):
-        ClipRegions(tiny_clip, ClipRegionOptions(proposals="detectron2"))
-    with pytest.raises(UserError, match="there is no file"):
-        ClipRegions(tiny_clip, ClipRegionOptions(proposals="file", file=tmp_path / "absent.json"))
+def test_wrong_backbones_are_named(tiny_clip, tmp_path):
     with pytest.raises(UserError, match="resnet181"):
         zegformer(tiny_clip, backbone="resnet181")
     path = tmp_path / "weights.pt"

@@ -6,7 +6,8 @@ import torch
 from zsbench.clip.model import load_clip
 from zsbench.clip.text import Vocabulary, encode_prompts
 from zsbench.errors import UserError
-from zsbench.methods.two_stage.prompts import REGIONS32, SETS, LearnedPrompts, encode
+from zsbench.methods.two_stage.prompts import LearnedPrompts, encode
+from zsbench.methods.two_stage.templates import OWN, REGIONS32
 
 
 def vocabulary(clip, *names):
@@ -15,23 +16,22 @@ def vocabulary(clip, *names):
 
 
 def test_sets_have_the_released_sizes():
-    sizes = {name: len(templates) for name, templates in SETS.items()}
+    sizes = {name: len(templates) for name, templates in OWN.items()}
     assert sizes == {"scene": 1, "imagenet-select": 8, "regions32": 32, "sculpture": 1, "vild14": 14}
-    assert all(len(set(templates)) == len(templates) for templates in SETS.values())
-    assert all(template.count("{}") == 1 for templates in SETS.values() for template in templates)
+    assert all(len(set(templates)) == len(templates) for templates in OWN.values())
+    assert all(template.count("{}") == 1 for templates in OWN.values() for template in templates)
 
 
-def test_synonyms_share_the_mean_of_all_their_prompts(tiny_clip):
+def test_synonyms_share_the_mean_of_all_their_prompts(tiny_clip, tmp_path):
     templates = ["a photo of a {}.", "the {}"]
     known = vocabulary(tiny_clip, "red square, grey", "blue, red square")
     encoded = encode(tiny_clip, known, "dataset")
     assert encoded is known.embeddings
     prompts = [t.format(n) for t in templates for n in ("red square", "grey")]
     expected = torch.nn.functional.normalize(encode_prompts(tiny_clip, prompts).mean(0), dim=0)
-    SETS_WITH = {**SETS, "two": tuple(templates)}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("zsbench.methods.two_stage.prompts.SETS", SETS_WITH)
-        torch.testing.assert_close(encode(tiny_clip, known, "two")[0], expected)
+    file = tmp_path / "two.txt"
+    file.write_text("\n".join(templates))
+    torch.testing.assert_close(encode(tiny_clip, known, str(file))[0], expected)
 
 
 def test_prompts_made_of_word_embeddings_are_the_words(tiny_clip):

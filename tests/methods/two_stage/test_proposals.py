@@ -8,6 +8,7 @@ import torch
 
 from zsbench.data.coco_results import check_ids, encode, read_proposals, write_proposals
 from zsbench.errors import UserError
+from zsbench.method import ImageBatch
 from zsbench.methods.two_stage.proposals import from_file, grid, oracle, same_shape
 
 
@@ -23,7 +24,7 @@ def test_grid_cells_cover_the_image_once_and_leave_the_padding():
 def test_oracle_is_one_segment_for_each_class():
     label = torch.full((20, 30), -1)
     label[:5], label[5:8, :10] = 4, 0
-    (found,) = oracle(torch.zeros(1, 3, 40, 60), [label])
+    (found,) = oracle(ImageBatch(torch.zeros(1, 3, 40, 60), labels=[label]))
     assert found.masks.shape == (2, 64, 64)
     assert found.masks[0, 10:16, :20].min() == 1 and found.masks[0].sum() == 6 * 20
     assert found.masks[1, :10, :60].min() == 1 and found.masks[1].sum() == 10 * 60
@@ -31,10 +32,10 @@ def test_oracle_is_one_segment_for_each_class():
 
 def test_oracle_needs_labels_of_whole_images():
     with pytest.raises(UserError, match="ground truth"):
-        list(oracle(torch.zeros(1, 3, 8, 8), None))
-    with pytest.raises(UserError, match="sliding window"):
-        list(oracle(torch.zeros(2, 3, 8, 8), [torch.zeros(8, 8)]))
-    (nothing,) = oracle(torch.zeros(1, 3, 8, 8), [torch.full((8, 8), -1)])
+        list(oracle(ImageBatch(torch.zeros(1, 3, 8, 8))))
+    with pytest.raises(UserError, match="slides a window"):
+        list(oracle(ImageBatch(torch.zeros(1, 3, 8, 8), labels=[torch.zeros(8, 8)], whole=False)))
+    (nothing,) = oracle(ImageBatch(torch.zeros(1, 3, 8, 8), labels=[torch.full((8, 8), -1)]))
     assert nothing.masks.shape == (0, 32, 32)
 
 
@@ -48,7 +49,7 @@ def test_a_file_gives_back_what_was_written(tmp_path):
     found = read_proposals(path)
     assert torch.equal(found["a"].masks(), torch.from_numpy(masks["a"][[0, 2]]))
     images = torch.zeros(1, 3, 24, 40)
-    (proposals,) = from_file(images, ["a"], found, "file")
+    (proposals,) = from_file(ImageBatch(images, ["a"]), found, "file")
     doubled = np.kron(masks["a"][0], np.ones((2, 2)))
     np.testing.assert_array_equal(proposals.masks[0, :24, :40], doubled)
 
@@ -90,9 +91,9 @@ def test_proposals_for_other_images_are_refused(tmp_path):
     write_proposals(path, [("a", np.ones((1, 30, 40), bool), [1.0])])
     found = read_proposals(path)
     with pytest.raises(UserError, match="no proposals for image b"):
-        list(from_file(torch.zeros(1, 3, 30, 40), ["b"], found, "file"))
+        list(from_file(ImageBatch(torch.zeros(1, 3, 30, 40), ["b"]), found, "file"))
     with pytest.raises(UserError, match="30x40"):
-        list(from_file(torch.zeros(1, 3, 40, 30), ["a"], found, "file"))
+        list(from_file(ImageBatch(torch.zeros(1, 3, 40, 30), ["a"]), found, "file"))
     with pytest.raises(UserError, match="split lacks"):
         check_ids(found, ["b", "c"], path)
     check_ids(found, ["a", "c"], path)

@@ -258,7 +258,7 @@ def test_released_file_gives_the_reference_outputs(goldens, released_state, rule
     path = save(tmp_path / "vpt_seg_zero_20k_12_10.pth", released_state | text_encoder(rule_clip))
     released = ZegClip.read_released(path)
     assert (released.setting, released.options) == ("inductive", {"prompts": 10, "layers": 3})
-    method = ZegClip(rule_clip, ZegClipOptions(**{**ZegClip.presets["pascal-voc"].options, **released.options}))
+    method = ZegClip(rule_clip, ZegClipOptions(**{**ZegClipOptions.presets["pascal-voc"].options, **released.options}))
     released.fill(method, rule_clip)
     golden = np.load(goldens / "inductive_b1.npz")
     names = tuple(str(index) for index in range(20))
@@ -273,7 +273,7 @@ def test_released_file_gives_the_reference_outputs(goldens, released_state, rule
 def test_every_released_key_has_its_place(released_keys, meta_clip):
     """Names and shapes of the whole released model, text encoder included, against a method that holds no numbers."""
     with torch.device("meta"):
-        method = ZegClip(meta_clip, ZegClipOptions(**ZegClip.presets["pascal-voc"].options))
+        method = ZegClip(meta_clip, ZegClipOptions(**ZegClipOptions.presets["pascal-voc"].options))
     own = method.state_dict()
     taken = {EMPTY_WEIGHT}
     for name in own.keys() - {"knows_unseen"}:

@@ -23,7 +23,7 @@ def train(method, steps=40, seed=0):
     optimiser = torch.optim.AdamW(method.train().parameter_groups(Recipe(learning_rate=3e-3)))
     history = []
     for _ in range(steps):
-        loss = torch.stack(list(method(images, labels).values())).sum()
+        loss = method(images, labels).total
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -144,8 +144,8 @@ def test_autocast(small_method, options):
     torch.testing.assert_close(close.float(), exact, rtol=0.1, atol=0.05 * float(exact.abs().max()))
     with torch.autocast("cpu", torch.bfloat16):
         losses = method.train().losses(images, labels)
-    assert all(loss.dtype == torch.float32 for loss in losses.values())
-    torch.stack(list(losses.values())).sum().backward()
+    assert all(loss.dtype == torch.float32 for loss in losses.values.values())
+    losses.total.backward()
     assert all(p.grad.isfinite().all() for p in method.parameters() if p.grad is not None)
 
 
@@ -156,7 +156,7 @@ def test_idle_parameters_change_nothing(small_method):
     images, labels = torch.rand(2, 3, 32, 32), torch.randint(IGNORE, 3, (2, 32, 32))
     with torch.inference_mode():
         assert torch.equal(lean.eval().predict(images), full.eval().predict(images))
-    torch.stack(list(full.losses(images, labels).values())).sum().backward()
+    full.losses(images, labels).total.backward()
     idle = {name for name, p in full.named_parameters() if p.requires_grad and p.grad is None}
     own = {name for name, p in lean.named_parameters() if p.requires_grad}
     assert idle == {name for name, p in full.named_parameters() if p.requires_grad} - own
@@ -211,7 +211,7 @@ def counted(meta_clip):
 
     def build(dataset, classes, **options):
         with torch.device("meta"):
-            method = ZegClip(meta_clip, ZegClipOptions(**{**ZegClip.presets[dataset].options, **options}))
+            method = ZegClip(meta_clip, ZegClipOptions(**{**ZegClipOptions.presets[dataset].options, **options}))
             method.set_vocabulary(SimpleNamespace(embeddings=torch.empty(classes, 512)))
         return method.eval()
 

@@ -37,7 +37,7 @@ def attention(inputs, outputs):
 @pytest.mark.parametrize(("dataset", "classes", "gmacs"), [("pascal-voc", 20, 110.40), ("coco-stuff", 171, 123.94)])
 def test_table_3(meta_clip, monkeypatch, record_property, dataset, classes, gmacs):
     with torch.device("meta"):
-        method = ZegClip(meta_clip, ZegClipOptions(**ZegClip.presets[dataset].options)).eval()
+        method = ZegClip(meta_clip, ZegClipOptions(**ZegClipOptions.presets[dataset].options)).eval()
     method = method.to_empty(device="cpu")  # tracing needs tensors; whatever is in them
     method.vocabulary = SimpleNamespace(embeddings=torch.zeros(classes, 512))
     monkeypatch.setattr(

@@ -182,18 +182,18 @@ def test_losses(trained, noise, goldens, record_property, setting, batch):
     """Both losses, and those of deep supervision, which the release builds but never runs."""
     golden = load(goldens, "losses")
     with torch.no_grad():
-        method, losses = trained(setting, noise(batch, 3, 512, 512), original_labels(batch), deep_supervision=True)
+        _, losses = trained(setting, noise(batch, 3, 512, 512), original_labels(batch), deep_supervision=True)
     case = f"{setting}_B{batch}"
     expected = {name: golden[f"{case}/decode.loss_{name}"] for name in ("mask", "dice")}
     expected |= {
         f"{name}_{layer}": golden[f"{case}/extra_aux/loss_{name}_{layer}"] for name in expected for layer in (0, 1)
     }
-    assert losses.keys() == expected.keys()
+    assert losses.values.keys() == expected.keys()
     for name, value in expected.items():
-        error = abs(losses[name].item() / float(value) - 1)
+        error = abs(losses.values[name].item() / float(value) - 1)
         record_property(name, error)
         assert error <= LOSSES, name
-    assert method.loss_terms == sum(json.loads((goldens / "losses.json").read_text())[case]["n_gt"])
+    assert losses.terms == sum(json.loads((goldens / "losses.json").read_text())[case]["n_gt"])
 
 
 @pytest.mark.slow
@@ -201,7 +201,7 @@ def test_losses(trained, noise, goldens, record_property, setting, batch):
 def test_gradients(trained, noise, goldens, record_property, setting):
     golden, norms = load(goldens, "losses"), json.loads((goldens / "losses.json").read_text())
     method, losses = trained(setting, noise(1, 3, 512, 512), original_labels(1), idle_parameters=True)
-    torch.stack(list(losses.values())).sum().backward()
+    losses.total.backward()
     prompts = method.encoder.prompts
     ours = {
         "backbone.prompt_norm.weight": prompts.norm.weight.grad,

@@ -19,7 +19,7 @@ def loss_of(run: Run) -> float:
     run.tell(training_vocabulary(run.plan, run.clip, view))
     images, labels = (torch.stack(parts) for parts in list(zip(*samples, strict=True))[:2])
     with torch.no_grad():
-        return float(sum(run.method.eval().losses(images, labels).values()))
+        return float(run.method.eval().losses(images, labels).total)
 
 
 def test_a_short_run_drives_the_loss_down(shared, small_clip, tmp_path):

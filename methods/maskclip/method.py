@@ -1,25 +1,18 @@
-"""MaskCLIP: dense CLIP features without any training (Zhou et al., "Extract Free Dense Labels from CLIP", ECCV 2022)."""
+"""MaskCLIP as a method: the image encoder up to its last block, whose values alone are used."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor
 
 from zsbench.clip.model import Clip
-from zsbench.clip.vit import embed, normalise
-from zsbench.method import Method, Options
+from zsbench.clip.vit import embed, normalise, plain_vit
+from zsbench.method import Method
 from zsbench.registry import register_method
 
-
-class MaskClipOptions(Options):
-    logit_scale: float | None = Field(
-        None,
-        gt=0,
-        description="softmax scale for background by threshold; default CLIP's own, published ones are 40 to 65",
-    )
+from .options import MaskClipOptions
 
 
 @register_method("maskclip")
@@ -30,7 +23,7 @@ class MaskClip(Method):
 
     def __init__(self, clip: Clip, options: MaskClipOptions) -> None:
         super().__init__(clip, options)
-        self.visual = clip.model.visual
+        self.visual = plain_vit(clip, "maskclip")
 
     @property
     def logit_scale(self) -> float:

@@ -1,0 +1,37 @@
+"""Dense methods take a plain vision transformer apart, and say so where they are given another image encoder."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import timm
+import torch
+from open_clip.transformer import VisionTransformer
+
+from zsbench.clip.vit import plain_vit
+from zsbench.errors import UserError
+from zsbench.methods.maskclip.method import MaskClip
+from zsbench.methods.maskclip.options import MaskClipOptions
+from zsbench.methods.zegclip.method import ZegClip
+from zsbench.methods.zegclip.options import ZegClipOptions
+
+SMALL = {"image_size": 8, "patch_size": 8, "width": 8, "layers": 1, "heads": 1, "mlp_ratio": 1.0, "output_dim": 8}
+
+
+def test_open_clips_own_transformer_is_taken(tiny_clip):
+    assert plain_vit(tiny_clip, "any") is tiny_clip.model.visual
+
+
+@pytest.mark.parametrize(("build", "options"), [(MaskClip, MaskClipOptions()), (ZegClip, ZegClipOptions())])
+@pytest.mark.parametrize(
+    ("visual", "kind"),
+    [
+        (lambda: timm.create_model("test_vit"), "a VisionTransformer|a Vit"),
+        (lambda: torch.nn.Conv2d(3, 3, 1), "a Conv2d"),
+        (lambda: VisionTransformer(**SMALL, attentional_pool=True), "with an attention pool"),
+    ],
+)
+def test_any_other_image_encoder_is_refused_by_name(tiny_clip, build, options, visual, kind):
+    clip = replace(tiny_clip, name="other", model=SimpleNamespace(visual=visual()))
+    with pytest.raises(UserError, match=f"(?s)clip needs open_clip.*other has .*{kind}.*Choose another --clip"):
+        build(clip, options)
