@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from zsbench.clip.text import Vocabulary
+from zsbench.options import Ablation as Ablation
+from zsbench.options import Options as Options
+from zsbench.options import Preset as Preset
 
 if TYPE_CHECKING:
     from zsbench.clip.model import Clip
@@ -37,29 +39,6 @@ class Scoring:
         """Scores of logits (..., c, H, W) of the classes `classes`."""
         scores = logits.sigmoid() if self.sigmoid else logits
         return scores if self.class_bias is None else scores - self.class_bias[classes, None, None].to(scores.device)
-
-
-class Options(BaseModel):
-    """Base of a method's options: typed fields with defaults and a `Field(description=...)`; unknown names are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-@dataclass(frozen=True)
-class Preset:
-    """What a method changes for one dataset: overrides of its options, of the recipe, and of the dataset's protocol."""
-
-    options: Mapping[str, Any] = field(default_factory=dict)
-    recipe: Mapping[str, Any] = field(default_factory=dict)
-    protocol: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Ablation:
-    """A row of an ablation table: the variant that it measures, and its label in the paper."""
-
-    variant: str
-    label: str
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,52 @@
+"""What a method can be told, without torch: its options, named sets of them, and what it changes for one dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What a method changes for one dataset: overrides of its options, of the recipe, and of the dataset's protocol."""
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """A row of an ablation table: the variant that it measures, and its label in the paper."""
+
+    variant: str
+    label: str
+
+
+class Options(BaseModel):
+    """Base of a method's options: typed fields with defaults and a `Field(description=...)`; unknown names are refused.
+
+    `variants`: named overrides of them (`--variant`). `presets`: overrides by dataset name, `*` for all. `tables`: the
+    ablation tables of the method's paper, by number. A file that holds them beside the method's own, and imports no torch,
+    lets a misspelt word be answered at once.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    presets: ClassVar[Mapping[str, Preset]] = {}
+    tables: ClassVar[Mapping[int, tuple[Ablation, ...]]] = {}
+
+    @classmethod
+    def preset(cls, dataset: str) -> Preset:
+        """What the method changes for the dataset of that name: the preset `*`, overridden by the dataset's own."""
+        every, own = cls.presets.get("*", Preset()), cls.presets.get(dataset, Preset())
+        return Preset(
+            {**every.options, **own.options}, {**every.recipe, **own.recipe}, {**every.protocol, **own.protocol}
+        )
+
+    def verify(self, ids: Sequence[str]) -> None:
+        """Raise `UserError` for what cannot work with the images `ids`, before anything runs."""
