@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from colorsys import hsv_to_rgb
+
 RGB = tuple[int, int, int]
 
 
@@ -18,3 +20,9 @@ def voc_colour(value: int) -> RGB:
     for bit in range(24):
         channels[bit % 3] |= (value >> bit & 1) << (7 - bit // 3)
     return channels[0], channels[1], channels[2]
+
+
+def spread_palette(count: int) -> list[tuple[int, int, int]]:
+    """`count` distinct colours, by golden-ratio steps of hue at alternating brightness."""
+    colours = [hsv_to_rgb(i * 0.618034 % 1, 0.85 - 0.3 * (i % 2), 0.95 - 0.25 * (i % 3) / 2) for i in range(count)]
+    return [(round(255 * r), round(255 * g), round(255 * b)) for r, g, b in colours]

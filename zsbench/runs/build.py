@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
 from zsbench.checkpoint import load_trainable_state_dict, read_checkpoint
-from zsbench.clip.model import Clip
+from zsbench.clip.model import Clip, load_clip
 from zsbench.clip.text import Vocabulary, encode_vocabulary, read_vocabulary
 from zsbench.method import Method
 from zsbench.runs.compatibility import check_clip
@@ -26,6 +27,16 @@ def build_method(plan: Plan, clip: Clip) -> Method:
     elif path is not None:
         load_trainable_state_dict(method, read_checkpoint(path)[1], str(path))
     return method
+
+
+def build_told(plan: Plan) -> tuple[Method, Clip]:
+    """The method of a plan, on its device and told the vocabulary, and its CLIP, without reading any image."""
+    clip = load_clip(plan.clip, plan.weights)
+    method = build_method(plan, clip)
+    # a random CLIP says nothing of any prompt
+    texts = replace(plan, templates="single") if clip.weights.random else plan
+    method.eval().to(plan.device).set_vocabulary(full_vocabulary(texts, clip).to(plan.device))
+    return method, clip
 
 
 def training_vocabulary(plan: Plan, clip: Clip, view: TrainingView) -> Vocabulary:
