@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor, nn
 
 from zsbench.errors import UserError
 from zsbench.utils.files import write_atomically
+
+if TYPE_CHECKING:  # what a checkpoint says about itself is read without torch
+    from torch import Tensor, nn
 
 METADATA_KEY = "zsbench"
 
@@ -70,13 +71,14 @@ def load_trainable_state_dict(module: nn.Module, state: Mapping[str, Tensor], so
             f"{source} does not fit the method ({len(problems)} tensors): {shown}. "
             "Give the options that it was trained with."
         )
-    with torch.no_grad():
-        for name, tensor in own.items():
-            tensor.copy_(state[name])
+    for name, tensor in own.items():
+        tensor.detach().copy_(state[name])
 
 
 def save_checkpoint(path: Path, module: nn.Module, info: CheckpointInfo) -> None:
     """Write the learnt state of `module` and `info`, atomically."""
+    from safetensors.torch import save_file
+
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in trainable_state_dict(module).items()}
     metadata = {METADATA_KEY: info.model_dump_json()}
     write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata))
@@ -84,13 +86,26 @@ def save_checkpoint(path: Path, module: nn.Module, info: CheckpointInfo) -> None
 
 def read_checkpoint(path: Path) -> tuple[CheckpointInfo, dict[str, Tensor]]:
     """`(info, tensors)` of a file that `save_checkpoint` wrote; raises `UserError` for any other file."""
+    with opened(path, "pt") as (file, info):
+        return info, {name: file.get_tensor(name) for name in list(file.keys())}
+
+
+def read_info(path: Path) -> CheckpointInfo:
+    """What a file that `save_checkpoint` wrote says about itself; raises `UserError` for any other file."""
+    with opened(path, "numpy") as (_, info):
+        return info
+
+
+@contextmanager
+def opened(path: Path, framework: str) -> Iterator[tuple[Any, CheckpointInfo]]:
+    """A checkpoint as safetensors opens it for a framework, and what it says about itself."""
     if not path.is_file():
         raise UserError(f"checkpoint {path} does not exist.")
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework=framework) as file:
             metadata = (file.metadata() or {}).get(METADATA_KEY)
             if metadata is None:
                 raise UserError(f"{path} is a safetensors file, but no zsbench checkpoint.")
-            return CheckpointInfo(**json.loads(metadata)), {name: file.get_tensor(name) for name in list(file.keys())}
+            yield file, CheckpointInfo(**json.loads(metadata))
     except (SafetensorError, ValidationError, json.JSONDecodeError, OSError) as error:
         raise UserError(f"{path} is no zsbench checkpoint, or a damaged one: {error}") from error

@@ -12,6 +12,7 @@ import importlib.util
 import re
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
@@ -21,9 +22,10 @@ from zsbench.errors import UserError, did_you_mean
 if TYPE_CHECKING:
     from zsbench.dataset import Dataset
     from zsbench.method import Method
+    from zsbench.options import Options
 import ast
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
@@ -36,13 +38,17 @@ DECORATORS: dict[str, Kind] = {"register_method": "method", "register_dataset": 
 
 @dataclass(frozen=True)
 class Declaration:
-    """A top-level class and what its decorator says. `kind` and `name` are None for a class without one."""
+    """A top-level class and what its decorator says. `kind` and `name` are None for a class without one.
+
+    `options`: module and name of its `Options`, where the class body says `Options = <what another module has>`.
+    """
 
     kind: Kind | None
     name: str | None
     class_name: str
     summary: str
     needs: tuple[str, ...]
+    options: tuple[str, str] | None
 
 
 def read_declarations(path: Path) -> list[Declaration]:
@@ -57,17 +63,35 @@ def read_declarations(path: Path) -> list[Declaration]:
 @cache  # the same text says the same, and a run asks more than once
 def parse(source: bytes, path: Path) -> tuple[Declaration, ...]:
     """The top-level classes of a source text; `path` is for messages."""
-    classes = [node for node in ast.parse(source, str(path)).body if isinstance(node, ast.ClassDef)]
-    return tuple(found for node in classes for found in declared(node, path))
+    body = ast.parse(source, str(path)).body
+    imported = {
+        alias.asname or alias.name: ("." * node.level + (node.module or ""), alias.name)
+        for node in body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    classes = [node for node in body if isinstance(node, ast.ClassDef)]
+    return tuple(found for node in classes for found in declared(node, path, imported))
 
 
-def declared(node: ast.ClassDef, path: Path) -> list[Declaration]:
+def declared(node: ast.ClassDef, path: Path, imported: Mapping[str, tuple[str, str]]) -> list[Declaration]:
     """One declaration for each registering decorator of a class, or one without a name if there are none."""
     summary = (ast.get_docstring(node) or "").partition("\n")[0]
     calls = [(kind, call) for call in node.decorator_list if (kind := decorator_kind(call)) is not None]
+    options = options_home(node, imported)
     if not calls:
-        return [Declaration(None, None, node.name, summary, ())]
-    return [Declaration(kind, *arguments(call, node.name, summary, path)) for kind, call in calls]
+        return [Declaration(None, None, node.name, summary, (), options)]
+    return [Declaration(kind, *arguments(call, node.name, summary, path), options) for kind, call in calls]
+
+
+def options_home(node: ast.ClassDef, imported: Mapping[str, tuple[str, str]]) -> tuple[str, str] | None:
+    """From where a class imports its `Options`; None where its source does not tell."""
+    given: dict[str, ast.expr | None] = {}
+    for statement in node.body:
+        targets = getattr(statement, "targets", [getattr(statement, "target", None)])
+        given |= {target.id: getattr(statement, "value", None) for target in targets if isinstance(target, ast.Name)}
+    options = given.get("Options")
+    return imported.get(options.id) if isinstance(options, ast.Name) else None
 
 
 def decorator_kind(call: ast.expr) -> Kind | None:
@@ -111,6 +135,8 @@ class Plugin:
     class_name: str
     needs: tuple[str, ...] = ()
     """Packages beyond those of zsbench, as one would give them to pip."""
+    options: tuple[str, str] | None = None
+    """Module (perhaps relative) and name of a method's options, where they are a module's of their own."""
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -190,7 +216,7 @@ def scan_file(found: Scan, file: Path, module: str, source: str) -> None:
     for item in found.read(file.resolve()):
         if item.kind is not None and item.name is not None:
             described = (item.kind, item.name, item.summary, source, file.resolve(), module)
-            found.add(Plugin(*described, item.class_name, item.needs))
+            found.add(Plugin(*described, item.class_name, item.needs, item.options))
 
 
 def scan_entry_point(found: Scan, kind: Kind, entry: metadata.EntryPoint) -> None:
@@ -202,8 +228,8 @@ def scan_entry_point(found: Scan, kind: Kind, entry: metadata.EntryPoint) -> Non
     file = source_file(entry.module)
     declarations = found.read(file) if file else []
     item = next((each for each in declarations if each.class_name == entry.attr), None)
-    summary, needs = (item.summary, item.needs) if item else ("", ())
-    found.add(Plugin(kind, entry.name, summary, source, file, entry.module, entry.attr, needs))
+    summary, needs, options = (item.summary, item.needs, item.options) if item else ("", (), None)
+    found.add(Plugin(kind, entry.name, summary, source, file, entry.module, entry.attr, needs, options))
 
 
 def source_file(module: str) -> Path | None:
@@ -243,6 +269,7 @@ __all__ = [
     "load",
     "load_dataset_class",
     "load_method_class",
+    "load_options",
     "plugins",
     "problems",
     "register_dataset",
@@ -326,12 +353,30 @@ def load(kind: Kind, name: str) -> type:
 
 def load_method_class(name: str) -> type[Method]:
     """The method of that name; raises as `load`."""
+    cls = load("method", name)
     from zsbench.method import Method  # here, because it imports torch
 
-    cls = load("method", name)
     if not issubclass(cls, Method):
         raise UserError(f"method {name!r}: {place(cls)} must be a subclass of {place(Method)}.")
     return cls
+
+
+def load_options(name: str) -> type[Options]:
+    """The options of the method of that name, with its variants, presets and tables; raises as `load`.
+
+    Where the source of the method says from which module they are, that module alone is imported, and torch is not.
+    """
+    from zsbench.options import Options  # here, because it imports pydantic
+
+    match scan("method", _files).named("method", name):
+        case [Plugin(options=(module, options_name)) as plugin]:
+            inside = plugin.location is not None and plugin.location.name == "__init__.py"
+            package = plugin.module if inside else plugin.module.rpartition(".")[0]
+            with suppress(Exception):  # it is met again, and explained, where the class is imported
+                options = getattr(importlib.import_module(module, package), options_name)
+                if issubclass(options, Options):
+                    return options
+    return load_method_class(name).Options
 
 
 def load_dataset_class(name: str) -> type[Dataset]:

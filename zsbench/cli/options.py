@@ -1,20 +1,31 @@
-"""Options that several commands share, and how what is given to them is read."""
+"""Commands made from the fields of a request: name, type, bounds, default, help and panel stand there alone."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
+from annotated_types import Ge
+from pydantic.fields import FieldInfo
 
 from zsbench import registry
 from zsbench.errors import UserError
+from zsbench.runs.request import Request, Verb, flags, place
 
-if TYPE_CHECKING:
-    from zsbench.runs.request import Request
-
-AnyRequest = TypeVar("AnyRequest", bound="Request")
+METAVARS: Mapping[Any, str] = {
+    bool: " ",
+    int: "N",
+    float: "X",
+    str: "TEXT",
+    Path: "PATH",
+    list[Path]: "PATH",
+    list[str]: "KEY=VALUE",
+}
+Body = Callable[..., None]
 
 
 def add_plugins(files: list[Path] | None) -> list[Path] | None:
@@ -24,68 +35,73 @@ def add_plugins(files: list[Path] | None) -> list[Path] | None:
     return files
 
 
-MethodName = Annotated[str, typer.Option(help="name of a method (`zsbench list methods`)")]
-DatasetName = Annotated[str, typer.Option("--dataset", help="name of a dataset (`zsbench list datasets`)")]
-Assignments = Annotated[
-    list[str] | None,
-    typer.Option("--option", "-o", help="an option of the method, key=value; may be repeated"),
-]
-ClipName = Annotated[
-    str | None,
-    typer.Option(
-        help="open_clip model, model config (JSON), or a dataset that comes with a CLIP; default: the dataset's"
-    ),
-]
-WeightsName = Annotated[str | None, typer.Option(help="open_clip tag, local file, or `random`; default: the dataset's")]
-Templates = Annotated[str | None, typer.Option(help="single, vild15, imagenet80, or a text file of templates")]
-DataRoot = Annotated[Path | None, typer.Option(help="where the data lies; else $ZSBENCH_DATA, else ./data")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; default: CUDA where there is one")]
 Plugins = Annotated[
     list[Path] | None,
-    typer.Option(
-        "--plugin", callback=add_plugins, help="a Python file that registers methods or datasets; may be repeated"
-    ),
+    typer.Option("--plugin", callback=add_plugins, help=Request.model_fields["plugin"].description, metavar="PATH"),
 ]
-CheckpointPath = Annotated[
-    Path | None, typer.Option(help="learnt weights: of `zsbench train` or `run`, or of the method's own release")
-]
-Transfer = Annotated[bool, typer.Option("--transfer", help="use a checkpoint with another dataset's classes")]
-TextEmbeddings = Annotated[Path | None, typer.Option(help=".npy of ready text embeddings, one row per class")]
-Words = Annotated[
-    Path | None,
-    typer.Option(help="word vectors of a method without CLIP: .npz, .vec, .txt or .bin (`zsbench data words`)"),
-]
-RecipeEntries = Annotated[
-    list[str] | None,
-    typer.Option("--recipe", "-r", help="an entry of the training recipe, key=value; may be repeated"),
-]
-Iterations = Annotated[int | None, typer.Option(min=1, help="training steps")]
-Limit = Annotated[
-    int | None,
-    typer.Option(
-        min=1, help="a trial: the first N images of each split, one training step unless --iterations says more"
-    ),
-]
-Variant = Annotated[str | None, typer.Option(help="a named set of options of the method")]
 
 
-def pairs(texts: list[str] | None, flag: str) -> dict[str, str]:
-    """`key=value` words as a dictionary."""
-    split = [text.partition("=") for text in texts or []]
-    for key, equals, _ in split:
-        if not equals:
-            raise UserError(f"{flag} {key}: expected key=value.")
-    return {key.strip(): value.strip() for key, _, value in split}
+def made_from(
+    model: type[Request], verb: Verb, leave_out: Collection[str] = (), listed: Collection[str] = ()
+) -> Callable[[Body], Body]:
+    """A decorator: a typer command with the options that `model` has for `verb`, and with the body's own.
+
+    The body is called with what was given beyond the defaults, by field, and with its own parameters, which stand in the
+    place of fields of their name. `leave_out`: fields that the command decides. `listed`: fields that take several values,
+    as `a,b` or repeated; the body gets a list.
+    """
+
+    def decorate(body: Body) -> Body:
+        own = list(inspect.signature(body, eval_str=True).parameters.values())[1:]
+        taken = {*leave_out, *(parameter.name for parameter in own)}
+        fields = {name: field for name, field in model.offered(verb).items() if name not in taken}
+        options = [option(name, field, name in listed) for name, field in fields.items()]
+
+        def command(**words: Any) -> None:
+            extra = {parameter.name: words.pop(parameter.name) for parameter in own}
+            body({name: value for name, value in words.items() if value != defaults[name]}, **extra)
+
+        defaults = {parameter.name: parameter.default for parameter in options}
+        parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in [*own, *options]]
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        command.__name__, command.__doc__ = body.__name__, body.__doc__
+        return command
+
+    return decorate
 
 
-def as_request(kind: type[AnyRequest], given: Mapping[str, Any]) -> AnyRequest:
-    """What a command was given, by the names of its parameters; those that a request does not have are left out."""
-    lists = {
-        "options": pairs(given.get("option"), "-o"),
-        "recipe": pairs(given.get("recipe"), "-r"),
-        "plugin": given.get("plugin") or (),
-    }
-    return kind(**{name: value for name, value in {**given, **lists}.items() if name in kind.model_fields})
+def option(name: str, field: FieldInfo, listed: bool) -> inspect.Parameter:
+    """A field as a parameter of a typer command."""
+    kind, choices = plain_type(field.annotation)
+    lowest: Any = next((bound.ge for bound in field.metadata if isinstance(bound, Ge)), None)
+    text = f"{field.description}{': ' if choices else ''}{', '.join(choices)}" + "; several: a,b" * listed
+    default = field.get_default(call_default_factory=True)
+    declared = typer.Option(
+        *flags(name, field),
+        help=text,
+        metavar=METAVARS.get(kind),
+        rich_help_panel=place(field).panel,
+        min=lowest,
+    )
+    if listed:
+        kind, default = list[str], [default] if default else None
+    elif not isinstance(default, str | int | float):
+        kind, default = kind | None, None
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, declared]
+    )
+
+
+def plain_type(annotation: Any) -> tuple[Any, tuple[str, ...]]:
+    """The type that typer reads, and the words to choose from; what they may be is checked with the request."""
+    if get_origin(annotation) in (Union, UnionType):
+        (annotation,) = (kind for kind in get_args(annotation) if kind is not NoneType)
+    if get_origin(annotation) is Literal:
+        return str, get_args(annotation)
+    if get_origin(annotation) is dict:
+        return list[str], ()
+    return (list[Path] if get_origin(annotation) is tuple else annotation), ()
 
 
 def seed_numbers(text: str | None) -> list[int]:
@@ -96,6 +112,6 @@ def seed_numbers(text: str | None) -> list[int]:
     return [int(word) for word in words]
 
 
-def listed(texts: list[str] | None) -> list[str]:
+def split_commas(texts: list[str] | None) -> list[str]:
     """Repeated options and comma lists alike, as one list."""
     return [word.strip() for text in texts or [] for word in text.split(",") if word.strip()]

@@ -1,42 +1,41 @@
-"""`zsbench-proposals`: write the proposals of a two-stage method to a file that `clip-regions`, or any COCO tool, reads."""
+"""`zsbench-proposals`: write the proposals of a two-stage method to a file that other methods, and any COCO tool, read."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zsbench.cli import options as options
 from zsbench.cli.errors import plain_errors
-from zsbench.cli.main import console
-from zsbench.data.coco_results import write_proposals
-from zsbench.runs.plan import make_plan
-from zsbench.runs.proposals import Proposed, proposals
+from zsbench.cli.main import HELP, console
+from zsbench.cli.options import made_from
 from zsbench.runs.request import Request
+from zsbench.runs.resolve import resolve
 from zsbench.utils.progress import progress_bar
 
+if TYPE_CHECKING:
+    from zsbench.runs.proposals import Proposed
 
+
+@made_from(Request, "propose")
 def command(
-    out: Annotated[Path, typer.Option(help="the file, JSON in COCO's results format")],
-    method: Annotated[str, typer.Option(help="zegformer, zsseg or clip-regions")] = "zegformer",
-    dataset: options.DatasetName = "miniworld",
-    variant: options.Variant = None,
-    option: options.Assignments = None,
-    clip: options.ClipName = None,
-    weights: options.WeightsName = None,
-    checkpoint: options.CheckpointPath = None,
-    data_root: options.DataRoot = None,
-    device: options.Device = None,
-    limit: options.Limit = None,
-    plugin: options.Plugins = None,
+    given: dict[str, Any],
+    method: Annotated[str, typer.Option(help="name of a two-stage method", metavar="TEXT")],
+    out: Annotated[Path, typer.Option(help="the file, JSON in COCO's results format", metavar="PATH")],
 ) -> None:
     """Write the proposals of a two-stage method for the evaluated images of a dataset.
 
-    Another method reads them with `--method clip-regions -o proposals=file -o file=...`.
+    A method that reads proposals takes the file, or any COCO tool.
     """
-    plan = make_plan("eval", options.as_request(Request, {**locals(), "out": None}))
+    request = Request.of("propose", {"method": method, **given})
+    resolve(request)
+    from zsbench.data.coco_results import write_proposals
+    from zsbench.runs.plan import make_plan
+    from zsbench.runs.proposals import proposals
+
+    plan = make_plan("propose", request)
     with progress_bar(console, "proposals", len(plan.eval_ids)) as bar:
 
         def rows() -> Iterator[Proposed]:
@@ -50,7 +49,9 @@ def command(
 
 def main() -> None:
     """Entry point of the `zsbench-proposals` command: exit code 2 with a message for what the user can put right."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+    app = typer.Typer(
+        add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich", context_settings=HELP
+    )
     app.command()(command)
     with plain_errors():
         app()

@@ -66,7 +66,7 @@ def ablation_table(rows: Sequence[Ablation], results: Sequence[Result]) -> str:
 COLUMNS = {"pAcc": "pAcc", "mIoU_S": "mIoU(S)", "mIoU_U": "mIoU(U)", "hIoU": "hIoU"}
 
 
-def sweep_table(rows: Mapping[str, Sequence[Cell]]) -> str:
+def sweep_table(rows: Mapping[str, Sequence[Cell[Result]]]) -> str:
     """Markdown: mean ± standard deviation over seeds of each row."""
     titles = [name.replace("_S", "(S)").replace("_U", "(U)") for name in HEADLINE]
     body = []

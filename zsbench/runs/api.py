@@ -1,140 +1,193 @@
-"""The Python API: what the commands do, as functions."""
+"""The Python API: what the commands do, as functions. Nothing heavy is imported before all words of a call are known.
+
+Wherever a function takes `**request`, its keywords are the long options of the command: `limit=8`, `options={"rd": "off"}`,
+`device="cuda:1"` (`zsbench.runs.request.Request` has them all). A wrong one is a `UserError` that names the nearest.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, replace
-from datetime import datetime, timezone
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from zsbench.clip.model import Clip
-from zsbench.dataset import Dataset
 from zsbench.errors import UserError
-from zsbench.method import Method
-from zsbench.profiling import Conditions, profile_method
 from zsbench.result import Profile, Result
-from zsbench.runs.build import build_method, full_vocabulary, load_encoder
-from zsbench.runs.environment import environment, tf32
-from zsbench.runs.execution import execute
-from zsbench.runs.folder import CHECKPOINT
-from zsbench.runs.plan import Plan, make_plan, open_dataset
-from zsbench.runs.request import ProfileRequest, Request
-from zsbench.utils.files import sha256
+from zsbench.runs.backends import Local
+from zsbench.runs.folder import CHECKPOINT, free_folder
+from zsbench.runs.grid import Entry, Finished, arranged, make_cells, run_grid, silent
+from zsbench.runs.own_classes import own_request
+from zsbench.runs.request import DEFAULT_DATASET, DEFAULT_METHOD, ProfileRequest, Request, Verb
+from zsbench.runs.resolve import open_dataset, resolve
+from zsbench.runs.sweep_file import read_sweep, sweep_cells
 
-USUAL_SIDE = 512
-"""Pixels: of the image that is profiled where neither protocol nor CLIP says a size."""
+if TYPE_CHECKING:
+    from zsbench.dataset import Dataset
+    from zsbench.method import Method
+    from zsbench.options import Ablation
+    from zsbench.runs.images import Prediction
+    from zsbench.runs.plan import Plan
+
+Say = Callable[[str], None]
+"""Is told of each cell of a grid."""
 
 
 def load_dataset(name: str, root: str | Path | None = None) -> Dataset:
-    """The dataset `name`; `root` as in `--data-root`."""
+    """The dataset `name` (or a card, `.toml`); `root` as in `--data-root`.
+
+    >>> dataset = zsbench.load_dataset("miniworld")
+    >>> dataset.read("val", dataset.ids("val")[0]).image.shape
+    (96, 96, 3)
+    """
     return open_dataset(name, None if root is None else Path(root))
 
 
 def load_method(
-    name: str,
-    dataset: str = "miniworld",
-    *,
-    variant: str | None = None,
-    options: Mapping[str, Any] | None = None,
-    clip: str | None = None,
-    weights: str | None = None,
+    name: str, dataset: str = DEFAULT_DATASET, *, checkpoint: str | Path | None = None, **request: Any
 ) -> Method:
-    """The method `name`, built on the dataset's CLIP (or `clip` with `weights`) and told the dataset's vocabulary."""
-    request = Request(
-        method=name, dataset=dataset, variant=variant, options=as_text(options), clip=clip, weights=weights
-    )
-    return build(make_plan("profile", request))[0]
+    """The method `name`, in evaluation mode, with the weights of `checkpoint` if given, told the classes of `dataset`.
+
+    >>> method = zsbench.load_method("maskclip")
+    >>> method.predict(images).shape  # float32 (B, 3, H, W) in 0..1
+    torch.Size([1, 60, 12, 12])
+    """
+    made = planned("profile", {"method": name, "dataset": dataset, "checkpoint": checkpoint, **request})
+    from zsbench.runs.build import build_told
+
+    return build_told(made)[0]
 
 
-def train(method: str = "zegclip", dataset: str = "miniworld", **request: Any) -> Path:
-    """Train and return the path of the checkpoint. Further keywords are the fields of `zsbench.runs.request.Request`."""
-    plan = make_plan("train", Request(method=method, dataset=dataset, **request))
-    execute(plan)
-    return plan.out / CHECKPOINT
+def train(method: str = DEFAULT_METHOD, dataset: str = DEFAULT_DATASET, **request: Any) -> Path:
+    """Train and return the path of the checkpoint: `zsbench train`.
+
+    >>> checkpoint = zsbench.train("zegclip", "miniworld", seed=1)
+    """
+    made = planned("train", {"method": method, "dataset": dataset, **request})
+    from zsbench.runs.execution import execute
+
+    execute(made)
+    return made.out / CHECKPOINT
 
 
-def evaluate(method: str = "zegclip", dataset: str = "miniworld", **request: Any) -> Result:
-    """Evaluate a training-free method, or a trained one from `checkpoint=`. Keywords as for `train`."""
-    return measured(make_plan("eval", Request(method=method, dataset=dataset, **request)))
+def evaluate(method: str = DEFAULT_METHOD, dataset: str = DEFAULT_DATASET, **request: Any) -> Result:
+    """Evaluate a training-free method, or a trained one from `checkpoint=`: `zsbench eval`.
+
+    >>> zsbench.evaluate("maskclip", "miniworld").metrics["hIoU"].value
+    """
+    return measured("eval", {"method": method, "dataset": dataset, **request})
 
 
-def run(method: str = "zegclip", dataset: str = "miniworld", **request: Any) -> Result:
-    """Train where the method learns, evaluate and profile: `zsbench run`. Keywords as for `train`."""
-    return measured(make_plan("run", Request(method=method, dataset=dataset, **request)))
+def run(method: str = DEFAULT_METHOD, dataset: str = DEFAULT_DATASET, **request: Any) -> Result:
+    """Train where the method learns, evaluate and profile: `zsbench run`.
+
+    >>> zsbench.run("zegclip", "miniworld", recipe={"iterations": 100}).efficiency.gmacs
+    """
+    return measured("run", {"method": method, "dataset": dataset, **request})
 
 
-def measured(plan: Any) -> Result:
-    result = execute(plan)
-    assert result is not None  # only `train` has none
-    return result
-
-
-def profile(
-    method: str = "zegclip",
-    dataset: str = "miniworld",
-    *,
-    options: Mapping[str, Any] | None = None,
-    **request: Any,
-) -> Profile:
+def profile(method: str = DEFAULT_METHOD, dataset: str = DEFAULT_DATASET, **request: Any) -> Profile:
     """What one image costs: `zsbench profile`. It needs no dataset files and, weights being `random`, no trained weights.
 
     Where the cost depends on what was learnt (how many proposals are left to classify), give `checkpoint`, as to `evaluate`.
-    Further keywords are the fields of `zsbench.runs.request.ProfileRequest`: `size`, `device`, `dtype`, ...
+
+    >>> zsbench.profile("zegclip", "pascal-voc", size="480x640", device="cuda").latency_ms
     """
-    return measure(ProfileRequest(method=method, dataset=dataset, options=as_text(options), **request))
+    asked = ProfileRequest.of("profile", {"method": method, "dataset": dataset, **request})
+    resolve(asked)
+    from zsbench.runs.measure import measure
+
+    return measure(asked)
 
 
-def measure(request: ProfileRequest) -> Profile:
-    """Carry out a request, in this process. By default the image fills one window of the dataset's protocol."""
-    size = request.size and parse_size(request.size)
-    plan = make_plan("profile", request)
-    segmenter, model = build(plan)
-    side = plan.protocol.crop or plan.protocol.short_side or (model.image_size if model else USUAL_SIDE)
-    image_size = size or (side, side)
-    conditions = Conditions(request.timed, plan.dtype, request.compile, request.seconds, request.largest_batch)
-    with tf32(request.tf32):
-        cost = profile_method(segmenter, model, plan.protocol, image_size, plan.prompts, plan.device, conditions)
-        machine = environment(plan.device, plan.dtype)
-    return Profile(
-        **cost.model_dump(),
-        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        command=request.profile_command(),
-        method=segmenter.name,
-        variant=request.variant,
-        options=segmenter.options.model_dump(mode="json"),
-        clip="/".join(Path(model.name).parts[-2:]) if model else None,
-        weights=Path(model.weights.source).name if model else None,
-        words=plan.words.source if plan.words else None,
-        checkpoint=request.checkpoint.name if request.checkpoint else None,
-        checkpoint_sha256=sha256(request.checkpoint) if request.checkpoint else None,
-        dataset=plan.dataset.name,
-        classes=len(plan.dataset.classes),
-        size=request.size,
-        image_size=list(image_size),
-        protocol=asdict(plan.protocol),
-        environment=machine,
-    )
+def predict(
+    image: str | Path, classes: Sequence[str], method: str | None = None, dataset: str | None = None, **request: Any
+) -> Prediction:
+    """Segment one image file into classes of your choice: `zsbench predict`.
+
+    Method, CLIP, protocol and templates are those of `checkpoint` (and of the data it learnt from), or of `dataset`.
+
+    >>> found = zsbench.predict("photo.jpg", ["cat", "grass", "sky"])
+    >>> found.labels.shape, found.save("pictures")
+    """
+    return next(predict_all([image], classes, method, dataset, **request))
 
 
-def build(plan: Plan) -> tuple[Method, Clip | None]:
-    """The method of a plan, told the vocabulary, and its CLIP if it needs one, without reading any image."""
-    model = load_encoder(plan)
-    segmenter = build_method(plan, model)
-    # a random CLIP says nothing of any prompt
-    texts = replace(plan, templates="single") if model and model.weights.random else plan
-    segmenter.to(plan.device).set_vocabulary(full_vocabulary(texts, model).to(plan.device))
-    return segmenter, model
+def predict_all(
+    images: Iterable[str | Path],
+    classes: Sequence[str],
+    method: str | None = None,
+    dataset: str | None = None,
+    **request: Any,
+) -> Iterator[Prediction]:
+    """`predict` for many images, one after the other, with one method."""
+    for path in images:
+        if not Path(path).is_file():
+            raise UserError(f"image {path} does not exist.")
+    asked, own = own_request(classes, method, dataset, request)
+    from zsbench.runs.images import predictions
+
+    return predictions(asked, own, images)
 
 
-def as_text(options: Mapping[str, Any] | None) -> dict[str, str]:
-    """Options as `-o` would give them."""
-    return {key: str(value) for key, value in (options or {}).items()}
+def profile_all(
+    axes: Mapping[str, Sequence[Any]], given: Mapping[str, Any], out: Path | None = None, say: Say = silent
+) -> Finished[Profile]:
+    """A profile for every combination of the values of `axes`, each in a process of its own, in a new folder or in `out`,
+    where finished ones are kept."""
+    folder = out or free_folder(Path("runs") / "profile", Path.exists)
+    entries: dict[Entry, Sequence[Any]] = {(name,): values for name, values in axes.items()}
+    return run_grid(arranged(make_cells(Profile, given, entries, folder)), Local(), say=say)
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """`(height, width)` of "HEIGHTxWIDTH"."""
-    height, _, width = text.partition("x")
-    if not (height.isdigit() and width.isdigit()):
-        raise UserError(f"--size {text!r}: expected HEIGHTxWIDTH, such as 480x640.")
-    return int(height), int(width)
+def ablate(
+    method: str, table: int, *, seeds: int = 3, jobs: int = 1, say: Say = silent, **request: Any
+) -> Finished[Result]:
+    """Measure an ablation table of a method's paper: `zsbench ablate`. Each cell is a process; finished ones are kept.
+
+    >>> zsbench.ablate("zegclip", 5, seeds=1).results["zegclip-baseline-fix-miniworld"]
+    """
+    asked = Request.of("run", {"method": method, **request})
+    rows = ablation_rows(asked, table)
+    axes: dict[Entry, Sequence[Any]] = {("variant",): [row.variant for row in rows], ("seed",): range(seeds)}
+    out = asked.out or Path("runs") / f"ablate-{method}-table{table}-{Path(asked.dataset).stem}"
+    cells = make_cells(Result, {"method": method, **request}, axes, out)
+    return run_grid(arranged(cells), Local(), jobs, say)
+
+
+def ablation_rows(request: Request, table: int) -> Sequence[Ablation]:
+    """The rows of a table of the method's paper; raises `UserError` naming the tables there are."""
+    tables = resolve(request).options_class.tables
+    if table not in tables:
+        known = ", ".join(map(str, tables)) or "none"
+        raise UserError(f"{request.method} has no ablation table {table}; it has: {known}.")
+    return tables[table]
+
+
+def sweep(
+    file: str | Path, *, jobs: int | None = None, out: str | Path | None = None, say: Say = silent
+) -> Finished[Result]:
+    """Run the grid that a sweep file describes: `zsbench sweep`. Each cell is a process; finished ones are kept.
+
+    >>> for row, results in zsbench.sweep("sweep.toml").results.items():
+    ...     print(row, [result.metrics["hIoU"].value for result in results])
+    """
+    asked = read_sweep(Path(file), jobs=jobs, out=out)
+    cells = sweep_cells(asked, Path(file))
+    return run_grid(cells, asked.open_backend(), asked.jobs_at_once(len(cells)), say)
+
+
+def planned(verb: Verb, given: Mapping[str, Any]) -> Plan:
+    """What will happen; raises `UserError` for any unknown word before torch is imported."""
+    request = Request.of(verb, given)
+    resolve(request)
+    from zsbench.runs.plan import make_plan
+
+    return make_plan(verb, request)
+
+
+def measured(verb: Verb, given: Mapping[str, Any]) -> Result:
+    made = planned(verb, given)
+    from zsbench.runs.execution import execute
+
+    result = execute(made)
+    assert result is not None, "only `train` has none"
+    return result

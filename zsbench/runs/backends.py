@@ -9,31 +9,21 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from zsbench.errors import UserError
 from zsbench.runs.grid import Cell
 from zsbench.utils.extras import optional
 
 
-class Backend(Protocol):
-    """Runs a cell and waits for its end, in as many threads as there are jobs."""
-
-    def run(self, cell: Cell) -> bool:
-        """Whether the cell ended well; what it printed is in its log."""
-
-    def stop(self) -> None:
-        """End the cells that are running."""
-
-
-def run_cell(cell: Cell, environment: Mapping[str, str] | None = None) -> bool:
+def run_cell(cell: Cell[Any], environment: Mapping[str, str] | None = None) -> bool:
     """Run a cell in a process of its own and wait for it; True if it ended well."""
     return start_cell(cell, environment or {}).wait() == 0
 
 
-def start_cell(cell: Cell, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    cell.log_path.parent.mkdir(parents=True, exist_ok=True)
-    with cell.log_path.open("wb") as log:
+def start_cell(cell: Cell[Any], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    cell.log.parent.mkdir(parents=True, exist_ok=True)
+    with cell.log.open("wb") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "zsbench", *cell.words],
             stdout=log,
@@ -56,7 +46,7 @@ class Local:
         if self.devices is not None:
             self.devices.put(device)
 
-    def run(self, cell: Cell) -> bool:
+    def run(self, cell: Cell[Any]) -> bool:
         device = self.devices.get() if self.devices is not None else None
         process = start_cell(cell, {} if device is None else {"CUDA_VISIBLE_DEVICES": str(device)})
         self.running.add(process)
@@ -85,14 +75,14 @@ class Slurm:
         self.jobs: list[Any] = []
         self.lock = threading.Lock()
 
-    def run(self, cell: Cell) -> bool:
+    def run(self, cell: Cell[Any]) -> bool:
         with self.lock:
             job = self.executor.submit(run_cell, cell)
             self.jobs.append(job)
         try:
             return bool(job.result())
         except Exception as error:  # whatever killed the job: a cell that fails harms no other
-            with cell.log_path.open("a", encoding="utf-8") as log:
+            with cell.log.open("a", encoding="utf-8") as log:
                 log.write(f"error: job {job.job_id} failed, see {job.paths.stderr}: {error}\n")
             return False
 
@@ -111,13 +101,13 @@ class Ray:
         self.task = self.ray.remote(**parameters)(run_cell) if parameters else self.ray.remote(run_cell)
         self.tasks: list[Any] = []
 
-    def run(self, cell: Cell) -> bool:
+    def run(self, cell: Cell[Any]) -> bool:
         task = self.task.remote(cell)
         self.tasks.append(task)
         try:
             return bool(self.ray.get(task))
         except Exception as error:  # as above
-            with cell.log_path.open("a", encoding="utf-8") as log:
+            with cell.log.open("a", encoding="utf-8") as log:
                 log.write(f"error: the Ray task failed: {error}\n")
             return False
 

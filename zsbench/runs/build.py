@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -31,6 +32,16 @@ def build_method(plan: Plan, clip: Clip | None) -> Method:
     elif path is not None:
         load_trainable_state_dict(method, read_checkpoint(path)[1], str(path))
     return method
+
+
+def build_told(plan: Plan) -> tuple[Method, Clip | None]:
+    """The method of a plan, on its device and told the vocabulary, and its CLIP, without reading any image."""
+    clip = load_encoder(plan)
+    method = build_method(plan, clip)
+    # a random CLIP says nothing of any prompt
+    texts = replace(plan, templates="single") if clip is not None and clip.weights.random else plan
+    method.eval().to(plan.device).set_vocabulary(full_vocabulary(texts, clip).to(plan.device))
+    return method, clip
 
 
 def training_vocabulary(plan: Plan, clip: Clip | None, view: TrainingView) -> Vocabulary:

@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from zsbench import registry
-from zsbench.checkpoint import CheckpointInfo, read_checkpoint
+from zsbench.checkpoint import CheckpointInfo
 from zsbench.class_names import NameSet, simplified
-from zsbench.clip.model import Clip
-from zsbench.clip.word_vectors import WordVectors
 from zsbench.dataset import Dataset
 from zsbench.errors import UserError
-from zsbench.method import Method, ReleasedCheckpoint
 from zsbench.utils.files import sha256
+
+if TYPE_CHECKING:
+    from zsbench.clip.model import Clip
+    from zsbench.clip.word_vectors import WordVectors
+    from zsbench.method import Method, ReleasedCheckpoint
 
 ON_PURPOSE = "or --transfer to evaluate it with another vocabulary on purpose"
 
 
-def open_checkpoint(
-    path: Path | None, method_class: type[Method], dataset: Dataset, transfer: bool
-) -> tuple[CheckpointInfo | None, ReleasedCheckpoint | None]:
-    """What a checkpoint says about itself, and its content where it is one of the method's own release.
+def open_release(
+    path: Path, method_class: type[Method], dataset: Dataset, transfer: bool
+) -> tuple[CheckpointInfo, ReleasedCheckpoint]:
+    """What a checkpoint of the method's own release says about itself, and its content.
 
-    Raises `UserError` for a file that is neither ours nor the release's, and for a release that was trained on other classes
-    than those of `dataset`, unless `transfer`.
+    Raises `UserError` for a file that is none, and for one that was trained on other classes than those of `dataset`, unless
+    `transfer`.
     """
-    if path is None or path.suffix == ".safetensors":
-        return (None if path is None else read_checkpoint(path)[0]), None
-    if not path.is_file():
-        raise UserError(f"checkpoint {path} does not exist.")
     released = method_class.read_released(path)
     if released is None:
         raise UserError(
@@ -36,7 +35,9 @@ def open_checkpoint(
         )
     if not transfer:
         released.check(int(dataset.seen_mask.sum()), len(dataset.classes))
-    return released_info(released, method_class, dataset), released
+    info = released_info(released, method_class, dataset)
+    check_classes(info, path, method_class.name, dataset, transfer)
+    return info, released
 
 
 def released_info(released: ReleasedCheckpoint, method_class: type[Method], dataset: Dataset) -> CheckpointInfo:

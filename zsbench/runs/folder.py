@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 from zsbench.errors import UserError
@@ -9,6 +11,7 @@ from zsbench.metrics.journal import journal_paths
 from zsbench.utils.files import make_folder
 
 RESULT, RECORDS, GALLERY, LOG = "result.json", "records.npz", "gallery.png", "run.log"
+PROFILE = "profile.json"
 CHECKPOINT, STEPS = "checkpoint.safetensors", "train.jsonl"
 STATE = "training.pt"
 """What an unfinished training goes on from."""
@@ -37,3 +40,9 @@ def is_finished(folder: Path, trains: bool) -> bool:
     """Whether a folder holds a result, or a checkpoint that training would overwrite."""
     learnt = (folder / CHECKPOINT).exists() and not (folder / STATE).exists()
     return (folder / RESULT).exists() or (trains and learnt)
+
+
+def free_folder(first: Path, taken: Callable[[Path], bool]) -> Path:
+    """`first`, or the first of `<first>-2`, `<first>-3`, ... that is not taken."""
+    others = (first.with_name(f"{first.name}-{number}") for number in itertools.count(2))
+    return next(folder for folder in itertools.chain([first], others) if not taken(folder))

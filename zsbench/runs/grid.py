@@ -1,26 +1,59 @@
-"""Many runs: each cell of a grid in a process of its own, so that one that fails harms no other."""
+"""Many runs or profiles: each cell of a grid in a process of its own, so that one that fails harms no other."""
 
 from __future__ import annotations
 
+import itertools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-
-from rich.console import Console
+from typing import Any, Generic, NamedTuple, Protocol
 
 from zsbench.errors import UserError
-from zsbench.result import Result
-from zsbench.runs.folder import RESULT
-from zsbench.runs.request import Request
+from zsbench.result import Document, Profile, Result
+from zsbench.runs.folder import PROFILE, RESULT
+from zsbench.runs.request import ProfileRequest, Request, Verb
+from zsbench.runs.resolve import resolve
+
+Entry = tuple[str, ...]
+"""What a cell is told: `("method",)`, or `("options", "rd")`."""
+NAMED = ("method", "variant", "dataset", "setting")
+"""What stands in the name of every cell; other entries do where they vary in its grid."""
+
+
+def silent(text: str) -> None:
+    """Say nothing."""
+
+
+class Kind(NamedTuple):
+    """What is done in a cell: the verb, what can be asked for, and the name of the file that it leaves."""
+
+    verb: Verb
+    request: type[Request]
+    file: str
+
+
+KINDS: Mapping[type[Result] | type[Profile], Kind] = {
+    Result: Kind("run", Request, RESULT),
+    Profile: Kind("profile", ProfileRequest, PROFILE),
+}
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One run: what is asked for. Its folder holds the result, and beside it a log of what the process printed."""
+class Cell(Generic[Document]):
+    """One run or profile: what is asked for. Its folder holds what it leaves; beside it is a log of what it printed.
 
+    `row`: its name without the seed; cells of one row differ in nothing else.
+    """
+
+    leaves: type[Document]
+    row: str
     request: Request
+
+    @property
+    def kind(self) -> Kind:
+        return KINDS[self.leaves]
 
     @property
     def out(self) -> Path:
@@ -28,64 +61,135 @@ class Cell:
         return self.request.out
 
     @property
-    def result_path(self) -> Path:
-        return self.out / RESULT
+    def outcome(self) -> Path:
+        """The file that a finished cell has left."""
+        return self.out / self.kind.file
 
     @property
-    def log_path(self) -> Path:
+    def log(self) -> Path:
         return self.out.with_name(f"{self.out.name}.log")
 
     @property
     def words(self) -> list[str]:
-        """The words of the command line after `zsbench`: what an earlier try left is resumed."""
-        return [*self.request.argv("run"), "--resume"]
+        """The words of the command line after `zsbench`: what an earlier try left of a run is resumed."""
+        return self.request.argv(self.kind.verb) + ["--resume"] * (self.kind.verb == "run")
 
-    def load(self) -> Result | None:
-        """The result, if the cell is finished; raises `UserError` where its folder holds that of another command."""
-        if not self.result_path.exists():
+    def load(self) -> Document | None:
+        """What the cell left, if it is finished; raises `UserError` where its folder holds that of another command."""
+        if not self.outcome.exists():
             return None
-        result = Result.load(self.result_path)
-        command = self.request.command("run")
-        if result.command != command:
+        found, command = self.leaves.load(self.outcome), self.request.command(self.kind.verb)
+        if found.command != command:
             raise UserError(
-                f"{self.result_path} is the result of `{result.command}`, not of `{command}`. Choose another output "
-                "folder, or delete it."
+                f"{self.outcome} is what `{found.command}` left, not `{command}`. Choose another output folder, or "
+                "delete it."
             )
-        return result
+        return found
+
+    @property
+    def failure(self) -> str:
+        """Why the cell failed: the first error of its log, else the last line."""
+        text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
+        lines = text.strip().split("\n")
+        reason = next((line for line in lines if line.startswith("error:")), lines[-1])
+        return f"{self.out.name}: {reason} ({self.log})"
+
+
+def make_cells(
+    leaves: type[Document], given: Mapping[str, Any], axes: Mapping[Entry, Sequence[Any]], out: Path
+) -> Iterator[Cell[Document]]:
+    """A cell in the folder `out` for every combination of the values of `axes`, the last varying first; all are told what is
+    `given`. Raises `UserError` for an option that the cells do not have, or for a wrong value."""
+    kind = KINDS[leaves]
+    varied = [entry for entry, values in axes.items() if len(values) > 1 and entry[0] not in (*NAMED, "seed")]
+    for values in itertools.product(*axes.values()):
+        point = dict(zip(axes, values, strict=True))
+        request = kind.request.of(kind.verb, told(given, point))
+        words = [getattr(request, name) for name in NAMED] + [f"{entry[-1]}={point[entry]}" for entry in varied]
+        row = "-".join(Path(str(word)).name.removesuffix(".toml").removesuffix(".py") for word in words if word)
+        seed = f"-seed{request.seed}" if kind.verb == "run" else ""
+        yield Cell(leaves, row, request.model_copy(update={"out": out / f"{row}{seed}"}))
+
+
+def told(given: Mapping[str, Any], point: Mapping[Entry, Any]) -> dict[str, Any]:
+    """What one cell is told; `""` is no variant, the default setting."""
+    content = dict(given)
+    for (name, *inner), value in point.items():
+        if inner:
+            content[name] = {**content.get(name, {}), inner[0]: value}
+        elif value != "":
+            content[name] = value
+    return content
+
+
+def arranged(cells: Iterable[Cell[Document]]) -> list[Cell[Document]]:
+    """The cells, each once, a first seed of all of them before the second.
+
+    Raises `UserError` for two different ones of one name, and for whatever word of a cell is unknown.
+    """
+    known: dict[Path, Cell[Document]] = {}
+    for cell in cells:
+        if known.setdefault(cell.out, cell) != cell:
+            raise UserError(f"two different cells would be called {cell.out.name}; make two grids of them.")
+    for first in {cell.row: cell for cell in known.values()}.values():
+        resolve(first.request)
+    return sorted(known.values(), key=lambda cell: cell.request.seed)
+
+
+@dataclass(frozen=True)
+class Finished(Generic[Document]):
+    """A grid that was run: its cells, and those that failed, in order."""
+
+    cells: Sequence[Cell[Document]]
+    failed: Sequence[Cell[Document]]
+
+    @property
+    def rows(self) -> dict[str, list[Cell[Document]]]:
+        """The cells by row."""
+        rows: dict[str, list[Cell[Document]]] = {}
+        for cell in self.cells:
+            rows.setdefault(cell.row, []).append(cell)
+        return rows
+
+    @property
+    def results(self) -> dict[str, list[Document]]:
+        """By row, what those cells left that did not fail."""
+        return {row: [found for cell in cells if (found := cell.load())] for row, cells in self.rows.items()}
+
+
+class Backend(Protocol):
+    """Where cells run (`zsbench.runs.backends`): each in a process of its own."""
+
+    def run(self, cell: Cell[Any]) -> bool:
+        """Run a cell and wait for its end, in as many threads as there are jobs; whether it ended well."""
+
+    def stop(self) -> None:
+        """End the cells that are running."""
 
 
 def run_grid(
-    cells: Sequence[Cell],
-    console: Console,
-    run: Callable[[Cell], bool],
-    jobs: int = 1,
-    stop: Callable[[], None] = lambda: None,
-) -> list[Cell]:
-    """Run the cells that have no result yet, `jobs` at a time; returns those that failed, in order.
-
-    `run` (see `zsbench.runs.backends`) says whether a cell ended well. `stop` ends those that are running, where this
-    process is told to end.
-    """
-    done = [cell.load() is not None for cell in cells]  # before anything is run: a folder may hold another run's result
+    cells: Sequence[Cell[Document]], backend: Backend, jobs: int = 1, say: Callable[[str], None] = silent
+) -> Finished[Document]:
+    """Run the cells that are not finished yet, `jobs` at a time; `say` is told of each."""
+    done = [cell.load() is not None for cell in cells]  # before anything is run: a folder may hold another's outcome
     ended = threading.Event()
 
-    def attempt(number: int, cell: Cell) -> bool:
+    def attempt(number: int, cell: Cell[Document]) -> bool:
         if ended.is_set():
             return False
-        title = f"[{number}/{len(cells)}] {cell.out.name}"
-        console.print(f"{title}: done before" if done[number - 1] else f"{title} ...", markup=False)
-        return done[number - 1] or (run(cell) and cell.result_path.exists())
+        say(f"[{number}/{len(cells)}] {cell.out.name}" + (": done before" if done[number - 1] else " ..."))
+        return done[number - 1] or (backend.run(cell) and cell.outcome.exists())
 
     with ThreadPoolExecutor(max(1, jobs)) as pool:
-        futures: dict[Future[bool], Cell] = {
+        futures: dict[Future[bool], Cell[Document]] = {
             pool.submit(attempt, number, cell): cell for number, cell in enumerate(cells, 1)
         }
         try:
             for future in as_completed(futures):
                 if not future.result():
-                    console.print(f"    {futures[future].out.name} failed, see {futures[future].log_path}", style="red")
+                    say(f"failed: {futures[future].failure}")
         except BaseException:
             ended.set()
-            stop()
+            backend.stop()
             raise
-    return [cell for future, cell in futures.items() if not future.result()]
+    return Finished(cells, [cell for future, cell in futures.items() if not future.result()])

@@ -1,87 +1,75 @@
-"""One image, classes of the user's choice."""
+"""Images of the user's own, segmented into classes of the user's choice."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from numpy.typing import NDArray
 
 from zsbench import registry
-from zsbench.checkpoint import load_trainable_state_dict, read_checkpoint
-from zsbench.clip.model import load_clip
-from zsbench.clip.text import encode_vocabulary
-from zsbench.dataset import Defaults
+from zsbench.data.image import read_image
+from zsbench.dataset import Dataset
 from zsbench.errors import UserError
 from zsbench.evaluation.prediction import predict_labels, resize
 from zsbench.method import ImageBatch
-from zsbench.runs.compatibility import check_clip
-from zsbench.runs.plan import choose_device, merge, resolve_clip, resolve_protocol
-from zsbench.utils.figures import save_label_map, save_overlay, spread_palette
+from zsbench.runs.build import build_told
+from zsbench.runs.own_classes import OwnClasses, own_classes
+from zsbench.runs.plan import Plan, make_plan
+from zsbench.runs.request import Request
+from zsbench.runs.resolve import is_dataset
+from zsbench.utils.figures import Palette, save_label_map, save_overlay
 from zsbench.utils.files import make_folder
 
 
-def predict_image(
-    image: Path,
-    classes: tuple[str, ...],
-    *,
-    method: str | None = None,
-    dataset: str | None = None,
-    options: dict[str, str] | None = None,
-    clip: str | None = None,
-    weights: str | None = None,
-    templates: str | None = None,
-    checkpoint: Path | None = None,
-    device: str | None = None,
-    out: Path = Path(),
-) -> tuple[Path, Path]:
-    """Segment `image` into `classes`; returns the paths of the overlay and of the label map (PNG, class index by pixel).
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a method sees in one image.
 
-    CLIP and protocol are those of `dataset`, else of the checkpoint's dataset, else ViT-B/16 with the usual windows.
+    `image`: uint8 (H, W, 3) RGB. `labels`: int32 (H, W), index into `classes`. `palette`: a colour for each class.
     """
-    info, learnt = read_checkpoint(checkpoint) if checkpoint else (None, {})
-    home = dataset or (info.dataset if info else None)
-    defaults = registry.load_dataset_class(home).defaults if home else Defaults()
-    method_class = registry.load_method_class(method or (info.method if info else "maskclip"))
-    if method_class.trainable and info is None:
-        raise UserError(f"{method_class.name} is a trained method: give its weights with --checkpoint.")
-    pixels = read_picture(image)
-    model = load_clip(*resolve_clip(clip, weights, defaults))
-    stored = info.options if info else {}
-    segmenter = method_class(
-        model, merge(method_class.Options, stored, options or {}, what=f"option of {method_class.name}")
-    )
-    if info and checkpoint:
-        check_clip(info, checkpoint, model)
-        load_trainable_state_dict(segmenter, learnt, str(checkpoint))
-    learnt_names = set(info.classes) - set(info.unseen) if info else set()
-    seen = torch.tensor([name in learnt_names for name in classes])
-    target = choose_device(device)
-    segmenter.eval().to(target)
-    segmenter.set_vocabulary(
-        encode_vocabulary(model, classes, seen, templates or (info.templates if info else defaults.templates)).to(
-            target
-        )
-    )
-    protocol = replace(resolve_protocol(method_class, home or "", defaults), background_threshold=None)
-    with torch.inference_mode():
-        inputs = ImageBatch(resize(pixels, protocol)[None].to(target))
-        label = predict_labels(segmenter, inputs, [pixels.shape[:2]], protocol)[0].cpu().numpy()
-    palette = spread_palette(len(classes))
-    overlay, label_map = (make_folder(out) / f"{image.stem}-{kind}.png" for kind in ("overlay", "labels"))
-    save_overlay(overlay, pixels, label, classes, palette)
-    save_label_map(label_map, label, palette)
-    return overlay, label_map
+
+    path: Path
+    image: NDArray[np.uint8]
+    labels: NDArray[np.int32]
+    classes: tuple[str, ...]
+    palette: Palette
+
+    def save(self, folder: str | Path) -> tuple[Path, Path]:
+        """Write an overlay with a legend, and the label map (PNG, class index by pixel); returns their paths."""
+        folder = make_folder(Path(folder))
+        overlay, label_map = (folder / f"{self.path.stem}-{kind}.png" for kind in ("overlay", "labels"))
+        save_overlay(overlay, self.image, self.labels, self.classes, self.palette)
+        save_label_map(label_map, self.labels, self.palette)
+        return overlay, label_map
 
 
-def read_picture(path: Path) -> np.ndarray:
-    """uint8 (H, W, 3) RGB of any image file; raises `UserError` where it is none."""
-    try:
-        with Image.open(path) as picture:
-            return np.asarray(picture.convert("RGB"))
-    except FileNotFoundError as error:
-        raise UserError(f"image {path} does not exist.") from error
-    except (UnidentifiedImageError, OSError) as error:
-        raise UserError(f"{path} is no readable image: {error}") from error
+def predictions(request: Request, own: Dataset, images: Iterable[str | Path]) -> Iterator[Prediction]:
+    """Segment image files into the classes of `own` (as `own_request` gives both).
+
+    Raises `UserError` for a file that is no image, and for a method that has to know the ground truth.
+    """
+    plan = plan_at_home(request, own)
+    method, _ = build_told(plan)
+    if method.oracle:
+        raise UserError(f"{method.name} with these options looks at the ground truth, which an image of yours lacks.")
+    protocol = replace(plan.protocol, background_threshold=None)
+    for path in map(Path, images):
+        image = read_image(path)
+        batch = ImageBatch(resize(image, protocol)[None].to(plan.device), [path.name])
+        with torch.inference_mode(), torch.autocast(plan.device.type, plan.dtype, enabled=plan.dtype != torch.float32):
+            (labels,) = predict_labels(method, batch, [image.shape[:2]], protocol)
+        yield Prediction(path, image, labels.cpu().numpy(), own.classes, own.palette)
+
+
+def plan_at_home(request: Request, own: Dataset) -> Plan:
+    """The plan, with the protocol of the data that a release says it was trained on, where no other is asked for."""
+    plan = make_plan("predict", request, own)
+    learnt = plan.checkpoint
+    if own.name != OwnClasses.name or learnt is None or not is_dataset(learnt.dataset):
+        return plan
+    home = registry.load_dataset_class(learnt.dataset)
+    return make_plan("predict", request, own_classes(own.classes, home))

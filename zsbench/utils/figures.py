@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from colorsys import hsv_to_rgb
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,9 +118,3 @@ def save_label_map(path: Path, label: NDArray[np.int32], palette: Palette) -> No
         picture = Image.fromarray(label.astype(np.uint8))
         picture.putpalette([channel for colour in palette for channel in colour])
     write_atomically(path, lambda temporary: picture.save(temporary, format="PNG"))
-
-
-def spread_palette(count: int) -> list[tuple[int, int, int]]:
-    """`count` distinct colours, by golden-ratio steps of hue at alternating brightness."""
-    colours = [hsv_to_rgb(i * 0.618034 % 1, 0.85 - 0.3 * (i % 2), 0.95 - 0.25 * (i % 3) / 2) for i in range(count)]
-    return [(round(255 * r), round(255 * g), round(255 * b)) for r, g, b in colours]

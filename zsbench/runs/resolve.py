@@ -1,0 +1,154 @@
+"""What the words of a request mean, found without torch: a misspelt one is answered before anything heavy is imported."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from zsbench import registry
+from zsbench.checkpoint import CheckpointInfo, read_info
+from zsbench.class_names import NameSet
+from zsbench.clip.templates import TEMPLATES, read_templates
+from zsbench.data.card import dataset_class
+from zsbench.dataset import Dataset, Defaults, EvalProtocol
+from zsbench.errors import UserError, did_you_mean
+from zsbench.options import Options, Preset
+from zsbench.recipe import Recipe
+from zsbench.runs.compatibility import check_classes, check_texts
+from zsbench.runs.request import Request
+from zsbench.utils.validation import validated
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A request and what it names: the dataset, and the class of the method's options."""
+
+    request: Request
+    dataset: Dataset
+    options_class: type[Options]
+    learnt: CheckpointInfo | None
+    """What a checkpoint of our own says; one of a method's release is read by the method (`zsbench.runs.plan`)."""
+
+    @property
+    def preset(self) -> Preset:
+        """What the method changes for the dataset."""
+        return self.options_class.preset(self.dataset.name)
+
+    def options(self, checkpoint: CheckpointInfo | None) -> Options:
+        """Defaults, then the method's preset for the dataset, the variant, the checkpoint's, and the user's own."""
+        request, variants = self.request, self.options_class.variants
+        if request.variant is not None and request.variant not in variants:
+            near = did_you_mean(request.variant, variants)
+            known = ", ".join(variants) or "none"
+            raise UserError(f"{request.method} has no variant {request.variant!r}; it has: {known}.{near}")
+        variant = {} if request.variant is None else variants[request.variant]
+        layers = (self.preset.options, variant, checkpoint.options if checkpoint else {}, request.options)
+        return merge(self.options_class, *layers, what=f"option of {request.method}")
+
+    def recipe(self) -> Recipe:
+        """Defaults, then the dataset's, the method's for the dataset, those of a trial, and the user's own."""
+        request = self.request
+        trial = {} if request.limit is None else {"iterations": 1, "batch_size": min(request.limit, 16)}
+        own = {"iterations": request.iterations, "batch_size": request.batch_size}
+        own = {key: value for key, value in own.items() if value is not None}
+        layers = (self.dataset.defaults.recipe, self.preset.recipe, trial, request.recipe, own)
+        return merge(Recipe, *layers, what="recipe entry")
+
+    def protocol(self) -> EvalProtocol:
+        """The dataset's, with what the method changes (its release may test whole images where others slide), and with the
+        asked background threshold, `none` for none of them."""
+        protocol = replace(self.dataset.defaults.protocol, **self.preset.protocol)
+        asked = self.request.background_threshold
+        if asked is None:
+            return protocol
+        if asked.lower() == "none":
+            return replace(protocol, background_threshold=None)
+        if self.dataset.background is None:
+            raise UserError(f"--background-threshold: {self.dataset.name} has no class that stands for background.")
+        return replace(protocol, background_threshold=float(asked))
+
+    def texts(self, checkpoint: CheckpointInfo | None) -> tuple[NameSet, str]:
+        """The words of the classes and the templates: the asked ones, else what a checkpoint was trained with, else the
+        dataset's.
+
+        Raises `UserError` where a checkpoint was trained with other texts and nobody says that this is meant.
+        """
+        request, learnt = self.request, None if self.request.transfer else checkpoint
+        names = self.dataset.names(request.classes or (learnt.names if learnt else None))
+        if learnt is not None and request.checkpoint is not None:
+            check_texts(learnt, request.checkpoint, names, request.text_embeddings)
+        templates = request.templates or (learnt.templates if learnt else None) or self.dataset.defaults.templates
+        if templates not in TEMPLATES:
+            read_templates(templates)
+        return names, templates
+
+
+def resolve(request: Request, dataset: Dataset | None = None) -> Resolved:
+    """Look up every word of a request; `dataset` stands for the one that it names.
+
+    Raises `UserError` for a plugin, method, dataset, variant, option, recipe entry, name set or template that is not there,
+    for a value out of bounds, an absent file, and a checkpoint of something else.
+    """
+    for path in request.plugin:
+        registry.add_file(path)
+    dataset = dataset or open_dataset(request.dataset, request.data_root)
+    options_class = registry.load_options(request.method)
+    for what, file in (("checkpoint", request.checkpoint), ("file of text embeddings", request.text_embeddings)):
+        if file is not None and not file.is_file():
+            raise UserError(f"{what} {file} does not exist.")
+    learnt = None
+    if request.checkpoint is not None and request.checkpoint.suffix == ".safetensors":
+        learnt = read_info(request.checkpoint)
+        check_classes(learnt, request.checkpoint, request.method, dataset, request.transfer)
+    resolved = Resolved(request, dataset, options_class, learnt)
+    resolved.options(learnt)
+    resolved.recipe()
+    resolved.protocol()
+    resolved.texts(learnt)
+    return resolved
+
+
+def open_dataset(name: str, root: Path | None) -> Dataset:
+    """The dataset of that name; its root is `root`, else `$ZSBENCH_DATA`, else `./data`."""
+    dataset = dataset_class(name)(root or Path(os.environ.get("ZSBENCH_DATA", "data")))
+    dataset.validate()
+    return dataset
+
+
+def merge(model: type[Model], *layers: Mapping[str, Any], what: str) -> Model:
+    """A validated `model` from overrides, later ones winning. Raises `UserError` that names the entry at fault."""
+    values = {key: parse_text(value) for layer in layers for key, value in layer.items()}
+    return validated(model, values, what)
+
+
+def parse_text(value: Any) -> Any:
+    """A command line's `none` and `a,b` become None and a list; everything else is left to the model."""
+    if not isinstance(value, str):
+        return value
+    if value.lower() == "none":
+        return None
+    return value.split(",") if "," in value else value
+
+
+def resolve_clip(clip: str | None, weights: str | None, defaults: Defaults) -> tuple[str, str]:
+    """`(model, weights)`: what was asked for, else the defaults; the name of a dataset stands for the CLIP it comes with.
+
+    Weights belong to their model, so another model needs its own: raises `UserError` where they are not given.
+    """
+    if clip is not None and is_dataset(clip):
+        defaults, clip = registry.load_dataset_class(clip).defaults, None
+    if clip is not None and clip != defaults.clip and weights is None:
+        raise UserError(f"--clip {clip} needs --weights: an open_clip tag, a file, or `random`.")
+    return clip or defaults.clip, weights or defaults.weights
+
+
+def is_dataset(name: str) -> bool:
+    """Whether a dataset of that name is installed."""
+    return any(plugin.name == name for plugin in registry.plugins("dataset"))
