@@ -305,3 +305,39 @@ def test_listing_imports_no_plugin_and_no_torch() -> None:
     root = Path(__file__).parents[1]
     done = subprocess.run(command, capture_output=True, text=True, cwd=root, check=True)
     assert done.stdout.strip() == "[]"
+
+
+OPTIONS = """
+from zsbench.options import Ablation, Options, Preset
+
+class BlobOptions(Options):
+    size: int = 1
+    variants = {"big": {"size": 9}}
+"""
+
+
+def test_options_are_loaded_without_the_method(built_in: Path) -> None:
+    write(built_in / "family_plugin" / "__init__.py", "")
+    write(built_in / "family_plugin" / "words.py", OPTIONS)
+    text = method("blob").replace("    def predict", "    Options = BlobOptions\n\n    def predict")
+    write(built_in / "family_plugin" / "blob.py", "from .words import BlobOptions\n" + text)
+    options = registry.load_options("blob")
+    assert options.variants == {"big": {"size": 9}} and options().size == 1
+    assert "zsbench.methods.family_plugin.blob" not in sys.modules
+    assert registry.load_method_class("blob").Options is options  # type: ignore[comparison-overlap]
+
+
+@pytest.mark.parametrize("stated", ["Options = BlobOptions", "pass"])
+def test_options_in_the_methods_own_file_are_those_of_its_class(tmp_path: Path, stated: str) -> None:
+    text = method("blob").replace("    def predict", f"    {stated}\n\n    def predict")
+    registry.add_file(write(tmp_path / "blob_plugin.py", OPTIONS + text))
+    assert list(registry.load_options("blob").variants) == ([] if stated == "pass" else ["big"])
+
+
+def test_options_of_a_broken_or_unknown_method_are_a_users_mistake(built_in: Path) -> None:
+    text = method("blob").replace("    def predict", "    Options = BlobOptions\n\n    def predict")
+    write(built_in / "blob_plugin.py", "from .nowhere import BlobOptions\n" + text)
+    with pytest.raises(UserError, match=r"No module named 'zsbench\.methods\.nowhere'"):
+        registry.load_options("blob")
+    with pytest.raises(UserError, match="Did you mean 'blob'"):
+        registry.load_options("blop")

@@ -23,7 +23,6 @@ import torch
 import torch.nn.functional as F
 from tabulate import tabulate
 
-import zsbench
 from zsbench import registry
 from zsbench.clip.model import Clip, load_clip
 from zsbench.clip.text import Vocabulary
@@ -31,12 +30,11 @@ from zsbench.evaluation.argmax import upsampled_argmax
 from zsbench.metrics.counts import count
 from zsbench.metrics.intervals import bootstrap
 from zsbench.metrics.records import Records
-from zsbench.recipe import Recipe
 from zsbench.reports.leaderboard import page, read_entries
 from zsbench.runs.environment import device_name
 from zsbench.runs.estimate import evaluation_seconds, training_seconds
-from zsbench.runs.plan import resolve_options, resolve_protocol
 from zsbench.runs.request import Request
+from zsbench.runs.resolve import resolve
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 BEGIN, END = "<!-- measured -->", "<!-- end -->"
@@ -159,10 +157,9 @@ class Cost:
 
 def cost(name: str, dataset: str, clip: Clip, device: torch.device) -> Cost:
     """From one training step and one 480 x 640 image, as `zsbench run` estimates it."""
-    data, method_class = zsbench.load_dataset(dataset), registry.load_method_class(name)
-    method = method_class(clip, resolve_options(method_class, dataset, Request(method=name), None)).to(device)
-    protocol = resolve_protocol(method_class, dataset, data.defaults)
-    recipe = Recipe(**{**data.defaults.recipe, **method_class.Options.preset(dataset).recipe})
+    resolved, method_class = resolve(Request(method=name, dataset=dataset)), registry.load_method_class(name)
+    data, protocol, recipe = resolved.dataset, resolved.protocol(), resolved.recipe()
+    method = method_class(clip, resolved.options(None)).to(device)
     words = F.normalize(torch.randn(len(data.classes), clip.dim), dim=-1)
     whole = Vocabulary(data.classes, words, torch.from_numpy(data.seen_mask)).to(device)
     method.set_vocabulary(whole)

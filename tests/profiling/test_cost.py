@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from zsbench.errors import UserError
 from zsbench.reports.costs import add_profile, efficiency_pages
 from zsbench.reports.leaderboard import check_tables, tables
 from zsbench.result import Efficiency, Profile, Result
-from zsbench.runs.profiles import cells
-from zsbench.runs.request import ProfileRequest
 
 PUBLISHED = """dataset_id,method_id,setting,pAcc,method,backbone,mIoU,mIoU_S,mIoU_U,hIoU,params_M,flops_G,fps,source
 d,quick,efficiency,,,,,,,,13.8,110.4,9.0,a paper
@@ -126,16 +122,3 @@ def test_a_result_is_no_profile(make_result, tmp_path):
         Profile.load(tmp_path / "r.json")
     with pytest.raises(UserError, match="result absent does not exist"):
         Result.load("absent")
-
-
-def test_cells_are_every_combination_and_each_has_its_own_name():
-    base = ProfileRequest(compile=True, options={"k": "1"}, checkpoint=Path("runs/learnt.safetensors"))
-    with pytest.raises(UserError, match="give one --method, not a, b"):
-        cells(base, ["a", "b"], ["d"], [], ["float32"], [])
-    assert "learnt" in cells(base, ["a"], ["d"], [], ["float32"], [])[0].name
-    base = base.model_copy(update={"checkpoint": None})
-    found = cells(base, ["a", "b"], ["d", "e"], ["8x8", "9x9"], ["float32", "bfloat16"], ["cpu", "cuda:1"])
-    assert len({cell.name for cell in found}) == 32
-    assert [cell.method for cell in found[:3]] == ["a", "b", "a"]
-    command = "--method b --dataset e --device cuda:1 --dtype bfloat16 --size 9x9 --compile -o k=1"
-    assert sorted(found[-1].profile_command().split()) == sorted(f"zsbench profile {command}".split())

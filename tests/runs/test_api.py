@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from safetensors.torch import load_file
 
 import zsbench
+from zsbench.checkpoint import trainable_state_dict
+from zsbench.runs.backends import Local
 
 
 @pytest.fixture(autouse=True)
@@ -23,15 +28,23 @@ def test_a_training_free_method_is_evaluated(folder):
     assert result.command == "zsbench eval --method maskclip --limit 8"
 
 
-def test_what_is_trained_can_be_evaluated():
-    checkpoint = zsbench.train("zegclip", "miniworld", limit=8, iterations=2)
+def test_what_is_trained_is_evaluated_profiled_loaded_and_drawn_with(folder):
+    checkpoint = zsbench.train("zegclip", "miniworld", limit=8, recipe={"iterations": 2}, options={"prompts": 3})
     result = zsbench.evaluate("zegclip", "miniworld", checkpoint=checkpoint, limit=4)
-    assert result.setting == "inductive" and result.method.checkpoint_sha256
+    assert result.setting == "inductive" and result.method.options["prompts"] == 3
     cost = zsbench.profile("zegclip", "miniworld", checkpoint=checkpoint, seconds=0, largest_batch=1)
     assert (cost.checkpoint, cost.checkpoint_sha256) == (checkpoint.name, result.method.checkpoint_sha256)
     assert (cost.weights, cost.gmacs) == (result.method.weights.source, result.efficiency.gmacs)
-    with pytest.raises(zsbench.errors.UserError, match=r"was trained on miniworld \(60 classes.*or --transfer"):
+    with pytest.raises(zsbench.UserError, match=r"was trained on miniworld \(60 classes.*or --transfer"):
         zsbench.profile("zegclip", "voc20", checkpoint=checkpoint)
+    method = zsbench.load_method("zegclip", checkpoint=str(checkpoint))
+    assert not method.training and method.options.prompts == 3
+    learnt = load_file(checkpoint)
+    assert all(torch.equal(tensor, learnt[name]) for name, tensor in trainable_state_dict(method).items())
+    Image.fromarray(np.full((24, 32, 3), 200, np.uint8)).save(folder / "photo.png")
+    found = zsbench.predict("photo.png", ["sand", "sea", "tree"], checkpoint=checkpoint)
+    assert found.labels.shape == (24, 32) and found.labels.max() < 3
+    assert [path.name for path in found.save("drawn")] == ["photo-overlay.png", "photo-labels.png"]
 
 
 def test_a_loaded_method_predicts_on_a_loaded_dataset():
@@ -50,6 +63,33 @@ def test_profile_needs_no_data_and_no_weights():
     assert cost.windows == 1 and cost.latency_runs >= 3 and cost.throughput >= cost.fps
 
 
-def test_unknown_names_are_attribute_errors():
-    with pytest.raises(AttributeError, match="no attribute 'evalute'"):
-        zsbench.evalute  # noqa: B018
+@pytest.mark.parametrize("call", [zsbench.run, zsbench.train, zsbench.evaluate, zsbench.profile, zsbench.load_method])
+def test_a_wrong_keyword_or_value_is_a_users_mistake(call):
+    with pytest.raises(zsbench.UserError, match=r"'devise'\. Did you mean 'device'"):
+        call("maskclip", devise="cpu")
+    with pytest.raises(zsbench.UserError, match=r"dtype='float61'.*Did you mean 'float16'"):
+        call("maskclip", dtype="float61")
+    with pytest.raises(zsbench.UserError, match=r"plugin nowhere\.py"):
+        call("maskclip", plugin="nowhere.py")
+
+
+def test_an_ablation_and_a_sweep_are_functions(folder, make_result, monkeypatch):
+    def run(self, cell):
+        cell.out.mkdir(parents=True, exist_ok=True)
+        make_result(command=cell.request.command("run"), seed=cell.request.seed).save(cell.outcome)
+        return cell.request.seed == 0
+
+    monkeypatch.setattr(Local, "run", run)
+    done = zsbench.ablate("zegclip", 6, seeds=2, limit=4)
+    assert list(done.rows) == ["zegclip-loss-plain-miniworld", "zegclip-loss-plus-miniworld"]
+    assert [cell.request.seed for cell in done.failed] == [1, 1] and done.cells[0].request.limit == 4
+    (folder / "two.toml").write_text("[[grid]]\nmethod = 'maskclip'\nlimit = [1, 2]\n")
+    results = zsbench.sweep("two.toml", out="here").results
+    assert {row: [result.seed for result in found] for row, found in results.items()} == {
+        "maskclip-miniworld-limit=1": [0],
+        "maskclip-miniworld-limit=2": [0],
+    }
+    with pytest.raises(zsbench.UserError, match="no ablation table 9"):
+        zsbench.ablate("zegclip", 9)
+    with pytest.raises(zsbench.UserError, match="jobs=0"):
+        zsbench.sweep("two.toml", jobs=0)

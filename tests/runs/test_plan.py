@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 import torch
 from pydantic import Field
 
-from zsbench.checkpoint import CheckpointInfo
+from zsbench import registry
+from zsbench.checkpoint import CheckpointInfo, save_checkpoint
 from zsbench.dataset import Defaults, EvalProtocol
 from zsbench.errors import UserError
 from zsbench.method import Method, Options, Preset
 from zsbench.recipe import Recipe
-from zsbench.runs import compatibility as pairing
-from zsbench.runs import plan as planning
-from zsbench.runs.plan import choose_device, choose_dtype, make_plan, merge, resolve_clip
+from zsbench.runs.plan import choose_device, choose_dtype, make_plan
 from zsbench.runs.request import Request
+from zsbench.runs.resolve import Resolved, merge, resolve_clip
 
 
 class ToyOptions(Options):
     depth: int = Field(1, ge=1)
     kind: str = "plain"
     limit: float | None = 0.5
-    variants: ClassVar = {"deep": {"depth": 5, "kind": "variant"}}
-    presets: ClassVar = {"squares": Preset({"depth": 2, "limit": 0.1}, {"iterations": 3, "learning_rate": 0.5})}
+    variants = {"deep": {"depth": 5, "kind": "variant"}}
+    presets = {"squares": Preset({"depth": 2, "limit": 0.1}, {"iterations": 3, "learning_rate": 0.5})}
+
+    def verify(self, ids):
+        if self.kind == "unfit":
+            raise UserError(f"unfit for {len(ids)} images")
 
 
 class Toy(Method):
@@ -40,12 +43,12 @@ class Free(Method):
 
 @pytest.fixture(autouse=True)
 def plugins(monkeypatch, squares):
-    monkeypatch.setattr(planning.registry, "load_method_class", {"toy": Toy, "free": Free}.__getitem__)
-    monkeypatch.setattr(planning.registry, "load_dataset_class", lambda name: type(squares))
+    monkeypatch.setattr(registry, "load_method_class", {"toy": Toy, "free": Free}.__getitem__)
+    monkeypatch.setattr(registry, "load_dataset_class", lambda name: type(squares))
 
 
-def request(**changes):
-    return Request(**{"method": "toy", "dataset": "squares", **changes})
+def request(verb="run", **changes):
+    return Request.of(verb, {"method": "toy", "dataset": "squares", **changes})
 
 
 def test_later_layers_win_defaults_preset_variant_own():
@@ -77,7 +80,7 @@ def test_fingerprint_tells_apart_what_changes_numbers_and_nothing_else(tmp_path)
     ("verb", "changes", "message"),
     [
         ("run", {"options": {"dept": "3"}}, "unknown option of toy: 'dept'. Did you mean 'depth'"),
-        ("run", {"options": {"depth": "0"}}, "option of toy depth='0'"),
+        ("run", {"options": {"depth": "0"}}, "option of toy: depth='0': Input should be greater"),
         ("run", {"recipe": {"iteration": "3"}}, "unknown recipe entry: 'iteration'. Did you mean 'iterations'"),
         ("run", {"variant": "dep"}, "no variant 'dep'; it has: deep. Did you mean 'deep'"),
         ("run", {"setting": "training-free"}, "toy cannot run in the training-free setting"),
@@ -85,13 +88,14 @@ def test_fingerprint_tells_apart_what_changes_numbers_and_nothing_else(tmp_path)
         ("eval", {}, "trained method: give its weights with --checkpoint"),
         ("train", {"method": "free"}, "training-free: use `zsbench eval`"),
         ("run", {"dtype": "float61"}, "Did you mean 'float16'"),
+        ("run", {"options": {"kind": "unfit"}}, "unfit for 8 images"),
         ("run", {"dtype": "float16"}, "float16 is for evaluation"),
         ("run", {"checkpoint": Path("absent")}, "absent does not exist"),
     ],
 )
 def test_mistakes_are_explained(verb, changes, message):
     with pytest.raises(UserError, match=message.replace("(", "\\(")):
-        make_plan(verb, request(**changes))
+        make_plan(verb, request(verb, **changes))
 
 
 @pytest.mark.parametrize(
@@ -104,7 +108,7 @@ def test_mistakes_are_explained(verb, changes, message):
         ({"text_embeddings_sha256": "0"}, "trained with a file of text embeddings .sha256 0.: give it"),
     ],
 )
-def test_a_checkpoint_of_something_else_is_refused(monkeypatch, stored, message, squares):
+def test_a_checkpoint_of_something_else_is_refused(tmp_path, stored, message, squares):
     info = CheckpointInfo(
         zsbench_version="0",
         method="toy",
@@ -120,24 +124,12 @@ def test_a_checkpoint_of_something_else_is_refused(monkeypatch, stored, message,
         seed=0,
         recipe={},
     )
-    monkeypatch.setattr(pairing, "read_checkpoint", lambda path: (info.model_copy(update=stored), {}))
+    path = tmp_path / "c.safetensors"
+    save_checkpoint(path, torch.nn.Linear(1, 1), info.model_copy(update=stored))
     with pytest.raises(UserError, match=message):
-        make_plan("eval", request(checkpoint=Path("c.safetensors")))
+        make_plan("eval", request("eval", checkpoint=path))
     if "method" not in stored:
-        assert make_plan("eval", request(checkpoint=Path("c.safetensors"), transfer=True)).checkpoint is not None
-
-
-def test_command_reproduces_the_request():
-    asked = request(variant="deep", options={"depth": "3"}, recipe={"crop": "16"}, seed=2, transfer=True, limit=5)
-    words = asked.command("run").split()
-    assert words[:2] == ["zsbench", "run"] and "--transfer" in words
-    for pair in (["--seed", "2"], ["-o", "depth=3"], ["-r", "crop=16"], ["--variant", "deep"], ["--limit", "5"]):
-        assert pair == words[words.index(pair[0]) :][:2]
-
-
-def test_the_command_of_a_training_leaves_out_what_only_evaluation_uses():
-    asked = Request(eval_batch=2, background_threshold="0.5", limit=8, out=Path("here"))
-    assert asked.command("train") == "zsbench train --limit 8"
+        assert make_plan("eval", request("eval", checkpoint=path, transfer=True)).checkpoint is not None
 
 
 def test_default_folder_never_takes_a_finished_run(tmp_path, monkeypatch):
@@ -174,7 +166,7 @@ def with_background(monkeypatch, squares):
     monkeypatch.setattr(type(squares), "background", "grey")
 
 
-def test_background_by_threshold_is_asked_for_or_the_datasets_own(with_background, squares, tmp_path):
+def test_background_by_threshold_is_asked_for_or_the_datasets_own(with_background, squares, tmp_path, monkeypatch):
     free = {"method": "free", "dataset": "squares"}
     assert make_plan("eval", Request(**free)).word_to_class == (0, 1, 2, 3)
     plan = make_plan("eval", Request(**free, background_threshold=0.5))
@@ -184,8 +176,10 @@ def test_background_by_threshold_is_asked_for_or_the_datasets_own(with_backgroun
     (tmp_path / "own.txt").write_text("-\nred; pink\ngreen\nblue\n")
     plan = make_plan("eval", Request(**free, background_threshold="0.25", classes=str(tmp_path / "own.txt")))
     assert plan.word_to_class == (1, 1, 2, 3, 0)
-    own = planning.with_threshold(EvalProtocol(background_threshold=0.1), "none", squares)
-    assert own.background_threshold is None
+    monkeypatch.setattr(squares, "defaults", Defaults(protocol=EvalProtocol(background_threshold=0.1)))
+    for asked, threshold in ((None, 0.1), ("none", None)):
+        protocol = Resolved(Request(background_threshold=asked), squares, Options, None).protocol()
+        assert protocol.background_threshold == threshold
 
 
 @pytest.mark.parametrize(
@@ -193,7 +187,7 @@ def test_background_by_threshold_is_asked_for_or_the_datasets_own(with_backgroun
     [
         ({"classes": "foreground"}, "no word for 'grey': give --background-threshold"),
         ({"background_threshold": "much"}, "expected a number between 0 and 1, or none"),
-        ({"background_threshold": "1.5"}, "expected a probability between 0 and 1"),
+        ({"background_threshold": "1.5"}, "expected a number between 0 and 1, or none"),
         (
             {"method": "toy", "classes": "foreground", "background_threshold": "0.5"},
             "no word for 'grey', which a method that trains needs",

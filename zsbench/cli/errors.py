@@ -15,6 +15,7 @@ from rich.markup import escape
 from zsbench.errors import UserError, out_of_memory
 from zsbench.utils.distributed import joined, process_index
 
+console = Console(highlight=False, quiet=process_index() > 0)
 errors = Console(stderr=True, highlight=False)
 GRACE = 10.0
 """Seconds that a process gives the main one to meet the same mistake, and the launcher to end them all."""

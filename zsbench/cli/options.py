@@ -25,6 +25,7 @@ METAVARS: Mapping[Any, str] = {
     list[Path]: "PATH",
     list[str]: "KEY=VALUE",
 }
+HELP = {"help_option_names": ["--help", "-h"]}
 Body = Callable[..., None]
 
 

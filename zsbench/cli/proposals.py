@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zsbench.cli.errors import plain_errors
-from zsbench.cli.main import HELP, console
-from zsbench.cli.options import made_from
+from zsbench.cli.errors import console, plain_errors
+from zsbench.cli.options import HELP, made_from
 from zsbench.runs.request import Request
 from zsbench.runs.resolve import resolve
 from zsbench.utils.progress import progress_bar

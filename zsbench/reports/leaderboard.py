@@ -16,7 +16,7 @@ from tabulate import tabulate
 
 from zsbench import registry
 from zsbench.errors import UserError
-from zsbench.method import Ablation
+from zsbench.options import Ablation
 from zsbench.reports.costs import efficiency_pages
 from zsbench.reports.published import read_published
 from zsbench.reports.tables import ablation_table, format_seeds

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from tabulate import tabulate
 
-from zsbench.method import Ablation
+from zsbench.options import Ablation
 from zsbench.reports.published import read_published, reported
 from zsbench.result import Metric, Result
 from zsbench.runs.grid import Cell

@@ -187,7 +187,7 @@ def run_grid(
         try:
             for future in as_completed(futures):
                 if not future.result():
-                    say(f"failed: {futures[future].failure}")
+                    say(f"    {futures[future].out.name} failed")
         except BaseException:
             ended.set()
             backend.stop()

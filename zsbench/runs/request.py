@@ -83,6 +83,11 @@ def size(text: str | None) -> str | None:
     return text
 
 
+def option(default: Any, description: str, **bounds: Any) -> Any:
+    """A field that has a default and says what it is."""
+    return Field(default=default, description=description, **bounds)
+
+
 Pairs = Annotated[dict[str, Any], BeforeValidator(pairs)]
 Paths = Annotated[tuple[Path, ...], BeforeValidator(several)]
 Threshold = Annotated[str | None, AfterValidator(threshold)]
@@ -94,87 +99,61 @@ class Request(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    method: Annotated[str, WHAT] = Field(
-        default=DEFAULT_METHOD, description="name of a method (`zsbench list methods`)"
+    method: Annotated[str, WHAT] = option(DEFAULT_METHOD, "name of a method (`zsbench list methods`)")
+    dataset: Annotated[str, WHAT] = option(
+        DEFAULT_DATASET, "name of a dataset (`zsbench list datasets`), or a card (.toml)"
     )
-    dataset: Annotated[str, WHAT] = Field(
-        default=DEFAULT_DATASET, description="name of a dataset (`zsbench list datasets`), or a card (.toml)"
+    setting: Annotated[Setting | None, WHAT.only(*RUNS, "propose")] = option(None, "what the method may learn from")
+    variant: Annotated[str | None, WHAT] = option(None, "a named set of options of the method")
+    options: Annotated[Pairs, WHAT.under("--option", "-o")] = option({}, "an option of the method; may be repeated")
+    checkpoint: Annotated[Path | None, WHAT] = option(
+        None, "learnt weights: of `zsbench train` or `run`, or of the method's own release"
     )
-    setting: Annotated[Setting | None, WHAT.only(*RUNS, "propose")] = Field(
-        default=None, description="what the method may learn from"
+    transfer: Annotated[bool, WHAT.only(*RUNS, "profile", "propose")] = option(
+        False, "use a checkpoint with another dataset's classes"
     )
-    variant: Annotated[str | None, WHAT] = Field(default=None, description="a named set of options of the method")
-    options: Annotated[Pairs, WHAT.under("--option", "-o")] = Field(
-        default_factory=dict, description="an option of the method; may be repeated"
+    limit: Annotated[int | None, WHAT.only(*RUNS, "propose")] = option(
+        None, "a trial: the first N images of each split, one training step unless --iterations says more", ge=1
     )
-    checkpoint: Annotated[Path | None, WHAT] = Field(
-        default=None, description="learnt weights: of `zsbench train` or `run`, or of the method's own release"
+    recipe: Annotated[Pairs, TRAINING.under("--recipe", "-r")] = option(
+        {}, "an entry of the training recipe; may be repeated"
     )
-    transfer: Annotated[bool, WHAT.only(*RUNS, "profile", "propose")] = Field(
-        default=False, description="use a checkpoint with another dataset's classes"
+    iterations: Annotated[int | None, TRAINING] = option(None, "training steps", ge=1)
+    batch_size: Annotated[int | None, TRAINING] = option(None, "images per training step, over all devices", ge=1)
+    clip: Annotated[str | None, WORDS] = option(
+        None, "open_clip model, model config (JSON), or a dataset that comes with a CLIP; default: the dataset's"
     )
-    limit: Annotated[int | None, WHAT.only(*RUNS, "propose")] = Field(
-        default=None,
-        ge=1,
-        description="a trial: the first N images of each split, one training step unless --iterations says more",
+    weights: Annotated[str | None, WORDS] = option(
+        None, "open_clip tag, local file, or `random`; default: the dataset's"
     )
-    recipe: Annotated[Pairs, TRAINING.under("--recipe", "-r")] = Field(
-        default_factory=dict, description="an entry of the training recipe; may be repeated"
+    classes: Annotated[str | None, WORDS] = option(
+        None, "a name set of the dataset, or a text file: one class a line, synonyms after `;`"
     )
-    iterations: Annotated[int | None, TRAINING] = Field(default=None, ge=1, description="training steps")
-    batch_size: Annotated[int | None, TRAINING] = Field(
-        default=None, ge=1, description="images per training step, over all devices"
-    )
-    clip: Annotated[str | None, WORDS] = Field(
-        default=None,
-        description="open_clip model, model config (JSON), or a dataset that comes with a CLIP; default: the dataset's",
-    )
-    weights: Annotated[str | None, WORDS] = Field(
-        default=None, description="open_clip tag, local file, or `random`; default: the dataset's"
-    )
-    classes: Annotated[str | None, WORDS] = Field(
-        default=None, description="a name set of the dataset, or a text file: one class a line, synonyms after `;`"
-    )
-    background_threshold: Annotated[Threshold, WORDS.only("run", "eval", "profile")] = Field(
-        default=None,
+    background_threshold: Annotated[Threshold, WORDS.only("run", "eval", "profile")] = option(
+        None,
+        "pixels of less probability are background: 0..1, or none; default: the dataset's",
         coerce_numbers_to_str=True,
-        description="pixels of less probability are background: 0..1, or none; default: the dataset's",
     )
-    templates: Annotated[str | None, WORDS] = Field(
-        default=None, description="single, vild15, imagenet80, or a text file of templates; default: the dataset's"
+    templates: Annotated[str | None, WORDS] = option(
+        None, "single, vild15, imagenet80, or a text file of templates; default: the dataset's"
     )
-    text_embeddings: Annotated[Path | None, WORDS] = Field(
-        default=None, description=".npy of ready text embeddings, one row per class"
+    text_embeddings: Annotated[Path | None, WORDS] = option(None, ".npy of ready text embeddings, one row per class")
+    words: Annotated[Path | None, WORDS] = option(
+        None, "word vectors of a method without CLIP: .npz, .vec, .txt or .bin (`zsbench data words`)"
     )
-    words: Annotated[Path | None, WORDS] = Field(
-        default=None,
-        description="word vectors of a method without CLIP: .npz, .vec, .txt or .bin (`zsbench data words`)",
+    eval_batch: Annotated[int | None, EVALUATION] = option(None, "images scored together", ge=1)
+    workers: Annotated[int, EVALUATION] = option(0, "processes that read images for evaluation", ge=0)
+    data_root: Annotated[Path | None, WHERE.only(*RUNS, "propose")] = option(
+        None, "where the data lies; else $ZSBENCH_DATA, else ./data"
     )
-    eval_batch: Annotated[int | None, EVALUATION] = Field(default=None, ge=1, description="images scored together")
-    workers: Annotated[int, EVALUATION] = Field(
-        default=0, ge=0, description="processes that read images for evaluation"
+    seed: Annotated[int, TRAINING.only(*RUNS)] = option(0, "seed of initialisation, order and augmentation", ge=0)
+    device: Annotated[str | None, WHERE] = option(None, "cpu, cuda or cuda:N; default: CUDA where there is one")
+    dtype: Annotated[Literal["float32", "bfloat16", "float16"], WHERE.only(*RUNS, "profile", "predict")] = option(
+        "float32", "type of the arithmetic (float16: not in training)"
     )
-    data_root: Annotated[Path | None, WHERE.only(*RUNS, "propose")] = Field(
-        default=None, description="where the data lies; else $ZSBENCH_DATA, else ./data"
-    )
-    seed: Annotated[int, TRAINING.only(*RUNS)] = Field(
-        default=0, ge=0, description="seed of initialisation, order and augmentation"
-    )
-    device: Annotated[str | None, WHERE] = Field(
-        default=None, description="cpu, cuda or cuda:N; default: CUDA where there is one"
-    )
-    dtype: Annotated[
-        Literal["float32", "bfloat16", "float16"], WHERE.only("run", "train", "eval", "profile", "predict")
-    ] = Field(default="float32", description="type of the arithmetic (float16: not in training)")
-    resume: Annotated[bool, WHERE.only(*RUNS)] = Field(
-        default=False, description="go on where this very run was stopped"
-    )
-    out: Annotated[Path | None, WHERE] = Field(
-        default=None, description="output folder; default: runs/<method>-<dataset>-seed<N>"
-    )
-    plugin: Annotated[Paths, WHAT] = Field(
-        default=(), description="a Python file that registers methods or datasets; may be repeated"
-    )
+    resume: Annotated[bool, WHERE.only(*RUNS)] = option(False, "go on where this very run was stopped")
+    out: Annotated[Path | None, WHERE] = option(None, "output folder; default: runs/<method>-<dataset>-seed<N>")
+    plugin: Annotated[Paths, WHAT] = option((), "a Python file that registers methods or datasets; may be repeated")
 
     @classmethod
     def of(cls: type[AnyRequest], verb: Verb, given: Mapping[str, Any]) -> AnyRequest:
@@ -210,20 +189,14 @@ class Request(BaseModel):
 class ProfileRequest(Request):
     """What a user can say about one profile."""
 
-    size: Annotated[Size, PROFILE] = Field(
-        default=None, description="HEIGHTxWIDTH of the image before resizing; default: one full window of the protocol"
+    size: Annotated[Size, PROFILE] = option(
+        None, "HEIGHTxWIDTH of the image before resizing; default: one full window of the protocol"
     )
-    timed: Annotated[Literal["model", "end-to-end"], PROFILE] = Field(default="end-to-end", description="what is timed")
-    compile: Annotated[bool, PROFILE] = Field(default=False, description="time the method through torch.compile")
-    tf32: Annotated[bool, PROFILE] = Field(
-        default=False, description="float32 products in TF32 on CUDA; else surely not"
-    )
-    seconds: Annotated[float, PROFILE] = Field(
-        default=10.0, ge=0, description="for warm-up, for latency; a quarter for each batch"
-    )
-    largest_batch: Annotated[int, PROFILE] = Field(
-        default=64, ge=1, description="bound of the search for the best batch; 1: no search"
-    )
+    timed: Annotated[Literal["model", "end-to-end"], PROFILE] = option("end-to-end", "what is timed")
+    compile: Annotated[bool, PROFILE] = option(False, "time the method through torch.compile")
+    tf32: Annotated[bool, PROFILE] = option(False, "float32 products in TF32 on CUDA; else surely not")
+    seconds: Annotated[float, PROFILE] = option(10.0, "for warm-up, for latency; a quarter for each batch", ge=0)
+    largest_batch: Annotated[int, PROFILE] = option(64, "bound of the search for the best batch; 1: no search", ge=1)
 
 
 def place(field: FieldInfo) -> Place:

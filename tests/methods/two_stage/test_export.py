@@ -77,7 +77,7 @@ def test_the_command(tmp_path, capsys, monkeypatch):
 
     assert call("--method", "clip-regions", "-o", "cells=2", "--limit", "2") == 0
     assert "8 proposals for 2 images" in capsys.readouterr().out and len(read_proposals(path)) == 2
-    assert call("--dataset", "nowhere") == 2 and "nowhere" in capsys.readouterr().err
+    assert call("--method", "clip-regions", "--dataset", "nowhere") == 2 and "nowhere" in capsys.readouterr().err
     assert call("--method", "maskclip") == 2 and "makes no proposals" in capsys.readouterr().err
 
     def evaluate():

@@ -1,0 +1,190 @@
+"""The commands that measure: `run`, `train`, `eval`, `ablate`, `sweep`, `profile`, `predict`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from zsbench import registry
+from zsbench.cli.app import app
+from zsbench.cli.errors import console, errors
+from zsbench.cli.options import made_from, seed_numbers, split_commas
+from zsbench.runs import api
+from zsbench.runs.folder import PROFILE
+from zsbench.runs.grid import Finished
+from zsbench.runs.request import TRAINING, ProfileRequest, Request, Verb
+from zsbench.runs.resolve import resolve
+from zsbench.utils.distributed import leave
+from zsbench.utils.files import make_folder, write_text
+
+VARIED = ("device", "dtype", "size", "dataset", "method")
+"""What a grid of profiles may vary; methods first: what is compared is measured one after the other."""
+
+
+def say(text: str) -> None:
+    """A line beside what is printed for others to read."""
+    errors.print(text, markup=False, soft_wrap=True)
+
+
+def add_run(verb: Verb, summary: str) -> None:
+    """Add `zsbench run`, `train` or `eval`: one body."""
+
+    @app.command(verb, help=summary)
+    @made_from(Request, verb)
+    def command(
+        given: dict[str, Any],
+        seeds: Annotated[
+            str | None,
+            typer.Option(
+                help="several seeds, 0,1,2: each is a run, then mean and deviation",
+                metavar="N,N,...",
+                rich_help_panel=TRAINING.panel,
+            ),
+        ] = None,
+    ) -> None:
+        request, numbers = Request.of(verb, given), seed_numbers(seeds)
+        resolve(request)
+        run_seeds(verb, request, numbers or [request.seed])
+
+
+def run_seeds(verb: Verb, request: Request, seeds: Sequence[int]) -> None:
+    """Carry out a request once for each seed, and show what came of it."""
+    from zsbench.cli.console import show_plan, show_result, show_seeds
+    from zsbench.runs.execution import execute
+    from zsbench.runs.plan import make_plan
+
+    results = []
+    for seed in seeds:
+        folder = request.out / f"seed{seed}" if request.out and len(seeds) > 1 else request.out
+        plan = make_plan(verb, request.model_copy(update={"seed": seed, "out": folder}))
+        show_plan(console, plan)
+        result = execute(plan, console)
+        if result is not None:
+            show_result(console, result)
+            results.append(result)
+        console.print(f"written to {plan.out}")
+    if len(results) > 1:
+        show_seeds(console, results)
+    leave()
+
+
+add_run("run", "Train (if the method learns), evaluate and profile a method on a dataset.")
+add_run("train", "Train a method and write its checkpoint.")
+add_run("eval", "Evaluate a method: a trained one with --checkpoint, a training-free one without.")
+
+
+@app.command()
+@made_from(Request, "run", leave_out=("variant", "seed", "resume"))
+def ablate(
+    given: dict[str, Any],
+    method: Annotated[str, typer.Argument(help="name of a method")],
+    table: Annotated[int, typer.Option(help="number of the ablation table in the method's paper", metavar="N")],
+    seeds: Annotated[int, typer.Option(min=1, help="how many seeds, from 0", metavar="N")] = 3,
+    jobs: Annotated[int, typer.Option(min=1, help="cells that run at a time", metavar="N")] = 1,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="folder; default: runs/ablate-<method>-table<N>-<dataset>", metavar="PATH"),
+    ] = None,
+) -> None:
+    """Measure an ablation table of a method's paper; finished cells are kept, failing ones listed (exit code 1)."""
+    finished = api.ablate(method, table, seeds=seeds, jobs=jobs, out=out, say=say, **given)
+    from zsbench.reports.tables import ablation_table
+
+    results = [result for row in finished.results.values() for result in row]
+    rows = registry.load_options(method).tables[table]
+    conclude(finished, ablation_table(rows, results) if results else None)
+
+
+@app.command()
+def sweep(
+    file: Annotated[Path, typer.Argument(help="a sweep file (docs/sweep.md)")],
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="cells that run at a time; default: the file's", metavar="N")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="folder of all cells; default: the file's, else runs/<file>", metavar="PATH"),
+    ] = None,
+) -> None:
+    """Run a grid of methods, datasets, seeds and options; finished cells are kept, failing ones listed (exit code 1)."""
+    finished = api.sweep(file, jobs=jobs, out=out, say=say)
+    from zsbench.reports.tables import sweep_table
+
+    conclude(finished, sweep_table(finished.rows))
+
+
+def conclude(finished: Finished[Any], table: str | None = None) -> None:
+    """Print a grid's table and keep it in the grid's folder; list what failed."""
+    if table is not None:
+        write_text(finished.cells[0].out.parent / "table.md", table + "\n")
+        print(table)
+    for cell in finished.failed:
+        say(f"failed: {cell.failure}")
+    if finished.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+@made_from(ProfileRequest, "profile", listed=VARIED)
+def profile(
+    given: dict[str, Any],
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON: an object, or a list for several")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="folder for profile.json; of several, one each; default for several: runs/profile", metavar="PATH"
+        ),
+    ] = None,
+) -> None:
+    """Count parameters and multiply-adds, and time one image. Needs no images; trained weights where cost depends on them.
+
+    Of several methods, datasets, sizes, types or devices, each combination is measured in a process of its own.
+    """
+    axes = {name: values for name in VARIED if (values := split_commas(given.pop(name, None)))}
+    several = any(len(values) > 1 for values in axes.values())
+    if several:
+        finished = api.profile_all(axes, given, out, say)
+        costs = [found for row in finished.results.values() for found in row]
+    else:
+        costs = [api.profile(**given, **{name: value for name, (value,) in axes.items()})]
+        if out:
+            costs[0].save(make_folder(out) / PROFILE)
+    from zsbench.cli.console import show_efficiency, show_profiles
+
+    if as_json:
+        objects = [found.model_dump(mode="json") for found in costs]
+        print(json.dumps(objects if several else objects[0], indent=1))
+    elif several:
+        show_profiles(console, costs)
+    else:
+        show_efficiency(console, costs[0], costs[0].environment.device_name)
+    if several:
+        conclude(finished)
+
+
+@app.command()
+@made_from(Request, "predict")
+def predict(
+    given: dict[str, Any],
+    images: Annotated[list[Path], typer.Argument(help="image files")],
+    classes: Annotated[str, typer.Option(help='class names, separated by commas: "cat, grass, sky"', metavar="NAMES")],
+    method: Annotated[
+        str | None,
+        typer.Option(help="name of a method; default: the checkpoint's, else a training-free one", metavar="TEXT"),
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="take CLIP and protocol from this dataset; default: the checkpoint's", metavar="TEXT"),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(help="folder for the pictures; default: the current one", metavar="PATH", show_default=False)
+    ] = Path(),
+) -> None:
+    """Segment images into classes of your choice: for each an overlay with a legend, and the label map."""
+    for found in api.predict_all(images, split_commas([classes]), method, dataset, **given):
+        overlay, label_map = found.save(out)
+        console.print(f"overlay {overlay}\nlabels  {label_map}", soft_wrap=True)
