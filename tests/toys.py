@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from zsbench.dataset import IGNORE, Dataset, Defaults, EvalProtocol, Sample
+from zsbench.metrics.scores import Counts, accuracy, dice, iou, summary
 from zsbench.result import Result
 
 TINY_CLIP = {
@@ -62,12 +62,17 @@ class Squares(Dataset):
         return Sample(image_id, image, label)
 
 
-def build_result(**changes: Any) -> Result:
-    """A small valid result; `changes` replace its fields."""
-    metric = {"value": 50.0, "stderr": 1.0, "low": 48.0, "high": 52.0}
+def build_result(percent: float = 50.0, **changes: Any) -> Result:
+    """A small valid result whose IoU are all `percent`, which its counts bear out; `changes` replace its fields."""
+    right = round(10 * percent)
+    counts = Counts(*(np.array([number, number]) for number in (right, right, 1000)))
+    columns = {"iou": iou(counts), "accuracy": accuracy(counts), "dice": dice(counts)}
+    error = {"stderr": 1.0, "low": 0.0, "high": 100.0}
     weights = {"source": "w", "sha256": "0" * 64, "random": False, "missing": [], "unexpected": []}
     content = {
         "date": "2026-01-01T00:00:00+00:00",
+        "verb": "run",
+        "request": {},
         "command": "zsbench run",
         "method": {
             "name": "m",
@@ -85,17 +90,23 @@ def build_result(**changes: Any) -> Result:
             "complete": True,
             "classes": 2,
             "unseen": ["y"],
+            "groups": {},
             "names": "plain",
             "classes_sha256": "a" * 64,
             "labels_sha256": "b" * 64,
         },
         "setting": "inductive",
+        "shown": {"pixels": "seen", "names": "seen"},
         "protocol": {},
         "seed": 0,
-        "metrics": {name: metric for name in ("pAcc", "mIoU", "mIoU_S", "mIoU_U", "hIoU")},
+        "metrics": {
+            name: {"value": value, **error} for name, value in summary(counts, np.array([True, False])).items()
+        },
         "classes_scored": 2,
         "per_class": [
-            {"name": "x", "seen": True, "iou": math.nan, "accuracy": 1, "dice": 1, "tp": 0, "pred": 0, "gt": 0}
+            {"name": name, "seen": name == "x", "tp": right, "pred": right, "gt": 1000}
+            | {column: values[index] for column, values in columns.items()}
+            for index, name in enumerate("xy")
         ],
         "timing": {"data": 0, "model": 0, "post": 0, "metrics": 0},
         "environment": {

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError, safe_open
 
 from zsbench.errors import UserError
+from zsbench.upgrade import with_request
 from zsbench.utils.files import write_atomically
 
 if TYPE_CHECKING:  # what a checkpoint says about itself is read without torch
@@ -24,8 +25,8 @@ class CheckpointInfo(BaseModel):
     """What a checkpoint says about itself.
 
     `names`: the name set, or the file, by which the classes were put into prompts, None for the default one. `clip`:
-    None for a method without one, whose word vectors have the hash `words_sha256`. `command`: the command line that trains
-    it again, None where it does not say.
+    None for a method without one, whose word vectors have the hash `words_sha256`. `request`: what was asked for when it
+    was trained, `command` the same as a command line, for people; None where it does not say.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -46,6 +47,7 @@ class CheckpointInfo(BaseModel):
     setting: str | None
     seed: int
     recipe: dict[str, Any]
+    request: dict[str, Any] | None = None
     command: str | None = None
 
 
@@ -106,6 +108,7 @@ def opened(path: Path, framework: str) -> Iterator[tuple[Any, CheckpointInfo]]:
             metadata = (file.metadata() or {}).get(METADATA_KEY)
             if metadata is None:
                 raise UserError(f"{path} is a safetensors file, but no zsbench checkpoint.")
-            yield file, CheckpointInfo(**json.loads(metadata))
-    except (SafetensorError, ValidationError, json.JSONDecodeError, OSError) as error:
+            said = json.loads(metadata)
+            yield file, CheckpointInfo(**(said if "request" in said else with_request(said)))
+    except (SafetensorError, ValueError, OSError) as error:
         raise UserError(f"{path} is no zsbench checkpoint, or a damaged one: {error}") from error

@@ -10,9 +10,10 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
 from zsbench.errors import UserError
+from zsbench.upgrade import upgrade
 from zsbench.utils.files import write_text
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Number = Annotated[
     float,
@@ -26,11 +27,27 @@ class Schema(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+"""A number of pixels."""
+Timed = Literal["model", "end-to-end"]
+"""What a latency is of: the method alone, or all that happens between an image and its counts."""
+
+
+class File(Schema):
+    """A file that a run was given: known by its content, not by where it lay."""
+
+    name: str = Field(description="name without folders")
+    sha256: str | None = Field(description="hash of the content; null for a folder, and where schema 1 did not know it")
+
+
 class Metric(Schema):
     value: Number = Field(description="percent, unrounded")
     stderr: Number = Field(description="standard error over images, by bootstrap")
     low: Number = Field(description="lower end of the 95 % interval")
     high: Number = Field(description="upper end of the 95 % interval")
+    note: str | None = Field(
+        None, description="what to know before the number is trusted, such as how little it rests on"
+    )
 
 
 class ClassRow(Schema):
@@ -41,9 +58,9 @@ class ClassRow(Schema):
     )
     accuracy: Number = Field(description="share of its pixels that were found, in percent; null if absent")
     dice: Number = Field(description="2tp/(gt+pred) in percent")
-    tp: int = Field(description="pixels of the class predicted as the class")
-    pred: int = Field(description="labelled pixels predicted as the class")
-    gt: int = Field(description="pixels of the class")
+    tp: Count = Field(description="pixels of the class predicted as the class")
+    pred: Count = Field(description="labelled pixels predicted as the class")
+    gt: Count = Field(description="pixels of the class")
 
 
 class WeightsInfo(Schema):
@@ -63,9 +80,12 @@ class MethodInfo(Schema):
     name: str = Field(description="name in the registry")
     variant: str | None = Field(description="named set of options")
     oracle: bool = Field(False, description="predictions use the ground truth: an upper bound, never ranked")
-    options: dict[str, Any] = Field(description="every option with its value")
+    options: dict[str, Any] = Field(
+        description="every option with its value; in the place of a path, a name and a hash"
+    )
     clip: str | None = Field(description="CLIP model; null for a method that needs none")
-    templates: str = Field(description="prompt templates, or the file of text embeddings; nothing without CLIP")
+    templates: str | File | None = Field(description="prompt templates; null where no text was encoded")
+    text_embeddings: File | None = Field(None, description="ready text embeddings, in the place of templates")
     weights: WeightsInfo | None = Field(description="the CLIP weights")
     words: WordsInfo | None = Field(None, description="the word vectors of a method that needs no CLIP")
     checkpoint_sha256: str | None = Field(description="hash of the learnt weights; null for a training-free method")
@@ -81,17 +101,29 @@ class DatasetInfo(Schema):
     complete: bool = Field(description="the whole split was evaluated: no --limit, no image missing")
     classes: int = Field(description="number of classes")
     unseen: list[str] = Field(description="names of the unseen classes")
+    groups: dict[str, list[str]] | None = Field(
+        None, description="classes of the groups whose mIoU is a metric, by its name; null: schema 1 did not know them"
+    )
     names: str = Field(description="name set: the words by which the classes were put into the prompts")
     classes_sha256: str = Field(description="hash of these words: only equal ones are ranked together")
     labels_sha256: str = Field(description="fingerprint of the ground truth: pixels per image and class")
 
 
+class Shown(Schema):
+    """What of the data a method learns from was shown to it."""
+
+    pixels: str = Field(description="labels of which classes: none, seen, unlabelled (unseen ones without label), all")
+    names: str = Field(description="names of which classes: none, seen, all")
+
+
 class TrainingInfo(Schema):
     dataset: str = Field(description="what the method learnt from")
     recipe: dict[str, Any] = Field(description="the whole recipe")
-    command: str | None = Field(
-        default=None, description="command line that trains the checkpoint, if it says so; null where this run did"
+    request: dict[str, Any] | None = Field(
+        default=None,
+        description="what was asked for when a checkpoint was trained, if it says so; null where this run did",
     )
+    command: str | None = Field(default=None, description="the same as a command line, for people")
     seconds: Number = Field(default=math.nan, description="wall time of the training; null for a checkpoint")
     final_loss: Number = Field(
         default=math.nan, description="mean loss of the last tenth of the steps; null for a checkpoint"
@@ -172,9 +204,10 @@ class Environment(Schema):
 class Profile(Efficiency):
     """What one method costs on one device: the cost, and everything it depends on."""
 
-    schema_version: Literal[1] = Field(default=1, description="version of this schema")
+    schema_version: Literal[2] = Field(default=2, description="version of this schema")
     date: str = Field(description="UTC time of the measurement, ISO 8601")
-    command: str = Field(description="command line that measures it again")
+    request: dict[str, Any] = Field(description="all that was asked for; in the place of a path, a name and a hash")
+    command: str = Field(description="the same as a command line, for people")
     method: str = Field(description="name in the registry")
     variant: str | None = Field(description="named set of options")
     options: dict[str, Any] = Field(description="every option with its value")
@@ -208,12 +241,15 @@ class Profile(Efficiency):
 class Result(Schema):
     """One method on one dataset in one setting with one seed."""
 
-    schema_version: Literal[1] = Field(default=1, description="version of this schema")
+    schema_version: Literal[2] = Field(default=2, description="version of this schema")
     date: str = Field(description="UTC time of the end of the run, ISO 8601")
-    command: str = Field(description="command line that reproduces it")
+    verb: str = Field(description="run or eval")
+    request: dict[str, Any] = Field(description="all that was asked for; in the place of a path, a name and a hash")
+    command: str = Field(description="the same as a command line, for people")
     method: MethodInfo = Field(description="what was measured")
     dataset: DatasetInfo = Field(description="on what")
     setting: str = Field(description="inductive, transductive, supervised or training-free")
+    shown: Shown = Field(description="what the method saw before the test")
     protocol: dict[str, Any] = Field(description="resizing and sliding window")
     seed: int = Field(description="seed of initialisation, order and augmentation; of a checkpoint, its own")
     metrics: dict[str, Metric] = Field(
@@ -221,7 +257,6 @@ class Result(Schema):
     )
     classes_scored: int = Field(description="classes with a defined IoU, over which mIoU is the mean")
     per_class: list[ClassRow] = Field(description="every class")
-    reported: dict[str, Number] = Field(default_factory=dict, description="what the method's paper prints for this row")
     training: TrainingInfo | None = Field(
         None,
         description="of this run, or what the checkpoint says of its own; null where nothing was, or nothing is said",
@@ -247,20 +282,23 @@ Document = TypeVar("Document", Result, Profile)
 
 
 def load(schema: type[Document], path: str | Path, what: str) -> Document:
-    """Read a file of `schema`, which messages call `what`."""
+    """Read a file of `schema`, which messages call `what`; one of schema 1 is upgraded."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{what} {path} does not exist.") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is not JSON: {error}") from error
     version = content.get("schema_version") if isinstance(content, dict) else None
-    if version != SCHEMA_VERSION:
+    if version not in (1, SCHEMA_VERSION):
         raise UserError(
-            f"{path} has {what} schema version {version!r}; this zsbench reads version {SCHEMA_VERSION}. "
+            f"{path} has {what} schema version {version!r}; this zsbench reads versions 1 to {SCHEMA_VERSION}. "
             "Run the command stored in it again, or use the zsbench version that wrote it."
         )
     try:
-        return schema.model_validate(content)
-    except ValidationError as error:
-        raise UserError(f"{path} is no valid {what}: {error}") from error
+        document = schema.model_validate(upgrade(content) if version == 1 else content)
+        document.model_dump_json()  # no halves of characters, no endless nesting: what cannot be written was not written
+    except (ValidationError, KeyError, TypeError, ValueError, AttributeError) as error:
+        why = f"{error} is missing" if isinstance(error, KeyError) else error
+        raise UserError(f"{path} is no valid {what}: {why}") from error
+    return document

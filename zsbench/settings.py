@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -18,6 +18,15 @@ Setting = Literal["inductive", "transductive", "supervised", "training-free"]
 supervised: everything. training-free: no training data."""
 
 SETTINGS: tuple[Setting, ...] = get_args(Setting)
+
+
+SHOWN: Mapping[str, tuple[str, str]] = {
+    "inductive": ("seen", "seen"),
+    "transductive": ("unlabelled", "all"),
+    "supervised": ("all", "all"),
+    "training-free": ("none", "none"),
+}
+"""What a setting shows of classes before the test: labels of pixels, and names (see `zsbench.result.Shown`)."""
 
 
 def parse_setting(text: str) -> Setting:

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 import zsbench
 from zsbench.checkpoint import trainable_state_dict
+from zsbench.runs.asked import asked
 from zsbench.runs.backends import Local
 
 
@@ -76,7 +77,7 @@ def test_a_wrong_keyword_or_value_is_a_users_mistake(call):
 def test_an_ablation_and_a_sweep_are_functions(folder, make_result, monkeypatch):
     def run(self, cell):
         cell.out.mkdir(parents=True, exist_ok=True)
-        make_result(command=cell.request.command("run"), seed=cell.request.seed).save(cell.outcome)
+        make_result(request=asked(cell.request), seed=cell.request.seed).save(cell.outcome)
         return cell.request.seed == 0
 
     monkeypatch.setattr(Local, "run", run)

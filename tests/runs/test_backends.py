@@ -9,6 +9,7 @@ import pytest
 
 from zsbench.errors import UserError
 from zsbench.result import Result
+from zsbench.runs.asked import asked
 from zsbench.runs.backends import Local, Slurm, optional
 from zsbench.runs.grid import Cell, run_grid
 from zsbench.runs.request import Request
@@ -28,7 +29,7 @@ def test_each_device_has_one_cell_at_a_time(tmp_path, make_result, monkeypatch):
 
         def wait(self):
             self.cell.out.mkdir()
-            make_result(command=self.cell.request.command("run")).save(self.cell.outcome)
+            make_result(request=asked(self.cell.request)).save(self.cell.outcome)
             busy.remove(self.device)
             return 0
 

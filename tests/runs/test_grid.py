@@ -9,6 +9,7 @@ import pytest
 
 from zsbench.errors import UserError
 from zsbench.result import Profile, Result
+from zsbench.runs.asked import asked
 from zsbench.runs.grid import Cell, arranged, make_cells, run_grid
 from zsbench.runs.request import Request
 
@@ -16,7 +17,7 @@ from zsbench.runs.request import Request
 def finish(cell, make_result):
     """What a run leaves."""
     cell.out.mkdir(parents=True, exist_ok=True)
-    make_result(command=cell.request.command("run")).save(cell.outcome)
+    make_result(request=asked(cell.request)).save(cell.outcome)
     return True
 
 

@@ -67,7 +67,7 @@ def test_a_command_says_the_request_again_but_for_where_things_lie():
     assert asked.command("run") == (
         "zsbench run --variant deep --transfer --seed 2 -o depth=3 -o 'rd=t*g,t' -o scale=none -r crop=16"
     )
-    assert asked.words("run")[-8:-6] == ["-o", "depth=3"] and "--out" in asked.words("run")
+    assert asked.argv("run")[-8:-6] == ["-o", "depth=3"] and "--out" in asked.argv("run")
 
 
 def test_the_command_of_a_training_leaves_out_what_only_evaluation_uses():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -10,12 +11,14 @@ from typer.core import TyperGroup
 from zsbench import __version__
 from zsbench.cli.errors import plain_errors
 from zsbench.cli.options import HELP
+from zsbench.cli.streams import show_what_it_can
 
 
 class PlainErrors(TyperGroup):
     """The group of commands, all of which fail plainly."""
 
     def invoke(self, ctx: Any) -> Any:
+        show_what_it_can(sys.stdout, sys.stderr)
         with plain_errors():
             return super().invoke(ctx)
 

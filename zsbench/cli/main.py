@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,35 +14,11 @@ from zsbench import registry
 from zsbench.cli import data, runs  # noqa: F401  # the commands that measure come first
 from zsbench.cli.app import app
 from zsbench.cli.errors import console, terminate
+from zsbench.cli.leaderboard import leaderboard
 from zsbench.cli.options import Plugins
 from zsbench.errors import UserError
 
-
-@app.command()
-def leaderboard(
-    folder: Annotated[
-        Path, typer.Option(help="folder with results/*.json, efficiency/*.json and published.csv")
-    ] = Path("leaderboards"),
-    efficiency: Annotated[
-        bool, typer.Option("--efficiency", help="print the page of costs; --add takes profiles")
-    ] = False,
-    check: Annotated[bool, typer.Option("--check", help="change nothing; fail if a committed table is stale")] = False,
-    add: Annotated[list[Path] | None, typer.Option(help="a result.json to take in; may be repeated")] = None,
-) -> None:
-    """Write the Markdown tables from the committed results, or check that they are up to date."""
-    from zsbench.reports.costs import add_profile, efficiency_pages
-    from zsbench.reports.leaderboard import add_result, check_tables, write_tables
-
-    for path in add or []:
-        console.print(f"took in {(add_profile if efficiency else add_result)(path, folder)}")
-    if check:
-        check_tables(folder)
-        console.print("leaderboard tables are up to date")
-        return
-    for path in write_tables(folder):
-        console.print(f"wrote {path}")
-    for text in efficiency_pages(folder).values() if efficiency else ():
-        print(text)
+app.command()(leaderboard)
 
 
 @app.command("list")

@@ -66,7 +66,7 @@ def run_seeds(verb: Verb, request: Request, seeds: Sequence[int]) -> None:
         if result is not None:
             show_result(console, result)
             results.append(result)
-        console.print(f"written to {plan.out}")
+        console.print(f"written to {plan.out}", markup=False, soft_wrap=True)
     if len(results) > 1:
         show_seeds(console, results)
     leave()
@@ -114,7 +114,7 @@ def sweep(
     finished = api.sweep(file, jobs=jobs, out=out, say=say)
     from zsbench.reports.tables import sweep_table
 
-    conclude(finished, sweep_table(finished.rows))
+    conclude(finished, sweep_table({row: [cell.load() for cell in cells] for row, cells in finished.rows.items()}))
 
 
 def conclude(finished: Finished[Any], table: str | None = None) -> None:
@@ -187,4 +187,4 @@ def predict(
     """Segment images into classes of your choice: for each an overlay with a legend, and the label map."""
     for found in api.predict_all(images, split_commas([classes]), method, dataset, **given):
         overlay, label_map = found.save(out)
-        console.print(f"overlay {overlay}\nlabels  {label_map}", soft_wrap=True)
+        console.print(f"overlay {overlay}\nlabels  {label_map}", markup=False, soft_wrap=True)

@@ -1,12 +1,11 @@
 """What a method costs: parameters, multiply-adds with attention counted, time on a synchronised clock, memory, energy."""
 
-from zsbench.profiling.cost import Conditions, Timed, profile_method
+from zsbench.profiling.cost import Conditions, profile_method
 from zsbench.profiling.operations import count_macs, count_operations, countable_attention
 from zsbench.profiling.parameters import learnable
 
 __all__ = [
     "Conditions",
-    "Timed",
     "count_macs",
     "count_operations",
     "countable_attention",

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,9 +23,8 @@ from zsbench.profiling.energy import find_gpu
 from zsbench.profiling.memory import memory_kind, peak_memory, reset_peak_memory
 from zsbench.profiling.operations import count_macs, count_operations
 from zsbench.profiling.parameters import learnable, text_tower, total, without_gradient
-from zsbench.result import Efficiency
+from zsbench.result import Efficiency, Timed
 
-Timed = Literal["model", "end-to-end"]
 INSIDE: dict[Timed, str] = {
     "model": "model: all windows through the method, as the protocol batches them",
     "end-to-end": "end-to-end: windows, model, upsampling, argmax, counting of pixels; no decoding, no resizing of images",

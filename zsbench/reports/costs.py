@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tabulate import tabulate
-
 from zsbench.errors import UserError
+from zsbench.reports.markup import cell, link, markdown_table, plain
 from zsbench.reports.published import PublishedRow, read_published
 from zsbench.reports.tables import short
 from zsbench.result import Profile
-from zsbench.utils.files import make_folder
+from zsbench.utils.files import make_folder, slug
 
 PAGE, FOLDER = "efficiency.md", "efficiency"
 INTRODUCTION = """# What the methods cost
@@ -88,22 +86,23 @@ class StoredProfile:
         return environment.device_name + threads
 
 
-def add_profile(path: Path, folder: Path) -> Path:
+def add_profile(path: Path, folder: Path) -> tuple[Path, str | None]:
     """Copy a profile under its canonical name into `folder/efficiency`.
 
-    Raises `UserError` for one that others could not measure again, or that does not belong to a named variant.
+    Returns where it is now, and the date of the one that it replaced. Raises `UserError` for one that others could not
+    measure again, or that does not belong to a named variant.
     """
     entry = StoredProfile(Profile.load(path), path)
     if entry.profile.environment.dirty:
         raise UserError(f"{path} was measured with uncommitted changes. Commit them and measure again.")
-    if " -o " in entry.profile.command:
+    if entry.profile.request.get("options"):
         raise UserError(f"{path} was measured with options of its own. Give them a name, as a variant of the method.")
     words = [entry.profile.dataset, entry.label, entry.profile.size or "", entry.precision, entry.device]
     words += [] if entry.timed == "end-to-end" else [entry.timed]
-    name = re.sub(r"[^a-z0-9]+", "-", "-".join(filter(None, words)).lower())
-    target = make_folder(folder / FOLDER) / f"{name}.json"
+    target = make_folder(folder / FOLDER) / f"{slug(*words)}.json"
+    replaced = Profile.load(target).date if target.exists() else None
     entry.profile.save(target)
-    return target
+    return target, replaced
 
 
 def read_profiles(folder: Path) -> list[StoredProfile]:
@@ -131,7 +130,7 @@ def page(entries: Sequence[StoredProfile], printed: Printed) -> str:
     if all(entry.profile.environment.device != "cuda" for entry in entries):
         parts += ["## CUDA", "Not measured yet. To do so, eager and with `--compile`, and with `--tf32`:", how(entries)]
     for (_, device), members in sorted(devices.items()):
-        parts += [f"## {device}", cost_table(members, printed)]
+        parts += [f"## {cell(device)}", cost_table(members, printed)]
         ratios = ratio_table(members, printed)
         parts += ["Speed-up, in frames per second at batch 1:", ratios] if ratios else []
     return "\n\n".join(parts) + "\n"
@@ -141,7 +140,7 @@ def how(entries: Sequence[StoredProfile]) -> str:
     """The command that measures the same methods and datasets on CUDA, as a block of code."""
     methods, datasets = ({getattr(entry.profile, kind) for entry in entries} for kind in ("method", "dataset"))
     names = f"--method {','.join(sorted(methods))} --dataset {','.join(sorted(datasets))}"
-    return f"    zsbench profile {names} --dtype float32,bfloat16 --device cuda --out profiles"
+    return f"    zsbench profile {plain(names)} --dtype float32,bfloat16 --device cuda --out profiles"
 
 
 def cost_table(entries: Sequence[StoredProfile], printed: Printed) -> str:
@@ -153,26 +152,26 @@ def cost_table(entries: Sequence[StoredProfile], printed: Printed) -> str:
         spread = f"{short(cost.latency_p10_ms)} to {short(cost.latency_p90_ms)}"
         body.append(
             [
-                cost.dataset,
-                entry.label,
+                cell(cost.dataset),
+                cell(entry.label),
                 "x".join(map(str, cost.input_size)) + (f", {cost.windows} windows" if cost.windows > 1 else ""),
-                entry.precision,
-                entry.timed,
+                cell(entry.precision),
+                cell(entry.timed),
                 beside(f"{cost.learnable_params / 1e6:.2f}", paper.get("params_M")),
                 beside(f"{cost.gmacs:.1f}", paper.get("flops_G")),
                 f"{short(cost.latency_ms)} ({spread}, {cost.latency_runs})",
                 beside(f"{cost.fps:.3g}", paper.get("fps")),
                 "-" if cost.throughput_batch is None else f"{cost.throughput:.3g} (batch {cost.throughput_batch})",
                 "-" if cost.peak_memory is None else f"{cost.peak_memory / 2**30:.2f}",
-                f"[json]({FOLDER}/{entry.path.name})",
+                link("json", f"{FOLDER}/{entry.path.name}"),
             ]
         )
-    return tabulate(body, COLUMNS, tablefmt="github", disable_numparse=True)
+    return markdown_table(COLUMNS, body)
 
 
 def beside(measured: str, paper: str | None) -> str:
     """A measured number, and the printed one in italics."""
-    return f"{measured} *{paper}*" if paper else measured
+    return f"{measured} *{cell(paper)}*" if paper else measured
 
 
 def ratio_table(entries: Sequence[StoredProfile], printed: Printed) -> str:
@@ -187,9 +186,10 @@ def ratio_table(entries: Sequence[StoredProfile], printed: Printed) -> str:
             work = beside(
                 f"{slow.profile.gmacs / fast.profile.gmacs:.1f}", printed_ratio(printed, slow, fast, "flops_G")
             )
-            body.append([dataset, precision, timed, f"{fast.label} over {slow.label}", speed, work])
+            words = (dataset, precision, timed, f"{fast.label} over {slow.label}")
+            body.append([*map(cell, words), speed, work])
     headers = ("dataset", "type", "timed", "", "times faster", "times fewer GMACs")
-    return tabulate(body, headers, tablefmt="github", disable_numparse=True) if body else ""
+    return markdown_table(headers, body) if body else ""
 
 
 def printed_ratio(printed: Printed, above: StoredProfile, below: StoredProfile, column: str) -> str | None:

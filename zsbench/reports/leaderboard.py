@@ -3,47 +3,26 @@
 from __future__ import annotations
 
 import math
-import re
-import shlex
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
-
-from tabulate import tabulate
 
 from zsbench import registry
 from zsbench.errors import UserError
 from zsbench.options import Ablation
+from zsbench.reports.audit import audit
 from zsbench.reports.costs import efficiency_pages
-from zsbench.reports.published import read_published
-from zsbench.reports.tables import ablation_table, format_seeds
+from zsbench.reports.markup import cell, code, link, markdown_table
+from zsbench.reports.published import PublishedRow, read_published
+from zsbench.reports.rows import StoredResult, by_row, canonical, choices, row_labels
+from zsbench.reports.tables import PAPER, TITLES, ablation_table, format_seeds, group_titles
 from zsbench.result import Result
-from zsbench.utils.files import make_folder, write_text
+from zsbench.settings import SHOWN
+from zsbench.utils.files import file_within, make_folder, write_bytes, write_text
 
-HEADLINE = {"pAcc": "pAcc", "mIoU_S": "mIoU(S)", "mIoU_U": "mIoU(U)", "hIoU": "hIoU"}
 PUBLISHED_COLUMNS = ("method", "setting", "backbone", "pAcc", "mIoU", "mIoU_S", "mIoU_U", "hIoU", "source")
-IDENTITY = (
-    *("--method", "--dataset", "--setting", "--variant", "--seed", "--classes"),  # have places of their own in a page
-    *("--checkpoint", "--device", "--eval-batch", "--plugin"),  # say where and from what it was computed
-)
-SETTING_ORDER = ("inductive", "transductive", "supervised", "training-free")
-
-
-@dataclass(frozen=True)
-class StoredResult:
-    """A result and the file it is in."""
-
-    result: Result
-    path: Path
-
-    @property
-    def row(self) -> tuple[str, str, str | None]:
-        """What the results of several seeds have in common: method, setting, variant and further choices."""
-        variant = self.result.method.variant
-        return self.result.method.name, self.result.setting, " ".join([variant or "", *choices(self.result)]) or None
 
 
 def refusal(result: Result) -> str | None:
@@ -55,139 +34,153 @@ def refusal(result: Result) -> str | None:
     return None
 
 
-def add_result(path: Path, folder: Path) -> Path:
-    """Copy a result under its canonical name into `folder/results`. Raises `UserError` where no leaderboard takes it."""
+def read_result(path: Path) -> StoredResult:
+    """A result that a leaderboard may hold; raises `UserError` for any other, and where a number does not follow from its
+    counts, or from the records beside it."""
     result = Result.load(path)
     reason = refusal(result)
     if reason:
-        raise UserError(f"{path} cannot enter a leaderboard: {reason}.")
-    words = (
-        result.dataset.name,
-        result.method.name,
-        result.method.variant,
-        *choices(result),
-        f"names {result.dataset.names}" if "--classes" in result.command else None,
-        result.setting,
-        f"seed{result.seed}",
-    )
-    name = re.sub(r"[^a-z0-9]+", "-", "-".join(word for word in words if word).lower())
-    target = make_folder(folder / "results") / f"{name}.json"
-    result.save(target)
-    return target
+        raise UserError(f"{path} cannot be in a leaderboard: {reason}.")
+    records = records_beside(path)
+    audit(result, path, records if records.exists() else None)
+    return StoredResult(result, path)
 
 
-def choices(result: Result) -> list[str]:
-    """What the user changed beyond method, dataset, variant and setting, in words of the command line: in training, also
-    that of a checkpoint, and in evaluation; `from D` where the method learnt from another dataset D. Results that differ in
-    them are different rows."""
-    trained = changes(result.training.command or "") if result.training else {}
-    variant = trained.get("--variant", f"--variant {result.method.variant}")
-    changed = {**trained, **changes(result.command)}
-    words = [text for name, text in changed.items() if name not in (*IDENTITY, "--transfer")]
-    words += [] if variant == f"--variant {result.method.variant}" else [f"trained with {variant}"]
-    return words + ([f"from {result.method.learnt_from}"] if result.method.learnt_from else [])
+def records_beside(path: Path) -> Path:
+    """Where the records of a result lie: `records.npz` in the folder of a run, `NAME.records.npz` in a leaderboard."""
+    return path.with_name("records.npz" if path.name == "result.json" else f"{path.stem}.records.npz")
 
 
-def changes(command: str) -> dict[str, str]:
-    """What a command line changes, in its words, by option, those of `-o` and `-r` by entry."""
-    words = shlex.split(command)[2:]
-    bounds = [at for at, word in enumerate(words) if word.startswith("-")] + [len(words)]
-    parts = [" ".join(words[start:end]) for start, end in pairwise(bounds)]
-    return {part.split("=" if part[1] != "-" else " ")[0]: part for part in parts}
+def add_result(path: Path, folder: Path) -> tuple[Path, str | None]:
+    """Copy a result, with the records beside it, into `folder/results`, in the place of one of the same row and seed.
+
+    Returns where it is now, and the date of the one that it replaced. Raises `UserError` where no leaderboard takes it.
+    """
+    entry = read_result(path)
+    file_within(folder, f"{entry.result.dataset.name}.md", f"{path}: dataset.name")
+    records = records_beside(path)
+    kept = records.read_bytes() if records.exists() else None
+    old = [other for other in read_entries(folder) if (other.row, other.seed) == (entry.row, entry.seed)]
+    target = old[0].path if old else free_place(entry, make_folder(folder / "results"))
+    entry.result.save(target)
+    if kept is not None:
+        write_bytes(records_beside(target), kept)
+    elif old:
+        records_beside(target).unlink(missing_ok=True)
+    return target, old[0].result.date if old else None
+
+
+def free_place(entry: StoredResult, folder: Path) -> Path:
+    """The canonical name of a result, with a digest of its row where the result of another row has it."""
+    usual = folder / f"{entry.name}.json"
+    return usual.with_stem(f"{entry.name}-{entry.row[:8]}") if usual.exists() else usual
 
 
 def read_entries(folder: Path) -> list[StoredResult]:
-    """All committed results; raises `UserError` for one that no leaderboard may hold."""
-    entries = [StoredResult(Result.load(path), path) for path in sorted((folder / "results").glob("*.json"))]
+    """All committed results; raises `UserError` for one that no leaderboard may hold, and for two of one row and seed."""
+    entries = [read_result(path) for path in sorted((folder / "results").glob("*.json"))]
+    first: dict[tuple[str, int], Path] = {}
     for entry in entries:
-        reason = refusal(entry.result)
-        if reason:
-            raise UserError(f"{entry.path} must not be in a leaderboard: {reason}.")
+        other = first.setdefault((entry.row, entry.seed), entry.path)
+        if other != entry.path:
+            raise UserError(f"{other} and {entry.path} are the same run with the same seed: keep one of them.")
     return entries
 
 
 def tables(folder: Path) -> dict[str, str]:
     """File name to Markdown text: a page for each dataset that was measured or published about, one more for its
-    ablations, whose rows are not repeated on the first, and one for costs."""
+    ablations, whose rows are not repeated on the first, and one for costs. Raises `UserError` where there is nothing."""
     entries, published = read_entries(folder), read_published(folder / "published.csv")
-    datasets = {entry.result.dataset.name for entry in entries} | {
-        row["dataset_id"] for row in published if row["dataset_id"]
-    }
+    datasets = {entry.result.dataset.name: str(entry.path) for entry in entries}
+    datasets |= {row["dataset_id"]: f"{folder / 'published.csv'}" for row in published if row["dataset_id"]}
     pages = {}
-    for name in sorted(datasets):
-        ablations = list(measured_ablations(name, entries))
-        rows = {(found.method, found.setting, row.variant) for found in ablations for row in found.rows}
-        pages[f"{name}.md"] = page(name, [entry for entry in entries if entry.row not in rows], published)
+    for name, source in sorted(datasets.items()):
+        file_within(folder, f"{name}.md", source)
+        measured = [entry for entry in entries if entry.result.dataset.name == name]
+        ablations = list(measured_ablations(measured))
+        apart = {entry.path for found in ablations for entry in found.entries}
+        reported = [row for row in published if row["dataset_id"] == name]
+        pages[f"{name}.md"] = page(name, [entry for entry in measured if entry.path not in apart], reported)
         if ablations:
             pages[f"{name}-ablation.md"] = ablation_page(name, ablations)
-    return pages | efficiency_pages(folder)
+    pages |= efficiency_pages(folder)
+    if not pages:
+        raise UserError(f"{folder} holds no leaderboard: expected results/*.json, efficiency/*.json or published.csv.")
+    return pages
+
+
+def ablation_tables(method: str) -> Mapping[int, Sequence[Ablation]]:
+    """The ablation tables of a method's paper, by number; none where the method is not installed."""
+    installed = any(plugin.name == method for plugin in registry.plugins("method"))
+    return registry.load_options(method).tables if installed else {}
 
 
 @dataclass(frozen=True)
 class MeasuredAblation:
-    """An ablation table of a method's paper with a result for each of its rows."""
+    """An ablation table of a method's paper, with the results of its rows: one or more for each."""
 
-    method: str
-    setting: str
     number: int
     rows: Sequence[Ablation]
-    results: Sequence[Result]
+    entries: Sequence[StoredResult]
 
     @property
     def seeds(self) -> int:
         """The most seeds that a row has."""
-        return max(len([r for r in self.results if r.method.variant == row.variant]) for row in self.rows)
+        variants = [entry.result.method.variant for entry in self.entries]
+        return max(map(variants.count, variants))
 
 
-def measured_ablations(dataset: str, entries: Iterable[StoredResult]) -> Iterator[MeasuredAblation]:
-    """The ablation tables that were measured whole on a dataset, under one set of class names, with one seed or more."""
-    groups: dict[tuple[str, str, str], list[Result]] = defaultdict(list)
+def measured_ablations(entries: Iterable[StoredResult]) -> Iterator[MeasuredAblation]:
+    """The ablation tables that were measured whole on a dataset, all else being equal, with one seed or more."""
+    alike: dict[tuple[str, str], list[StoredResult]] = defaultdict(list)
     for entry in entries:
-        if entry.result.dataset.name == dataset and not choices(entry.result):
-            result = entry.result
-            groups[result.method.name, result.setting, result.dataset.classes_sha256].append(result)
-    installed = {plugin.name for plugin in registry.plugins("method")}
-    for (method, setting, _), results in sorted(groups.items()):
-        paper = registry.load_method_class(method).Options.tables if method in installed else {}
-        for number, rows in paper.items():
-            if {row.variant for row in rows} <= {result.method.variant for result in results}:
-                yield MeasuredAblation(method, setting, number, rows, results)
+        if entry.result.method.variant and not choices(entry.result):
+            alike[entry.result.method.name, conditions(entry)].append(entry)
+    papers = {method: ablation_tables(method) for method, _ in alike}
+    for (method, _), members in sorted(alike.items()):
+        for number, rows in papers[method].items():
+            wanted = {row.variant for row in rows}
+            found = [entry for entry in members if entry.result.method.variant in wanted]
+            if wanted == {entry.result.method.variant for entry in found}:
+                yield MeasuredAblation(number, rows, found)
+
+
+def conditions(entry: StoredResult) -> str:
+    """What a table of variants holds fixed: all but the variant and the options that follow from it."""
+    fixed = entry.fields.items()
+    return canonical({name: value for name, value in fixed if not name.endswith("variant") and name[:7] != "option "})
 
 
 def ablation_page(dataset: str, ablations: Sequence[MeasuredAblation]) -> str:
     """The page of a dataset's ablation tables."""
     parts = [
-        f"# Ablations on {dataset}",
+        f"# Ablations on {cell(dataset)}",
         "Generated by `zsbench leaderboard`; do not edit. Percent: mean ± standard deviation over seeds (one seed: ± "
         "bootstrap error over images).",
     ]
     for found in ablations:
+        first = found.entries[0].result
+        method, number = first.method.name, found.number
+        command = f"zsbench ablate {method} --table {number} --dataset {dataset} --seeds {found.seeds}"
         parts += [
-            f"## {found.method}, {found.setting}: table {found.number} of its paper",
-            ablation_table(found.rows, found.results),
-            f"Measured by `zsbench ablate {found.method} --table {found.number} --dataset {dataset} --seeds {found.seeds}`; "
-            f"the results are `results/{dataset}-{found.method}-*.json`.",
+            f"## {cell(method)}, {cell(first.setting)}: table {number} of its paper",
+            ablation_table(found.rows, [entry.result for entry in found.entries]),
+            f"Measured by {code(command)}; the results are {code(f'results/{dataset}-{method}-*.json')}.",
         ]
     return "\n\n".join(parts) + "\n"
 
 
-def page(dataset: str, entries: Sequence[StoredResult], published: Sequence[dict[str, str]]) -> str:
-    """The leaderboard of one dataset."""
-    parts = [f"# {dataset}", "Generated by `zsbench leaderboard`; do not edit."]
-    measured = [entry for entry in entries if entry.result.dataset.name == dataset]
+def page(dataset: str, measured: Sequence[StoredResult], reported: Sequence[PublishedRow]) -> str:
+    """The leaderboard of one dataset: what was measured, and apart from it what publications say."""
+    parts = [f"# {cell(dataset)}", "Generated by `zsbench leaderboard`; do not edit."]
     if measured:
         parts += [
             "## Measured",
             "Percent. Several seeds: mean ± standard deviation over seeds; one seed: value ± bootstrap error over images. "
             "Every row links the results it is made of, with command, versions and hashes.",
         ]
-    for setting in SETTING_ORDER:
-        for digest, rows in group(measured, setting):
-            parts += [
-                f"### {setting}, class names {rows[0].result.dataset.names} `{digest[:12]}`",
-                measured_table(rows),
-            ]
-    reported = [row for row in published if row["dataset_id"] == dataset]
+    for title, entries in comparable(measured).items():
+        parts += [title, measured_table(entries)]
     if reported:
         parts += [
             "## Reported in publications",
@@ -197,45 +190,48 @@ def page(dataset: str, entries: Sequence[StoredResult], published: Sequence[dict
     return "\n\n".join(parts) + "\n"
 
 
-def group(entries: Iterable[StoredResult], setting: str) -> list[tuple[str, list[StoredResult]]]:
-    """Entries of a setting by the hash of their class names: different names are never ranked together."""
-    by_names: dict[str, list[StoredResult]] = defaultdict(list)
+def comparable(entries: Iterable[StoredResult]) -> dict[str, list[StoredResult]]:
+    """Entries by the heading of their table: another setting, other things shown, other class names or another ground truth
+    are never ranked together."""
+    groups: dict[tuple[int, str, str], dict[str, list[StoredResult]]] = defaultdict(lambda: defaultdict(list))
     for entry in entries:
-        if entry.result.setting == setting:
-            by_names[entry.result.dataset.classes_sha256].append(entry)
-    return sorted(by_names.items())
+        result, settings = entry.result, [*SHOWN, entry.result.setting]
+        kind = (settings.index(result.setting), f"{result.setting}{unusually_shown(result)}")
+        groups[(*kind, result.dataset.classes_sha256)][result.dataset.labels_sha256].append(entry)
+    titled = {}
+    for (_, setting, names), truths in sorted(groups.items()):
+        for truth, members in sorted(truths.items()):
+            title = f"### {cell(setting)}, class names {cell(members[0].result.dataset.names)} {code(names[:12])}"
+            titled[title + (f", labels {code(truth[:12])}" if len(truths) > 1 else "")] = members
+    return titled
+
+
+def unusually_shown(result: Result) -> str:
+    """What was shown, where the setting alone does not say it."""
+    shown = (result.shown.pixels, result.shown.names)
+    return "" if SHOWN.get(result.setting) == shown else f" with pixels {shown[0]} and names {shown[1]}"
 
 
 def measured_table(entries: Sequence[StoredResult]) -> str:
     """One row per method, variant and further choices: best hIoU (or mIoU where no class is unseen) first, oracles last."""
-    rows: dict[tuple[str, str], list[StoredResult]] = defaultdict(list)
-    for entry in entries:
-        info = entry.result.method
-        label = (info.variant, "(oracle)" if info.oracle else None, *choices(entry.result))
-        rows[info.name, " ".join(filter(None, label))].append(entry)
-    rank = "hIoU" if entries[0].result.dataset.unseen else "mIoU"
+    rows = by_row(entries)
+    labels, first = row_labels(rows), entries[0].result
+    rank = "hIoU" if first.dataset.unseen else "mIoU"
     ordered = sorted(rows.items(), key=lambda item: (item[1][0].result.method.oracle, -rank_value(item[1], rank)))
-    groups = [name for name in entries[0].result.metrics if ":" in name]
-    headers = [
-        "method",
-        "variant",
-        "seeds",
-        *HEADLINE.values(),
-        *[f"IoU {name.split(':')[1]}" for name in groups],
-    ]
-    headers += ["learnable M", "GMACs", "results"]
+    titles = {name: TITLES[name] for name in PAPER} | group_titles(first)
+    headers = ["method", "variant", "seeds", *map(cell, titles.values()), "learnable M", "GMACs", "results"]
     body = [
         [
-            method,
-            variant,
+            cell(members[0].result.method.name),
+            cell(labels[row]),
             len(members),
-            *[format_seeds([member.result for member in members], name) for name in (*HEADLINE, *groups)],
+            *[format_seeds([member.result for member in members], name) for name in titles],
             *cost(members[0].result),
-            ", ".join(f"[{member.result.seed}](results/{member.path.name})" for member in members),
+            ", ".join(link(member.seed, f"results/{member.path.name}") for member in members),
         ]
-        for (method, variant), members in ordered
+        for row, members in ordered
     ]
-    return tabulate(body, headers, tablefmt="github", disable_numparse=True)
+    return markdown_table(headers, body)
 
 
 def rank_value(entries: Sequence[StoredResult], metric: str) -> float:
@@ -249,9 +245,8 @@ def cost(result: Result) -> tuple[str, str]:
     return f"{result.efficiency.learnable_params / 1e6:.3g}", f"{result.efficiency.gmacs:.3g}"
 
 
-def published_table(rows: Sequence[dict[str, str]]) -> str:
-    body = [[row[column] for column in PUBLISHED_COLUMNS] for row in rows]
-    return tabulate(body, PUBLISHED_COLUMNS, tablefmt="github", disable_numparse=True)
+def published_table(rows: Sequence[PublishedRow]) -> str:
+    return markdown_table(PUBLISHED_COLUMNS, [[cell(row[column]) for column in PUBLISHED_COLUMNS] for row in rows])
 
 
 def write_tables(folder: Path) -> list[Path]:

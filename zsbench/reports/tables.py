@@ -1,4 +1,4 @@
-"""Tables of results: what every report shares."""
+"""Numbers of results as text, and the tables that several reports share."""
 
 from __future__ import annotations
 
@@ -6,12 +6,25 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
-from tabulate import tabulate
-
 from zsbench.options import Ablation
+from zsbench.reports.markup import cell, markdown_table
 from zsbench.reports.published import read_published, reported
 from zsbench.result import Metric, Result
-from zsbench.runs.grid import Cell
+
+TITLES = {"pAcc": "pAcc", "mIoU": "mIoU", "mIoU_S": "mIoU(S)", "mIoU_U": "mIoU(U)", "hIoU": "hIoU"}
+"""The metrics that stand in every table, with their titles."""
+PAPER = ("pAcc", "mIoU_S", "mIoU_U", "hIoU")
+"""Those of them that papers on generalised zero-shot segmentation print."""
+
+
+def short(number: float) -> str:
+    """Four digits, and never an exponent."""
+    return f"{number:.4g}" if number < 1000 else f"{number:.0f}"
+
+
+def format_metric(metric: Metric) -> str:
+    """`value ± standard error` with one decimal, or a dash where undefined."""
+    return "-" if math.isnan(metric.value) else f"{metric.value:.1f} ± {metric.stderr:.1f}"
 
 
 def mean_and_std(results: Iterable[Result], metric: str) -> tuple[float, float]:
@@ -23,26 +36,17 @@ def mean_and_std(results: Iterable[Result], metric: str) -> tuple[float, float]:
 def format_seeds(results: Sequence[Result], metric: str) -> str:
     """`mean ± standard deviation over seeds`, `value ± bootstrap error` of a single one, or a dash."""
     found = [result for result in results if metric in result.metrics]
+    if len(found) == 1:
+        return format_metric(found[0].metrics[metric])
     if not found:
         return "-"
     mean, deviation = mean_and_std(found, metric)
-    if math.isnan(mean):
-        return "-"
-    error = found[0].metrics[metric].stderr if len(found) == 1 else deviation
-    return f"{mean:.1f} ± {error:.1f}"
+    return "-" if math.isnan(mean) else f"{mean:.1f} ± {deviation:.1f}"
 
 
-HEADLINE = ("pAcc", "mIoU", "mIoU_S", "mIoU_U", "hIoU")
-
-
-def format_metric(metric: Metric) -> str:
-    """`value ± standard error` with one decimal, or a dash where undefined."""
-    return "-" if math.isnan(metric.value) else f"{metric.value:.1f} ± {metric.stderr:.1f}"
-
-
-def short(number: float) -> str:
-    """Four digits, and never an exponent."""
-    return f"{number:.4g}" if number < 1000 else f"{number:.0f}"
+def group_titles(result: Result) -> dict[str, str]:
+    """The metrics of groups of classes, with their titles."""
+    return {name: f"IoU {name.partition(':')[2]}" for name in result.metrics if ":" in name}
 
 
 def ablation_table(rows: Sequence[Ablation], results: Sequence[Result]) -> str:
@@ -52,25 +56,21 @@ def ablation_table(rows: Sequence[Ablation], results: Sequence[Result]) -> str:
     """
     first, published = results[0], read_published()
     printed = [reported(first.dataset.name, first.method.name, row.variant, first.setting, published) for row in rows]
-    groups = [name for name in first.metrics if ":" in name]
-    headers = ["", "seeds", *COLUMNS.values(), *[f"IoU {name.split(':')[1]}" for name in groups]]
-    headers += [f"paper {title}" for title in COLUMNS.values()] if any(printed) else []
+    titles = {name: TITLES[name] for name in PAPER} | group_titles(first)
+    headers = ["", "seeds", *map(cell, titles.values())]
+    headers += [f"paper {TITLES[name]}" for name in PAPER] if any(printed) else []
     body = []
     for row, paper in zip(rows, printed, strict=True):
         found = [result for result in results if result.method.variant == row.variant]
-        line = [row.label, len(found), *[format_seeds(found, name) for name in (*COLUMNS, *groups)]]
-        body.append(line + ([paper.get(name, "") for name in COLUMNS] if any(printed) else []))
-    return tabulate(body, headers, tablefmt="github", disable_numparse=True)
+        line = [cell(row.label), len(found), *[format_seeds(found, name) for name in titles]]
+        body.append(line + ([paper.get(name, "") for name in PAPER] if any(printed) else []))
+    return markdown_table(headers, body)
 
 
-COLUMNS = {"pAcc": "pAcc", "mIoU_S": "mIoU(S)", "mIoU_U": "mIoU(U)", "hIoU": "hIoU"}
-
-
-def sweep_table(rows: Mapping[str, Sequence[Cell[Result]]]) -> str:
-    """Markdown: mean ± standard deviation over seeds of each row."""
-    titles = [name.replace("_S", "(S)").replace("_U", "(U)") for name in HEADLINE]
+def sweep_table(rows: Mapping[str, Sequence[Result | None]]) -> str:
+    """Markdown: mean ± standard deviation over seeds of each row; None stands for a seed without a result."""
     body = []
     for name, cells in rows.items():
-        results = [result for cell in cells if (result := cell.load()) is not None]
-        body.append([name, f"{len(results)}/{len(cells)}", *[format_seeds(results, metric) for metric in HEADLINE]])
-    return tabulate(body, ["", "seeds", *titles], tablefmt="github", disable_numparse=True)
+        results = [result for result in cells if result is not None]
+        body.append([cell(name), f"{len(results)}/{len(cells)}", *[format_seeds(results, key) for key in TITLES]])
+    return markdown_table(["", "seeds", *TITLES.values()], body)

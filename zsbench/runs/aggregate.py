@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -15,6 +13,7 @@ from zsbench.checkpoint import CheckpointInfo
 from zsbench.dataset import Dataset
 from zsbench.method import Method
 from zsbench.metrics import scores as metrics
+from zsbench.metrics.fingerprint import labels_fingerprint
 from zsbench.metrics.intervals import bootstrap
 from zsbench.metrics.records import Records
 from zsbench.result import (
@@ -25,12 +24,15 @@ from zsbench.result import (
     MethodInfo,
     Metric,
     Result,
+    Shown,
     Timing,
     TrainingInfo,
     WeightsInfo,
     WordsInfo,
 )
+from zsbench.runs.asked import as_file, as_named, asked, portable
 from zsbench.runs.plan import Plan
+from zsbench.settings import SHOWN
 from zsbench.utils.files import sha256
 
 
@@ -55,15 +57,19 @@ def aggregate(
 ) -> Result:
     """The result of `records`, those of all images of the plan. `checkpoint`: where what the method learnt is stored."""
     dataset, learnt = plan.dataset, plan.trained_before
-    groups = {f"mIoU:{name}": np.isin(dataset.classes, members) for name, members in dataset.groups.items()}
+    about = dataset_info(plan, records)
+    groups = {name: np.isin(dataset.classes, members) for name, members in (about.groups or {}).items()}
     counts = metrics.Counts.of(records, len(dataset.classes))
     estimates = bootstrap(records, len(dataset.classes), dataset.seen_mask, groups)
     return Result(
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        command=plan.request.command(plan.verb),
+        verb=plan.verb,
+        request=asked(plan.request),
+        command=as_named(plan.request).command(plan.verb),
         method=method_info(plan, method, checkpoint),
-        dataset=dataset_info(plan, records),
+        dataset=about,
         setting=plan.setting,
+        shown=Shown(pixels=SHOWN[plan.setting][0], names=SHOWN[plan.setting][1]),
         protocol=asdict(plan.protocol),
         seed=learnt.seed if learnt else plan.request.seed,
         metrics={name: Metric(**asdict(estimate)) for name, estimate in estimates.items()},
@@ -79,18 +85,21 @@ def aggregate(
 
 
 def said_of_training(checkpoint: CheckpointInfo) -> TrainingInfo:
-    return TrainingInfo(dataset=checkpoint.dataset, recipe=checkpoint.recipe, command=checkpoint.command)
+    said = {name: getattr(checkpoint, name) for name in ("dataset", "recipe", "request", "command")}
+    return TrainingInfo(**said)
 
 
 def method_info(plan: Plan, method: Method, checkpoint: Path | None) -> MethodInfo:
-    weights = method.clip.weights if plan.clip else None
+    weights, texts = method.clip.weights if plan.clip else None, plan.request.text_embeddings
+    own = plan.clip != plan.request.clip  # the dataset's CLIP is called by its folder, which is the dataset's name
     return MethodInfo(
         name=plan.method_class.name,
         variant=plan.request.variant,
         oracle=method.oracle,
-        options=plan.options.model_dump(mode="json"),
-        clip=plan.clip and "/".join(Path(plan.clip).parts[-2:]),
-        templates=plan.request.text_embeddings.name if plan.request.text_embeddings else plan.templates,
+        options=portable(plan.options.model_dump(mode="json")),
+        clip=plan.clip and "/".join(Path(plan.clip).parts[-2 if own else -1 :]),
+        templates=None if texts or plan.words else portable(plan.templates),
+        text_embeddings=as_file(texts) if texts else None,
         weights=None if weights is None else WeightsInfo(**{**asdict(weights), "source": Path(weights.source).name}),
         words=None if plan.words is None else WordsInfo(source=plan.words.source, sha256=plan.words.sha256),
         checkpoint_sha256=sha256(checkpoint) if checkpoint else None,
@@ -107,6 +116,7 @@ def dataset_info(plan: Plan, records: Records) -> DatasetInfo:
         complete=plan.request.limit is None and dataset.full_size(split) in (None, len(records.ids)),
         classes=len(dataset.classes),
         unseen=list(dataset.unseen),
+        groups={f"mIoU:{name}": list(members) for name, members in dataset.groups.items()},
         names=plan.names.name,
         classes_sha256=plan.names.sha256,
         labels_sha256=labels_fingerprint(records),
@@ -118,13 +128,3 @@ def class_rows(counts: metrics.Counts, dataset: Dataset) -> list[ClassRow]:
     columns = [column.tolist() for column in (dataset.seen_mask, *shares, counts.tp, counts.pred, counts.gt)]
     fields = ("name", "seen", "iou", "accuracy", "dice", "tp", "pred", "gt")
     return [ClassRow(**dict(zip(fields, row, strict=True))) for row in zip(dataset.classes, *columns, strict=True)]
-
-
-def labels_fingerprint(records: Records) -> str:
-    """Hash of the ground truth as the records saw it: `(image id, class, gt)` where gt > 0."""
-    ordered = records.sorted()
-    counts = ordered.class_counts()
-    present = counts.gt > 0
-    columns = (ordered.ids[counts.image[present]], counts.cls[present], counts.gt[present])
-    rows = list(zip(*(column.tolist() for column in columns), strict=True))
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()

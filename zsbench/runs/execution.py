@@ -21,6 +21,7 @@ from zsbench.metrics.records import Records
 from zsbench.profiling import Conditions, profile_method
 from zsbench.result import Efficiency, Result, TrainingInfo
 from zsbench.runs.aggregate import Evaluation, aggregate
+from zsbench.runs.asked import as_named, asked_of_training
 from zsbench.runs.build import build_method, full_vocabulary, load_encoder, training_vocabulary
 from zsbench.runs.environment import environment
 from zsbench.runs.estimate import evaluation_seconds, training_seconds
@@ -133,7 +134,8 @@ class Run:
             setting=plan.setting,
             seed=plan.request.seed,
             recipe=plan.recipe.model_dump(mode="json"),
-            command=plan.request.command("train"),
+            request=asked_of_training(plan.request),
+            command=as_named(plan.request).command("train"),
         )
 
     def evaluate(self) -> Evaluation:

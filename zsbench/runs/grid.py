@@ -12,6 +12,7 @@ from typing import Any, Generic, NamedTuple, Protocol
 
 from zsbench.errors import UserError
 from zsbench.result import Document, Profile, Result
+from zsbench.runs.asked import differences
 from zsbench.runs.folder import PROFILE, RESULT
 from zsbench.runs.request import ProfileRequest, Request, Verb
 from zsbench.runs.resolve import resolve
@@ -78,11 +79,11 @@ class Cell(Generic[Document]):
         """What the cell left, if it is finished; raises `UserError` where its folder holds that of another command."""
         if not self.outcome.exists():
             return None
-        found, command = self.leaves.load(self.outcome), self.request.command(self.kind.verb)
-        if found.command != command:
+        found = self.leaves.load(self.outcome)
+        if other := differences(found.request, self.request):
             raise UserError(
-                f"{self.outcome} is what `{found.command}` left, not `{command}`. Choose another output folder, or "
-                "delete it."
+                f"{self.outcome} is what `{found.command}` left, not `{self.request.command(self.kind.verb)}`, which has "
+                f"another {', '.join(other)}. Choose another output folder, or delete it."
             )
         return found
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from zsbench.profiling import Conditions, profile_method
 from zsbench.result import Profile
+from zsbench.runs.asked import as_named, asked, portable
 from zsbench.runs.build import build_told
 from zsbench.runs.environment import environment, tf32
 from zsbench.runs.plan import make_plan
@@ -31,10 +32,11 @@ def measure(request: ProfileRequest) -> Profile:
     return Profile(
         **cost.model_dump(),
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        command=request.command("profile"),
+        request=asked(request),
+        command=as_named(request).command("profile"),
         method=method.name,
         variant=request.variant,
-        options=method.options.model_dump(mode="json"),
+        options=portable(method.options.model_dump(mode="json")),
         clip="/".join(Path(clip.name).parts[-2:]) if clip else None,
         weights=Path(clip.weights.source).name if clip else None,
         words=plan.words.source if plan.words else None,

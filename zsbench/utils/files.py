@@ -1,9 +1,10 @@
-"""Files that are either whole or absent."""
+"""Files that are either whole or absent, under names that are safe wherever they come from."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,11 +23,45 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically."""
 
     def write(temporary: Path) -> None:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content)
 
     write_atomically(path, write)
+
+
+LONGEST_NAME = 200
+"""Bytes of a file name that leave room for what is put before and after it; file systems take 255."""
+
+
+def slug(*words: str) -> str:
+    """Words as a file name of ASCII letters, digits and hyphens; a digest takes the place of what is too long."""
+    text = "-".join(word for word in words if word)
+    name = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    if name and len(name) <= 150:
+        return name
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{name[:140]}-{digest}".lstrip("-")
+
+
+def file_within(folder: Path, name: str, source: str) -> Path:
+    """`folder / name`, for a name that stands in a file: it is never a way out of the folder.
+
+    `source` says in messages where the name is from. Raises `UserError` unless it is one file name of printable characters.
+    """
+    plain = name.isprintable() and not set(name) & set("/\\:") and name.strip(". ") != ""
+    if not plain or len(name.encode()) > LONGEST_NAME:
+        shown = name if len(name) <= 80 else f"{name[:80]}..."
+        raise UserError(
+            f"{source}: {shown!r} cannot be part of a file name. Expected at most {LONGEST_NAME} bytes of printable "
+            "characters, none of them / \\ or :."
+        )
+    return folder / name
 
 
 def make_folder(path: Path) -> Path:

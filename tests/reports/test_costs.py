@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from zsbench.errors import UserError
 from zsbench.reports.costs import add_profile, efficiency_pages
@@ -34,27 +37,34 @@ OLD = {
 
 
 @pytest.fixture
-def add(make_result, tmp_path):
+def board(tmp_path):
+    folder = tmp_path / "board"
+    folder.mkdir()
+    (folder / "published.csv").write_text(PUBLISHED)
+    return folder
+
+
+@pytest.fixture
+def add(make_result, tmp_path, board):
     """Take a profile in: `environment` and other fields may be changed."""
 
     def call(method="quick", environment=(), **changes):
         described = {"date": "2026-01-01", "command": "zsbench profile", "variant": None, "options": {}, "clip": "c"}
+        described |= {"request": {}}
         described |= {"weights": "random", "dataset": "d", "classes": 2, "size": None, "image_size": [512, 512]}
         machine = make_result().environment.model_dump() | dict(environment)
         profile = Profile.model_validate(
             OLD | described | {"method": method, "protocol": {}, "environment": machine} | changes
         )
         profile.save(tmp_path / "profile.json")
-        return add_profile(tmp_path / "profile.json", tmp_path / "board")
+        return add_profile(tmp_path / "profile.json", board)
 
-    (tmp_path / "board").mkdir()
-    (tmp_path / "board" / "published.csv").write_text(PUBLISHED)
     return call
 
 
 @pytest.fixture
-def page(tmp_path):
-    return lambda: efficiency_pages(tmp_path / "board")["efficiency.md"]
+def page(board):
+    return lambda: efficiency_pages(board)["efficiency.md"]
 
 
 def test_older_efficiencies_still_load():
@@ -92,7 +102,7 @@ def test_devices_types_and_sizes_are_not_mixed(add, page):
 
 
 def test_checkpoints_are_rows_of_their_own(add, page):
-    files = {add(checkpoint_sha256=digest) for digest in (None, "1" * 64, "2" * 64)}
+    files = {add(checkpoint_sha256=digest)[0] for digest in (None, "1" * 64, "2" * 64)}
     assert len(files) == 3
     cells = {cell.strip() for line in page().splitlines() for cell in line.split("|")}
     assert {"quick", "quick, checkpoint 11111111", "quick, checkpoint 22222222"} <= cells
@@ -102,11 +112,30 @@ def test_what_nobody_can_measure_again_is_refused(add):
     with pytest.raises(UserError, match="uncommitted changes"):
         add(environment={"dirty": True})
     with pytest.raises(UserError, match="options of its own"):
-        add(command="zsbench profile -o prompts=4")
+        add(request={"options": {"prompts": "4"}})
+    add(command="zsbench profile --templates '- a -o {}'")  # what a command line holds is for people
 
 
-def test_the_page_is_checked_with_the_others(add, tmp_path):
-    board = tmp_path / "board"
+def test_measuring_again_replaces_a_profile_and_says_so(add):
+    path, replaced = add(date="then")
+    assert replaced is None and add(date="now") == (path, "then")
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text(max_size=300))
+def test_no_name_leaves_the_folder_or_the_table(add, page, board, name):
+    for path in (board / "efficiency").glob("*"):
+        path.unlink()
+    try:
+        path, _ = add(dataset=name, environment={"device_name": name})
+    except (UserError, ValidationError):  # halves of characters are no text
+        return
+    assert path.parent == board / "efficiency" and path.is_file()
+    rows = [line for line in page().splitlines() if "[json]" in line]
+    assert len(rows) == 1 and rows[0].count("|") == 13
+
+
+def test_the_page_is_checked_with_the_others(add, board):
     add()
     for name, text in tables(board).items():
         (board / name).write_text(text)

@@ -1,0 +1,76 @@
+"""From runs to a page, as a user does it: what is the same run is one row, wherever its files lie."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from zsbench.cli.main import app
+from zsbench.registry import load_dataset_class
+
+CARD = """
+name = "leaves"
+classes = ["sky", "grass", "water"]
+unseen = ["water"]
+root = "."
+[splits.val]
+images = "images/{id}.png"
+masks = "masks/{id}.png"
+[protocol]
+short_side = 64
+whole = true
+"""
+
+
+@pytest.fixture
+def zsbench(tmp_path, monkeypatch):
+    """Run a command beside a dataset of two images."""
+    monkeypatch.chdir(tmp_path)
+    Path("leaves.toml").write_text(CARD)
+    for folder, shape in (("images", (32, 48, 3)), ("masks", (32, 48))):
+        Path(folder).mkdir()
+        for number in range(2):
+            values = np.random.default_rng(number).integers(0, 3, shape)
+            Image.fromarray(values.astype(np.uint8)).save(f"{folder}/{number}.png")
+
+    def call(*words):
+        done = CliRunner().invoke(app, [str(word) for word in words])
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+        return done
+
+    return call
+
+
+def test_weights_in_two_folders_are_one_row_and_nobody_reads_where_they_lay(zsbench, tmp_path):
+    weights = load_dataset_class("miniworld").defaults.weights
+    words = ("eval", "--method", "maskclip", "--dataset", "leaves.toml", "--clip", "miniworld", "--templates", "- a {}")
+    for seed, home in enumerate(("home-of-ann", "home-of-bob")):
+        Path(home).mkdir()
+        path = shutil.copy(weights, tmp_path / home / "w.safetensors")
+        done = zsbench(*words, "--weights", path, "--seed", seed, "--out", home)
+        assert done.exit_code == 0, done.output
+        done = zsbench("leaderboard", "--folder", "board", "--add", f"{home}/result.json")
+        assert done.exit_code == 0, done.output
+    page = Path("board/leaves.md").read_text()
+    row = next(line for line in page.splitlines() if line.startswith("| maskclip"))
+    assert [cell.strip() for cell in row.split("|")[2:4]] == [
+        "--clip miniworld --weights w.safetensors --templates - a {}",
+        "2",
+    ]
+    assert "home-of" not in page + row and len(list(Path("board/results").glob("*.records.npz"))) == 2
+    for path in Path("board/results").glob("*.json"):
+        assert str(tmp_path) not in path.read_text()
+    assert zsbench("leaderboard", "--folder", "board", "--check").exit_code == 0
+    again = zsbench("leaderboard", "--folder", "board", "--add", "home-of-bob/result.json")
+    assert "which replaces what was measured on 20" in again.output
+
+
+@pytest.mark.parametrize("folder", ["absent", "."])
+def test_a_check_of_nothing_fails(zsbench, folder):
+    done = zsbench("leaderboard", "--folder", folder, "--check")
+    assert done.exit_code == 2 and "holds no leaderboard" in done.output

@@ -1,0 +1,41 @@
+"""`zsbench leaderboard`: tables from committed results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zsbench.cli.errors import console
+
+
+def leaderboard(
+    folder: Annotated[
+        Path, typer.Option(help="folder with results/*.json, efficiency/*.json and published.csv")
+    ] = Path("leaderboards"),
+    efficiency: Annotated[
+        bool, typer.Option("--efficiency", help="print the page of costs; --add takes profiles")
+    ] = False,
+    check: Annotated[bool, typer.Option("--check", help="change nothing; fail if a committed table is stale")] = False,
+    add: Annotated[list[Path] | None, typer.Option(help="a result.json to take in; may be repeated")] = None,
+) -> None:
+    """Write the Markdown tables from the committed results, or check that they are up to date.
+
+    Every number that follows from a result's counts, or from the records beside it, is computed again.
+    """
+    from zsbench.reports.costs import add_profile, efficiency_pages
+    from zsbench.reports.leaderboard import add_result, check_tables, write_tables
+
+    for path in add or []:
+        target, replaced = (add_profile if efficiency else add_result)(path, folder)
+        before = f", which replaces what was measured on {replaced}" if replaced else ""
+        console.print(f"took in {target}{before}", markup=False, soft_wrap=True)
+    if check:
+        check_tables(folder)
+        console.print("leaderboard tables are up to date")
+        return
+    for path in write_tables(folder):
+        console.print(f"wrote {path}", markup=False, soft_wrap=True)
+    for text in efficiency_pages(folder).values() if efficiency else ():
+        print(text)

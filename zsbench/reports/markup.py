@@ -1,0 +1,38 @@
+"""Words that others chose, in text that has a markup: they are shown as they are, and never obeyed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from urllib.parse import quote
+
+from tabulate import tabulate
+
+ENTITIES = {"&": "&amp;", "|": "&#124;", "`": "&#96;", "<": "&lt;", "](": "]&#40;"}
+"""What would begin an entity, end a cell, or begin code, HTML or the address of a link."""
+SPECIAL = re.compile("|".join(map(re.escape, ENTITIES)))
+
+
+def plain(text: object) -> str:
+    """One line of printable characters: line breaks, control characters and halves of characters become spaces."""
+    line = str(text)
+    return " ".join((line if line.isprintable() else "".join(c if c.isprintable() else " " for c in line)).split())
+
+
+def cell(text: object) -> str:
+    """A text in a Markdown table or heading."""
+    return SPECIAL.sub(lambda found: ENTITIES[found[0]], plain(text))
+
+
+def code(text: object) -> str:
+    """A text between backticks, which know no escape: its own become apostrophes."""
+    return "`" + plain(text).replace("`", "'") + "`"
+
+
+def link(text: object, address: str) -> str:
+    return f"[{cell(text)}]({quote(address)})"
+
+
+def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table of cells that hold Markdown."""
+    return tabulate(rows, headers, tablefmt="github", disable_numparse=True)

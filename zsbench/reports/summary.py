@@ -1,0 +1,136 @@
+"""What a terminal shows of a plan, a result and a cost, line by line."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from tabulate import tabulate
+
+from zsbench.reports.markup import plain
+from zsbench.reports.tables import TITLES, format_metric, format_seeds, group_titles, short
+from zsbench.result import Efficiency, Profile, Result
+
+if TYPE_CHECKING:
+    from zsbench.runs.plan import Plan
+
+Line = tuple[str, str]
+"""A text, and the style in which a terminal shows it (`""`, `yellow`, `bold red`)."""
+
+
+def plan_rows(plan: Plan) -> Iterator[tuple[str, str]]:
+    """What will be trained and evaluated, on what: a word and what it stands for."""
+    request, dataset, protocol, recipe = plan.request, plan.dataset, plan.protocol, plan.recipe
+    variant = f" ({request.variant})" if request.variant else ""
+    yield "method", f"{plan.method_class.name}{variant}, {plan.setting}"
+    unseen = len(dataset.unseen)
+    yield "dataset", f"{dataset.name}: {len(dataset.classes) - unseen} seen + {unseen} unseen classes"
+    for split, used in (("train", plan.train_ids), (protocol.split, plan.eval_ids)):
+        if used and (note := dataset.note(split)):
+            yield "note", note
+    if plan.words is not None:
+        yield "words", f"{plan.words.source}; class names {plan.names.name}"
+    elif plan.clip is not None and plan.weights is not None:
+        clip, weights = "/".join(Path(plan.clip).parts[-2:]), Path(plan.weights).name
+        yield "CLIP", f"{clip}, weights {weights}; class names {plan.names.name}, templates {plan.templates}"
+    if plan.trains:
+        yield (
+            "train",
+            f"{recipe.iterations} iterations x {recipe.batch_size} images, from {len(plan.train_ids)} images",
+        )
+    elif plan.checkpoint is not None:
+        yield "checkpoint", f"{request.checkpoint}, trained on {plan.checkpoint.dataset} ({plan.checkpoint.setting})"
+    if plan.eval_ids:
+        side = f"short side {protocol.short_side}" if protocol.short_side else "native size"
+        window = f"windows {protocol.crop}/{protocol.stride}" if protocol.crop else "whole image"
+        yield "evaluate", f"{len(plan.eval_ids)} {protocol.split} images, {side}, {window}"
+        if protocol.background_threshold is not None:
+            yield "", f"{dataset.background} where no word reaches {protocol.background_threshold:g}"
+    yield "device", f"{plan.device}, {str(plan.dtype).removeprefix('torch.')}, seed {request.seed}"
+    yield "output", str(plan.out)
+
+
+def result_lines(result: Result) -> Iterator[Line]:
+    """The headline metrics with their errors, groups of classes, cost, and where the time went."""
+    yield f"{result.method.name} on {result.dataset.name}, {result.setting}, seed {result.seed}", "bold"
+    yield table(TITLES.values(), [[format_metric(result.metrics[name]) for name in TITLES]]), ""
+    groups = group_titles(result)
+    if groups:
+        yield ", ".join(f"{title} {format_metric(result.metrics[name])}" for name, title in groups.items()), ""
+    for name, metric in result.metrics.items():
+        if metric.note:
+            yield f"{name}: {metric.note}", "yellow"
+    if result.method.weights is not None and result.method.weights.random:
+        yield "random weights: these numbers mean nothing and no leaderboard takes them", "bold red"
+    if not result.dataset.complete:
+        yield f"only {result.dataset.images} images of the split: no leaderboard takes this result", "yellow"
+    if result.efficiency is not None:
+        yield from cost_lines(result.efficiency, result.environment.device_name)
+    if result.method.oracle:
+        yield "oracle: the ground truth was used; an upper bound, not a result to rank", "yellow"
+    for name, value in result.statistics.items():
+        yield f"{name.replace('_', ' ')} {value:.3g}", ""
+    seconds = {name: value for name, value in result.timing.model_dump().items() if value}
+    if seconds:
+        yield "evaluation  " + ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items()), ""
+
+
+def seeds_lines(results: Sequence[Result]) -> Iterator[Line]:
+    """Mean ± standard deviation over seeds, beside the mean bootstrap error over images."""
+    yield f"{len(results)} seeds: mean ± deviation over seeds (mean error over images)", "bold"
+    errors = [fmean(result.metrics[name].stderr for result in results) for name in TITLES]
+    cells = [f"{format_seeds(results, name)} ({error:.1f})" for name, error in zip(TITLES, errors, strict=True)]
+    yield table(TITLES.values(), [cells]), ""
+
+
+def cost_lines(cost: Efficiency, device: str) -> Iterator[Line]:
+    """Parameters, multiply-adds, latency, throughput and memory."""
+    idle = f", {cost.learnable_without_gradient:,} of them never trained" if cost.learnable_without_gradient else ""
+    text = f", {cost.text_params:,} in the text encoder" if cost.text_params is not None else ""
+    image = f"{cost.image_path_params:,} in the image path{text}"
+    yield f"parameters  {cost.learnable_params:,} learnable{idle}; {image}", ""
+    windows = f" in {cost.windows} windows" if cost.windows > 1 else ""
+    work = f"{cost.gmacs:.4g} GMACs ({cost.gflops:.4g} GFLOPs) at {'x'.join(map(str, cost.input_size))}{windows}"
+    yield f"operations  {work}; text once {cost.text_gmacs:.3g} GMACs", ""
+    if len(cost.module_gmacs) > 1:
+        yield "            " + ", ".join(f"{name} {gmacs:.4g}" for name, gmacs in cost.module_gmacs.items()), ""
+    unsteady = "" if cost.steady is not False else ", still changing when the warm-up was over"
+    compiled = f", compiled in {cost.compile_seconds:.0f} s" if cost.compiled else ""
+    spread = (
+        f"p10 {cost.latency_p10_ms:.3g}, p90 {cost.latency_p90_ms:.3g}, {cost.latency_runs} runs{unsteady}{compiled}"
+    )
+    yield f"latency     {cost.latency_ms:.3g} ms ({spread}), {cost.fps:.3g} FPS on {device}; timed: {cost.timed}", ""
+    if cost.throughput_batch is not None:
+        yield f"throughput  {cost.throughput:.3g} images/s at batch {cost.throughput_batch}", ""
+    if cost.peak_memory is not None:
+        yield f"memory      {cost.peak_memory / 2**30:.2f} GiB: {cost.memory_kind}", ""
+    if cost.statistics:
+        counted = (f"{name.replace('_', ' ')} {value:.3g}" for name, value in cost.statistics.items())
+        yield f"on noise    {', '.join(counted)}", ""
+    if not math.isnan(cost.joules):
+        yield f"energy      {cost.joules:.3g} J per image", ""
+
+
+def profiles_lines(profiles: Sequence[Profile]) -> Iterator[Line]:
+    """One row for each profile, one table for each device: what was measured on different ones is not compared."""
+    headers = ("dataset", "method", "input", "type", "learnable", "GMACs", "ms", "FPS", "images/s", "GiB")
+    for device in dict.fromkeys(profile.environment.device_name for profile in profiles):
+        rows = [profile_row(profile) for profile in profiles if profile.environment.device_name == device]
+        yield device, "bold"
+        yield tabulate(rows, headers, disable_numparse=True, colalign=["left"] * 4 + ["right"] * 6), ""
+
+
+def profile_row(profile: Profile) -> list[str]:
+    method = " ".join(filter(None, (profile.method, profile.variant)))
+    memory = math.nan if profile.peak_memory is None else profile.peak_memory / 2**30
+    numbers = (profile.gmacs, profile.latency_ms, profile.fps, profile.throughput, memory)
+    words = (profile.dataset, method, "x".join(map(str, profile.input_size)), profile.precision)
+    digits = ["-" if math.isnan(number) else short(number) for number in numbers]
+    return [*map(plain, words), f"{profile.learnable_params:,}", *digits]
+
+
+def table(headers: Iterable[str], rows: Sequence[Sequence[str]]) -> str:
+    return tabulate(rows, list(headers), disable_numparse=True, stralign="right")
