@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -191,20 +191,20 @@ def studentised(rows: ClassCounts, world: World, found: Mapping[str, Statistic],
 
 @dataclass
 class Tally:
-    """How often intervals held the truth, by way and metric, and how many there were."""
+    """Whether intervals held the truth, by way: one row for each trial, of METRICS."""
 
-    held: dict[str, Floats]
+    held: dict[str, list[list[bool]]] = field(default_factory=dict)
     trials: int = 0
 
     def add(self, way: str, ends: Mapping[str, Ends], values: Mapping[str, float], truth: Mapping[str, float]) -> None:
         """An interval is taken to reach to its value at least."""
         held = [min(ends[m][0], values[m]) <= truth[m] <= max(ends[m][1], values[m]) for m in METRICS]
-        self.held[way] = self.held.get(way, np.zeros(len(METRICS))) + held
+        self.held.setdefault(way, []).append(held)
 
     def cell(self, way: str) -> str:
         if way not in self.held:
             return "-"
-        return " ".join(f"{100 * share:.0f}" for share in self.held[way] / self.trials)
+        return " ".join(f"{100 * share:.0f}" for share in np.mean(self.held[way], axis=0))
 
 
 def trials(seconds: float, most: int = 1000) -> Iterator[int]:
@@ -224,16 +224,16 @@ def shares(minutes: float, cells: int) -> Iterator[float]:
 
 
 def single_runs(shape: Shape, world: World, images: int, seconds: float) -> list[object]:
-    tally, truth, few = Tally({}), world.truth(), []
-    affordable = images * shape.classes <= 40_000
+    tally, truth, few = Tally(), world.truth(), []
+    affordable = 200 if images * shape.classes <= 40_000 else 0
     for number in trials(seconds):
         chosen_images = np.random.default_rng([1, number]).integers(WORLD, size=images)
         rows = world.sample(chosen_images)
-        found = resample(rows, world.resampling(number))
+        (found,) = resample([rows], world.resampling(number))
         values = {metric: found[metric].value for metric in METRICS}
         for way, interval in WAYS.items():
             tally.add(way, {metric: interval(found[metric]) for metric in METRICS}, values, truth)
-        if affordable:
+        if number < affordable:
             tally.add(STUDENTISED, studentised(rows, world, found, number), values, truth)
         few.append(world.in_few(chosen_images))
         tally.trials += 1
@@ -243,15 +243,15 @@ def single_runs(shape: Shape, world: World, images: int, seconds: float) -> list
 
 def several_seeds(world: World, seeds: int, images: int, seconds: float) -> list[object]:
     """One interval over seeds and images, and the one that knows the images alone."""
-    tally = Tally({})
+    tally = Tally()
     per_run = [world.truth(run) for run in range(len(world.runs))]
     truth = {metric: float(np.mean([of[metric] for of in per_run])) for metric in METRICS}
     for number in trials(seconds):
         rng = np.random.default_rng([2, number])
         chosen_images = rng.integers(WORLD, size=images)
         runs = rng.integers(len(world.runs), size=seeds)
-        found = [resample(world.sample(chosen_images, run), world.resampling(number)) for run in runs]
-        means = {metric: mean_over_seeds([of[metric] for of in found]) for metric in METRICS}
+        found = resample([world.sample(chosen_images, run) for run in runs], world.resampling(number))
+        means = {metric: of for metric, of in mean_over_seeds(found).items() if metric in METRICS}
         values = {metric: of.value for metric, of in means.items()}
         alone = {m: Statistic(of.value, of.replicates, of.without) for m, of in means.items()}
         tally.add("both", {metric: chosen(means[metric]) for metric in METRICS}, values, truth)
@@ -262,7 +262,7 @@ def several_seeds(world: World, seeds: int, images: int, seconds: float) -> list
 
 def pairs(world: World, images: int, seconds: float) -> list[object]:
     """The interval of the difference of two methods, and how often it is called significant where there is none."""
-    tally, significant = Tally({}), np.zeros(len(METRICS))
+    tally, significant = Tally(), np.zeros(len(METRICS))
     a, b = world.truth(0), world.truth(1)
     truth = {metric: a[metric] - b[metric] for metric in METRICS}
     for number in trials(seconds):
@@ -283,7 +283,7 @@ def pairs(world: World, images: int, seconds: float) -> list[object]:
 def differences(world: World, seed: int) -> dict[str, Difference]:
     """Of the two runs, on all images of `world`."""
     everything = np.arange(len(world.runs[0]))
-    one, two = (resample(world.sample(everything, run), world.resampling(seed)) for run in (0, 1))
+    one, two = resample([world.sample(everything, run) for run in (0, 1)], world.resampling(seed))
     return {metric: difference(one[metric], two[metric], 0.95) for metric in METRICS}
 
 

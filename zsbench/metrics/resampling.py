@@ -70,17 +70,17 @@ def statistics(runs: Sequence[Records], resampling: Resampling) -> dict[str, Sta
     whatever order the records came and on any number of threads: the counts of a replicate are sums of integers, exact
     in float64. Raises `UserError` for a class outside 0..C-1, and where runs differ in their images or labels.
     """
-    ordered = [records.sorted() for records in runs]
-    for other in ordered[1:]:
-        check_same_images(ordered[0], other)
-    found = [resample(records.class_counts(), resampling) for records in ordered]
-    return {name: mean_over_seeds([of_run[name] for of_run in found]) for name in found[0]}
+    return mean_over_seeds(resample(on_same_images(runs), resampling))
 
 
-def mean_over_seeds(runs: Sequence[Statistic]) -> Statistic:
-    """Of a metric of runs on the same images, of which the same ones were drawn."""
+def mean_over_seeds(runs: Sequence[Mapping[str, Statistic]]) -> dict[str, Statistic]:
+    """Of every metric of runs for which the same images were drawn; that of a single run is itself."""
     if len(runs) == 1:
-        return runs[0]
+        return dict(runs[0])
+    return {name: _mean([of_run[name] for of_run in runs]) for name in runs[0]}
+
+
+def _mean(runs: Sequence[Statistic]) -> Statistic:
     values = np.array([run.value for run in runs])
     return Statistic(
         float(values.mean()),
@@ -90,11 +90,32 @@ def mean_over_seeds(runs: Sequence[Statistic]) -> Statistic:
     )
 
 
-def resample(rows: ClassCounts, resampling: Resampling) -> dict[str, Statistic]:
-    """Every metric of one run; the order of its images decides which of them a replicate draws."""
+def on_same_images(runs: Sequence[Records]) -> list[ClassCounts]:
+    """The counts of each run, its images in canonical order; `UserError` where their ids or labelled pixels differ."""
+    ordered = [records.sorted() for records in runs]
+    counts = [records.class_counts() for records in ordered]
+    for records, of_run in zip(ordered[1:], counts[1:], strict=True):
+        odd = sorted(set(ordered[0].ids.tolist()) ^ set(records.ids.tolist()))
+        if odd:
+            raise UserError(
+                f"the two runs are not on the same images: {len(odd)} are in one only, such as {odd[0]!r}. "
+                "Compare them on the ids they share (`Records.select`)."
+            )
+        a, b = (np.stack([of.image, of.cls, of.gt])[:, of.gt > 0] for of in (counts[0], of_run))
+        if not np.array_equal(a, b):
+            raise UserError("the two runs have the same image ids but other labels: they cannot be compared.")
+    return counts
+
+
+def resample(runs: Sequence[ClassCounts], resampling: Resampling) -> list[dict[str, Statistic]]:
+    """Every metric of each of some runs on the same images in the same order."""
+    weights = draws(runs[0].images, resampling.replicates, resampling.seed)
+    return [_resample(rows, resampling, weights) for rows in runs]
+
+
+def _resample(rows: ClassCounts, resampling: Resampling, weights: NDArray[np.unsignedinteger]) -> dict[str, Statistic]:
     total = rows.total(resampling.num_classes).T
     values = resampling.metrics(total)
-    weights = draws(rows.images, resampling.replicates, resampling.seed)
     replicates = resampling.metrics(_replicates(rows, resampling.num_classes, weights))
     without = [resampling.metrics(total - block) for block in _blocks(rows, resampling.num_classes, _BLOCK >> 4)]
     return {
@@ -132,16 +153,3 @@ def _replicates(rows: ClassCounts, num_classes: int, weights: NDArray[np.unsigne
         for at in range(0, len(weights), step):
             totals[at : at + step] += weights[at : at + step, images].astype(np.float64) @ counts
     return totals.astype(np.int64).reshape(-1, num_classes, 3)
-
-
-def check_same_images(a: Records, b: Records) -> None:
-    """Raise `UserError` unless both, in canonical order, have the same images and labels."""
-    odd = sorted(set(a.ids.tolist()) ^ set(b.ids.tolist()))
-    if odd:
-        raise UserError(
-            f"the two runs are not on the same images: {len(odd)} are in one only, such as {odd[0]!r}. "
-            "Compare them on the ids they share (`Records.select`)."
-        )
-    true_a, true_b = (np.stack([r.image, r.cls, r.gt])[:, r.gt > 0] for r in (a.class_counts(), b.class_counts()))
-    if not np.array_equal(true_a, true_b):
-        raise UserError("the two runs have the same image ids but other labels: they cannot be compared.")

@@ -11,7 +11,7 @@ from scipy.special import stdtr
 
 from zsbench.metrics.intervals import Estimate, Sampling, check_level, estimate
 from zsbench.metrics.records import Records
-from zsbench.metrics.resampling import Resampling, Statistic, check_same_images, statistics
+from zsbench.metrics.resampling import Resampling, Statistic, mean_over_seeds, on_same_images, resample
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,8 @@ def compare(runs: Mapping[str, Sequence[Records]], resampling: Resampling, level
     ids or labelled pixels of two runs differ, and as `over_seeds` does.
     """
     check_level(level)
-    first = [records[0].sorted() for records in runs.values()]
-    for other in first[1:]:
-        check_same_images(first[0], other)
-    found = {name: statistics(records, resampling) for name, records in runs.items()}
+    of_runs = iter(resample(on_same_images([of_seed for seeds in runs.values() for of_seed in seeds]), resampling))
+    found = {name: mean_over_seeds([next(of_runs) for _ in seeds]) for name, seeds in runs.items()}
     pairs = {
         (a, b): {metric: difference(found[a][metric], found[b][metric], level) for metric in found[a]}
         for a, b in combinations(found, 2)
