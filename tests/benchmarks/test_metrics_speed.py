@@ -21,10 +21,12 @@ import pytest
 from numpy.typing import NDArray
 
 from zsbench.metrics.counts import count
-from zsbench.metrics.intervals import bootstrap, draws, paired_bootstrap
+from zsbench.metrics.intervals import bootstrap
 from zsbench.metrics.journal import Journal
 from zsbench.metrics.records import Records
+from zsbench.metrics.resampling import Resampling, draws
 from zsbench.metrics.scores import METRICS, Counts, summary
+from zsbench.metrics.significance import compare
 
 Labels = NDArray[np.int32]
 Rows = NDArray[np.int64]
@@ -215,10 +217,10 @@ def test_bootstrap_against_a_loop(benchmark: Any, now_and_before: dict[str, Case
     assert {name: e.stderr for name, e in found.items()} == pytest.approx(expected)
 
 
-def test_paired_bootstrap(benchmark: Any, case: Case) -> None:
-    records = case.records
-    call = lambda: paired_bootstrap(records, records, case.classes, case.seen)  # noqa: E731
-    measure(benchmark, case, "1,000 paired replicates", call, rounds=1)
+def test_comparison(benchmark: Any, case: Case) -> None:
+    runs = {"a": [case.records], "b": [case.records]}
+    call = lambda: compare(runs, Resampling(case.classes, case.seen))  # noqa: E731
+    measure(benchmark, case, "comparison of two, 1,000 replicates", call, rounds=1)
 
 
 def test_journal_append(benchmark: Any, case: Case, tmp_path: Path) -> None:

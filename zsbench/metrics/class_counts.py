@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,9 @@ from numpy.typing import NDArray
 from zsbench.errors import UserError
 
 Ints = NDArray[np.int64]
+
+ImageConvention = Literal["union", "gt-present"]
+"""Which classes have an IoU in an image: those in its label or its prediction, or those in its label."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,14 +73,22 @@ class ClassCounts:
         table[self.image[rows] - images.start, self.cls[rows]] = np.stack([self.tp, self.pred, self.gt], axis=1)[rows]
         return table
 
-    def image_miou(self) -> NDArray[np.float64]:
-        """float64 (N,): mean IoU in percent over the classes present or predicted in an image, NaN for none.
+    def iou(self) -> NDArray[np.float64]:
+        """float64 (R,): the IoU of each class in each image, in percent."""
+        return 100.0 * self.tp / (self.gt + self.pred - self.tp)
 
-        For finding images, not for reporting: the mean of these is not the mIoU of the dataset.
+    def scored(self, convention: ImageConvention) -> NDArray[np.bool_]:
+        """bool (R,): which rows have an IoU that counts."""
+        return self.gt > 0 if convention == "gt-present" else np.ones(len(self.gt), np.bool_)
+
+    def image_miou(self, convention: ImageConvention = "union") -> NDArray[np.float64]:
+        """float64 (N,): mean of the IoUs of an image in percent, NaN for an image without a labelled pixel.
+
+        The mean of these is not the mIoU of the dataset: see `zsbench.metrics.fine_grained`.
         """
-        iou = 100.0 * self.tp / (self.gt + self.pred - self.tp)
-        classes = np.bincount(self.image, minlength=self.images)
-        total = np.bincount(self.image, weights=iou, minlength=self.images)
+        scored = self.scored(convention)
+        classes = np.bincount(self.image[scored], minlength=self.images)
+        total = np.bincount(self.image[scored], weights=self.iou()[scored], minlength=self.images)
         mean = np.full(self.images, np.nan)
         np.divide(total, classes, out=mean, where=classes > 0)
         return mean

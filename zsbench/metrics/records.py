@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsbench.errors import UserError
-from zsbench.metrics.class_counts import ClassCounts, Ints
+from zsbench.metrics.class_counts import ClassCounts, ImageConvention, Ints
 from zsbench.utils.files import write_atomically
 
 SCHEMA = "zsbench-records-2"
@@ -185,12 +185,16 @@ class Records:
             raise UserError(f"{path} is damaged: its counts do not match its checksum. Run the evaluation again.")
         return records
 
-    def worst(self, most: int | None = None) -> list[tuple[str, float]]:
+    def image_miou(self, convention: ImageConvention = "union") -> NDArray[np.float64]:
+        """float64 (N,): `ClassCounts.image_miou`, in the order of `ids`."""
+        return self.class_counts().image_miou(convention)
+
+    def worst(self, most: int | None = None, convention: ImageConvention = "union") -> list[tuple[str, float]]:
         """The `most` images (all by default) with the lowest `image_miou` as (id, percent), worst first.
 
         Images without a labelled pixel are left out.
         """
-        miou = self.class_counts().image_miou()
+        miou = self.image_miou(convention)
         order = np.lexsort((self.ids, miou))[: np.count_nonzero(~np.isnan(miou))]
         return [(str(self.ids[i]), float(miou[i])) for i in order[:most]]
 
