@@ -19,6 +19,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 GOLDENS = (Path(__file__).parent / "goldens", SHARED / "goldens")
 """Reference outputs: the committed ones, then the full sets beside the checkout."""
 
+
 @pytest.fixture(autouse=True)
 def private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or fills the user's cache."""
