@@ -100,7 +100,12 @@ def sources(split: str, classes: tuple[str, ...]) -> tuple[Source, ...]:
     released = Files("JPEGImages/{id}.jpg", "59_context_labels/{id}.png", f"ImageSets/Main/{split}.txt")
     background = "background"
     return (
-        Masks(files=(prepared,), labels=meaning((background, *NAMES)), count=COUNTS[split]),
+        Masks(
+            files=(prepared,),
+            labels=meaning((background, *NAMES)),
+            count=COUNTS[split],
+            colours=voc_palette(256),
+        ),
         Masks(files=(released,), labels=meaning((background, *VOC_FIRST)), count=MAIN_COUNTS[split], note=other_list),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from zsbench.class_names import NameSet, by_name
@@ -51,14 +52,15 @@ def sources(labels: LabelMap) -> dict[str, tuple[Source, ...]]:
         "SegmentationClassAug/{id}.png",
         without=(f"{LISTS}/train.txt", f"{LISTS}/val.txt"),
     )
+    masks = partial(Masks, labels=labels, colours=voc_palette(256))
     without_sbd = "SBD's masks (SegmentationClassAug) are not there: this is train (1,464), not train_aug (10,582)."
     return {
         "train": (
-            Masks(files=(listed("train"), further), labels=labels, count=10_582),
-            Masks(files=(listed("train"),), labels=labels, count=1_464, note=without_sbd),
+            masks(files=(listed("train"), further), count=10_582),
+            masks(files=(listed("train"),), count=1_464, note=without_sbd),
         ),
-        "val": (Masks(files=(listed("val"),), labels=labels, count=1_449),),
-        "trainval": (Masks(files=(listed("trainval"),), labels=labels, count=2_913),),
+        "val": (masks(files=(listed("val"),), count=1_449),),
+        "trainval": (masks(files=(listed("trainval"),), count=2_913),),
     }
 
 

@@ -16,6 +16,9 @@ from zsbench.result import Result
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
+GOLDENS = (Path(__file__).parent / "goldens", SHARED / "goldens")
+"""Reference outputs: the committed ones, then the full sets beside the checkout."""
+
 
 @pytest.fixture(autouse=True)
 def private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,6 +32,25 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("../shared is absent")
     return SHARED
+
+
+class Goldens:
+    """A folder of reference outputs, wherever each of its files is; a test that asks for an absent one is skipped."""
+
+    def __init__(self, system: str) -> None:
+        self.system = system
+
+    def __truediv__(self, name: str) -> Path:
+        found = [folder / self.system / name for folder in GOLDENS if (folder / self.system / name).is_file()]
+        if not found:
+            pytest.skip(f"no reference outputs {self.system}/{name} beside the checkout")
+        return found[0]
+
+
+@pytest.fixture(scope="session")
+def goldens_of() -> type[Goldens]:
+    """The reference outputs of a system, by the name of its folder."""
+    return Goldens
 
 
 @pytest.fixture(scope="session")

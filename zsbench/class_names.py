@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zsbench.errors import UserError
+from zsbench.utils.files import read_text
 
 PLAIN = "plain"
 """The name set that every dataset has: its class names as they are."""
@@ -73,10 +74,7 @@ def read_names(path: Path, classes: Sequence[str]) -> NameSet:
     Raises `UserError` for a missing file, a wrong number of lines, a line without a word, and a word given to
     two classes.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as a list of class names ({error}).") from None
+    lines = read_text(path, "list of class names").rstrip().splitlines()
     if len(lines) != len(classes):
         raise UserError(
             f"{path}: {len(lines)} lines for {len(classes)} classes. Each class needs one line, in this order: "

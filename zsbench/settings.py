@@ -71,6 +71,11 @@ class TrainingView(Sequence[Sample]):
     ) -> None:
         if setting == "training-free":
             raise UserError("the training-free setting has no training data; choose another --setting to train.")
+        if setting == "inductive" and not dataset.seen_mask.any():
+            raise UserError(
+                f"all classes of {dataset.name} are unseen: the inductive setting leaves nothing to learn from. Give seen "
+                "ones, or choose another --setting."
+            )
         self._dataset = dataset
         self._ids = tuple(dataset.ids("train") if ids is None else ids)
         shown = dataset.seen_mask if setting == "inductive" else np.ones(len(dataset.classes), bool)
@@ -80,6 +85,14 @@ class TrainingView(Sequence[Sample]):
 
     def __len__(self) -> int:
         return len(self._ids)
+
+    def check_labels(self) -> None:
+        """Raise `UserError` where no pixel of any image may be learnt from. It reads up to the first that has one."""
+        if not any((sample.label != IGNORE).any() for sample in self):
+            raise UserError(
+                f"no pixel of the {len(self)} training images of {self._dataset.name} has a class to learn from: all are "
+                "ignored, or of unseen classes. `zsbench data check` says which values the masks hold."
+            )
 
     def __getitem__(self, index: int) -> Sample:  # type: ignore[override]  # a view is never sliced
         sample = self._dataset.read("train", self._ids[index])

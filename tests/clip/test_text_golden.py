@@ -2,17 +2,15 @@
 
 import re
 import zlib
-from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pytest
 import torch
 from numpy.typing import NDArray
 
 from zsbench.clip.model import load_clip
 from zsbench.clip.text import encode_prompts
 
-GOLDENS = Path(__file__).parents[2] / ".." / "shared" / "goldens" / "zegclip"
 VOC = (
     "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person "
     "pottedplant sheep sofa train tvmonitor"
@@ -33,9 +31,8 @@ def golden_value(key: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
     return np.float32(fan_in**-0.5) * draws
 
 
-@pytest.mark.skipif(not GOLDENS.is_dir(), reason="the golden outputs are not here")
-def test_text_embeddings_equal_the_official_ones() -> None:
-    golden = np.load(GOLDENS / "text_encoder.npz")
+def test_text_embeddings_equal_the_official_ones(goldens_of: Any) -> None:
+    golden = np.load(goldens_of("zegclip") / "text_encoder.npz")
     clip = load_clip("ViT-B-16-quickgelu", "random")
     with torch.no_grad():
         for key, tensor in clip.model.state_dict().items():

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from zsbench.errors import UserError, did_you_mean
+from zsbench.utils.files import read_text
 
 SINGLE = ("a photo of a {}",)
 """CLIP's plain prompt without a full stop, as ZegCLIP's VOC embeddings were made."""
@@ -65,10 +66,7 @@ def read_templates(templates: str | Sequence[str], sets: Sets = TEMPLATES) -> tu
             f"Sets: {', '.join(sets)}. Instead of a set, give a template such as 'a photo of a {{}}', "
             "or a text file of templates."
         )
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read as a text file of templates: {error}") from error
+    lines = read_text(path, "text file of templates").splitlines()
     return _checked([line.strip() for line in lines if line.strip()], str(path))
 
 

@@ -17,6 +17,7 @@ from zsbench.data.mask import read_binary, read_mask
 from zsbench.data.sources import Files, Masks
 from zsbench.dataset import IGNORE, Dataset, Defaults, EvalProtocol
 from zsbench.errors import UserError
+from zsbench.utils.files import read_text
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -102,9 +103,9 @@ def open_card(path: Path, root: Path | None) -> CardDataset:
 def load_card(path: Path) -> type[CardDataset]:
     """The dataset class that a TOML card describes. Raises `UserError` naming the file and the entry at fault."""
     card = read_card(path)
-    labels, decode = card_labels(card, path), read_mask
-    if card.threshold is not None:
-        decode = partial(read_binary, threshold=card.threshold)
+    read = read_mask if card.threshold is None else partial(read_binary, threshold=card.threshold)
+    colours = card.palette if card.palette and card.values is None else voc_palette(256)
+    masks = partial(Masks, labels=card_labels(card, path), decode=read, colours=colours)
     attributes = {
         "__doc__": card.description or f"The dataset of {path}.",
         "__module__": __name__,
@@ -119,8 +120,7 @@ def load_card(path: Path) -> type[CardDataset]:
         "where": card.where or f"{path} says where its files are.",
         "name_sets": {name: NameSet.parse(name, lines, str(path)) for name, lines in card.names.items()},
         "splits": {
-            name: (Masks(files=(card_files(entry),), labels=labels, count=entry.count, decode=decode),)
-            for name, entry in card.splits.items()
+            name: (masks(files=(card_files(entry),), count=entry.count),) for name, entry in card.splits.items()
         },
         "defaults": card_defaults(card),
     }
@@ -129,10 +129,8 @@ def load_card(path: Path) -> type[CardDataset]:
 
 def read_card(path: Path) -> Card:
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such dataset card.") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        content = tomllib.loads(read_text(path, "dataset card"))
+    except tomllib.TOMLDecodeError as error:
         raise UserError(f"{path}: not a readable TOML card: {error}.") from None
     try:
         card = Card.model_validate(content)

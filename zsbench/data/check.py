@@ -18,6 +18,7 @@ from PIL import Image
 
 from zsbench.data import FolderDataset, Reference
 from zsbench.data.image import EXIF_ORIENTATION
+from zsbench.dataset import IGNORE
 from zsbench.errors import UserError
 from zsbench.utils.parallel import parallel_map
 from zsbench.utils.progress import Progress, silent
@@ -177,10 +178,19 @@ def summarise(report: SplitReport, dataset: FolderDataset, findings: list[Findin
     report.ignored = float(pixels[-1] / pixels.sum())
     report.pixels_per_class = dict(zip(dataset.classes, map(int, pixels), strict=False))
     report.images_per_class = dict(zip(dataset.classes, map(int, present), strict=False))
-    names = "\n".join(finding.image_id for finding in findings)
-    report.labels_sha256 = hashlib.sha256(names.encode() + counts.astype("<i8").tobytes()).hexdigest()
+    names = "\n".join(finding.image_id for finding in findings).encode(errors="surrogateescape")
+    report.labels_sha256 = hashlib.sha256(names + counts.astype("<i8").tobytes()).hexdigest()
     if report.ignored == 1:
         report.problems.append("no pixel of any checked image has a class.")
+    elif absent := [name for name, images in report.images_per_class.items() if not images]:
+        more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
+        drawn = " Are the masks black and white? Then a card needs `threshold`: now 255 is ignored."
+        white = (
+            len(dataset.classes) == 2 and pixels[-1] and dataset.source(report.split).labels.values.get(255) == IGNORE
+        )
+        report.warnings.append(
+            f"no pixel of {', '.join(absent[:5])}{more} in the checked images.{drawn if white else ''}"
+        )
     reference = dataset.references.get(report.split)
     report.statistics = comparison(reference, dataset.classes, len(findings))
     if reference is None or len(findings) < MIN_IMAGES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from zsbench.data.mask import Raw
 from zsbench.data.rle import MAX_SIDE, decode_region
 from zsbench.data.sources import Opened, Pair, Source
 from zsbench.errors import UserError
+from zsbench.utils.files import read_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,8 +82,12 @@ class OpenedAnnotations(Opened):
                 self._regions.setdefault(names[annotation["image_id"]], []).append((path, annotation))
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise UserError(f"{path}: not a COCO annotation file ({type(error).__name__}: {error}).") from None
-        for name in names.values():
+        for name, many in Counter(names.values()).items():
             check_id(name, path)
+            if many > 1:
+                raise UserError(
+                    f"{path}: {many} images are called {name}, apart from folder and extension; rename them."
+                )
 
 
 def paint(regions: Regions) -> NDArray[np.int32]:
@@ -115,9 +121,6 @@ def painting_order(annotation: dict[str, Any]) -> tuple[int, float]:
 def read_json(path: Path) -> Any:
     """The content of a JSON file; raises `UserError` naming it when it is missing or damaged."""
     try:
-        with path.open(encoding="utf-8") as stream:
-            return json.load(stream)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file.") from None
-    except (OSError, ValueError, RecursionError) as error:
+        return json.loads(read_text(path, "JSON file"))
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not a readable JSON file ({error}); fetch it again.") from None

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from zsbench.errors import UserError
-from zsbench.utils.files import write_text
+from zsbench.utils.files import read_text, write_text
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def write_list(path: Path, ids: Sequence[str]) -> str:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, text)
         return ""
-    if sorted(path.read_text(encoding="utf-8").split()) == sorted(ids):
+    if sorted(read_text(path, "list of ids").split()) == sorted(ids):
         return ""
     return f"{path} is there already with other ids and was left as it is."
 

@@ -109,14 +109,13 @@ class FolderDataset(Dataset):
             known = ", ".join(self.splits)
             hint = did_you_mean(split, self.splits)
             raise UserError(f"dataset {self.name} has no split {split!r}: {known}.{hint}")
-        for source in self.splits[split]:
-            if source.present(self.home):
-                return source
         ways = []
         for source in self.splits[split]:
-            ways.append(", ".join(path for path in source.needs() if not (self.home / path).exists()))
-        lacking = " (or) ".join(ways)
-        raise UserError(f"{self.home}: split {split!r} of {self.name} lacks {lacking}.\n{self.where}")
+            lacking = source.lacks(self.home)
+            if not lacking:
+                return source
+            ways.append(lacking)
+        raise UserError(f"{self.home}: split {split!r} of {self.name} lacks {' (or) '.join(ways)}.\n{self.where}")
 
     def _open(self, split: str) -> Opened:
         if split not in self._opened:

@@ -54,7 +54,7 @@ def open_picture(path: Path, what: str) -> Image.Image:
     except MemoryError:
         raise
     except Exception as error:  # PIL's decoders raise anything at all on broken files
-        raise UserError(f"{path}: the {what} is damaged ({error}); fetch it again.") from None
+        raise UserError(f"{path}: the {what} is damaged or cut short ({error}); fetch it again.") from None
     if picture.format == "PNG":
         picture.info[BIT_DEPTH] = content[24]
     return picture

@@ -10,10 +10,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from zsbench.data.mask import Raw
+from zsbench.data.mask import RGB, Raw
 from zsbench.dataset import IGNORE
-
-RGB = tuple[int, int, int]
 
 UNKNOWN = -3
 """Marks raw values that the map does not list; such a label never leaves this module's callers."""

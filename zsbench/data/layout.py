@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from zsbench.errors import UserError
+from zsbench.utils.files import read_text
+
+PICTURES = "png|jpe?g|jp2|j2k|tiff?|bmp|gif|webp|p[bgpn]m"
+"""What `*` stands for as an extension: that of any image or mask."""
 
 
 def find_home(name: str, root: Path | None, inside: Sequence[str], expects: Sequence[str], where: str) -> Path:
@@ -40,15 +45,13 @@ def listing(folder: Path, limit: int = 8) -> str:
     return ", ".join(entries[:limit]) + more if entries else "nothing"
 
 
-def read_ids(path: Path) -> list[str]:
-    """The first word of each line. Raises `UserError` for a missing list or an id that leads out of the root."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such list of image ids.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a readable list of image ids ({error}).") from None
-    ids = [line.split()[0] for line in text.splitlines() if line.strip()]
+def read_ids(path: Path, exists: Callable[[str], bool] = lambda name: False) -> list[str]:
+    """An id from each line of a list: its first word, or the whole line where `exists` says that this is one.
+
+    Raises `UserError` for a missing list or an id that leads out of the root.
+    """
+    lines = [line.strip() for line in read_text(path, "list of image ids").splitlines() if line.strip()]
+    ids = [line if " " in line and exists(line) else line.split()[0] for line in lines]
     for name in ids:
         check_id(name, path)
     return ids
@@ -67,32 +70,79 @@ def fixed_folder(pattern: str) -> str:
     return "/".join(folders[: next(wild, len(folders))])
 
 
-def match_ids(home: Path, pattern: str, of_shape: str = ".+") -> Iterator[str]:
-    """The ids of all files below `home` that match a pattern; `*` matches within a name.
+def expression(pattern: str) -> str:
+    """The regular expression of a pattern, or of a part of one with the file's extension.
 
-    An id is any text, slashes included, that the regular expression `of_shape` matches.
+    `*` matches within a name, and as an extension that of any picture; extensions are told in any case, as in `.PNG`.
     """
-    base = home / fixed_folder(pattern)
-    head, tail = (re.escape(part).replace(r"\*", "[^/]*") for part in pattern.split("{id}", 1))
-    shape = re.compile(f"{head}({of_shape}){tail}")
-    for folder, _, names in os.walk(base):
-        inner = Path(folder).relative_to(home).as_posix()
+    stem, dot, extension = pattern.rpartition(".")
+    if not dot or "/" in extension:
+        stem, extension = pattern, ""
+    kind = PICTURES if extension == "*" else re.escape(extension).replace(r"\*", "[^/.]*")
+    return re.escape(stem).replace(r"\*", "[^/]*") + (f"\\.(?i:{kind})" if extension else "")
+
+
+def match_ids(home: Path, pattern: str, of_shape: str = ".+") -> Iterator[str]:
+    """The ids of all files below `home` that match a pattern.
+
+    An id is any text, slashes included, that the regular expression `of_shape` matches. Hidden files are passed over, links
+    to folders followed.
+    """
+    before, after = pattern.split("{id}", 1)
+    shape = re.compile(f"{re.escape(before)}({of_shape}){expression(after)}")
+    for folder, names in walk(home / fixed_folder(pattern)):
+        inner = folder.relative_to(home).as_posix()
         for name in names:
             matched = shape.fullmatch(f"{inner}/{name}" if inner != "." else name)
             if matched:
                 yield matched[1]
 
 
-def resolve(home: Path, pattern: str, image_id: str) -> Path:
-    """The file of an id; where the pattern has wildcards (an extension), the first match, or the pattern itself."""
-    path = home / pattern.replace("{id}", image_id)
-    return next(iter(resolve_all(home, pattern, image_id)), path) if "*" in pattern else path
+def walk(base: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Each folder below `base` with the names of its files; neither what is hidden, nor in circles where links lead back."""
+    for folder, inner, names in os.walk(base, followlinks=True):
+        here = Path(folder)
+        inner[:] = [
+            name
+            for name in inner
+            if not name.startswith(".")
+            and not ((here / name).is_symlink() and here.resolve().is_relative_to((here / name).resolve()))
+        ]
+        yield here, [name for name in names if not name.startswith(".")]
 
 
-def resolve_all(home: Path, pattern: str, image_id: str) -> list[Path]:
-    """All files of an id that match a pattern with wildcards in its last part, sorted."""
-    folder, name = os.path.split(pattern.replace("{id}", image_id))
-    shape = re.compile(".*".join(map(re.escape, name.split("*"))))
-    if not (home / folder).is_dir():
-        return []
-    return sorted(home / folder / entry.name for entry in os.scandir(home / folder) if shape.fullmatch(entry.name))
+class Lookup:
+    """Finds the files of ids below a folder. Each folder is listed once: among 100,000 images one is looked up as often."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self._names: dict[Path, list[str]] = {}
+
+    def one(self, pattern: str, image_id: str) -> Path:
+        """The file of an id, or the pattern with the id in it where there is none. A `UserError` where there are several."""
+        path = self.home / pattern.replace("{id}", image_id)
+        if "*" not in pattern and path.exists():
+            return path
+        found = self.all(pattern, image_id)
+        if len(found) > 1:
+            raise UserError(f"{found[0]} and {found[1].name} both go by the id {image_id!r}: keep one of them.")
+        return found[0] if found else path
+
+    def all(self, pattern: str, image_id: str) -> list[Path]:
+        """All files of an id that match a pattern with wildcards in its last part, sorted."""
+        before, after = pattern.split("{id}", 1)
+        inner, slash, last = after.rpartition("/")
+        folder, start = os.path.split(before + image_id + inner + slash)
+        shape = re.compile(re.escape(start) + expression(last))
+        plain = start + re.split(r"[*.]", last)[0]  # what is told in one case, and without a wildcard
+        return [self.home / folder / name for name in self.starting(self.home / folder, plain) if shape.fullmatch(name)]
+
+    def starting(self, folder: Path, start: str) -> Iterator[str]:
+        """The names in a folder that begin with `start`, sorted."""
+        if folder not in self._names:
+            self._names[folder] = sorted(os.listdir(folder)) if folder.is_dir() else []
+        names = self._names[folder]
+        for index in range(bisect_left(names, start), len(names)):
+            if not names[index].startswith(start):
+                return
+            yield names[index]

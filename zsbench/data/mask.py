@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from PIL import Image
 from zsbench.data.image import BIT_DEPTH, DEEP_MODES, open_picture
 from zsbench.errors import UserError
 
+RGB = tuple[int, int, int]
 Raw = NDArray[np.integer[Any]]
 """(H, W) label values as annotated, in the integer type of the file."""
 
@@ -27,11 +30,11 @@ GREY_TOLERANCE = 8
 """How far the channels of a black and white JPEG may differ (chroma is compressed too)."""
 
 
-def read_mask(path: Path) -> Raw:
+def read_mask(path: Path, meant: Mapping[RGB, int] = MappingProxyType({})) -> Raw:
     """(H, W) values stored in a mask file: palette indices stay indices, 16 bits stay 16 bits.
 
-    Raises `UserError` naming the file when it is missing, damaged, compressed with loss, or has colours instead of
-    values.
+    `meant`: the value that a colour stands for, in files with a palette. Raises `UserError` naming the file when it is
+    missing, damaged, compressed with loss, has colours instead of values, or a palette in another order than its values.
     """
     picture = open_picture(path, "mask")
     if picture.format not in EXACT_FORMATS:
@@ -45,9 +48,29 @@ def read_mask(path: Path) -> Raw:
             "If it went through convert('RGB') or an image editor, go back to the original file."
         )
     values = np.asarray(picture)
+    if picture.mode == "P":
+        check_palette(path, picture, values, meant)
     if values.dtype == np.bool_:
         return values.astype(np.uint8)
     return values // stretched(picture) if picture.mode == "L" else values
+
+
+def check_palette(path: Path, picture: Image.Image, values: Raw, meant: Mapping[RGB, int]) -> None:
+    """Raise `UserError` where a tool has packed the palette anew, so that indices no longer are values.
+
+    Such a palette has no more colours than it needs, and draws an index in the colour that is `meant` for another value.
+    """
+    palette = [tuple(colour) for colour in np.array(picture.getpalette("RGB")).reshape(-1, 3).tolist()]
+    used = [value for value in np.flatnonzero(np.bincount(values.ravel())).tolist() if value < len(palette)]
+    if len(palette) > 2 * len(used):  # at most filled up to a power of two
+        return
+    for value in used:
+        drawn = meant.get(palette[value], value)
+        if drawn != value:
+            raise UserError(
+                f"{path}: its palette is in another order than its values: {value} is drawn in the colour of {drawn}. A "
+                "tool (a PNG optimiser, or one that writes GIF) has packed it anew: save the original annotation as PNG."
+            )
 
 
 def stretched(picture: Image.Image) -> int:
@@ -63,8 +86,9 @@ def stretched(picture: Image.Image) -> int:
 def read_binary(path: Path, threshold: int = 127) -> Raw:
     """uint8 (H, W): 1 where the mask is at least `threshold` of 255, else 0.
 
-    For masks of one object that are drawn in black and white; those may be JPEGs, grey or grey as RGB. Raises
-    `UserError` naming the file when it is missing or damaged, when it has colours, or when it has more than 8 bits.
+    For masks of one object that are drawn in black and white; those may be JPEGs, grey or grey as RGB. An exact file of
+    zeros and ones means these. Raises `UserError` naming the file when it is missing or damaged, when it has colours or
+    more than 8 bits, or when it is not black and yet nothing in it reaches the threshold.
     """
     picture = open_picture(path, "mask")
     if picture.mode in DEEP_MODES:
@@ -73,4 +97,12 @@ def read_binary(path: Path, threshold: int = 127) -> Raw:
     spread = int((colours.max(axis=2) - colours.min(axis=2)).max(initial=0))
     if spread > GREY_TOLERANCE:
         raise UserError(f"{path}: a mask with colours; expected black for the ground and white for the object.")
+    brightest, exact = int(colours.max(initial=0)), picture.format in EXACT_FORMATS
+    if exact and brightest == 1:
+        return colours[:, :, 0].astype(np.uint8)
+    if (0 if exact else GREY_TOLERANCE) < brightest < threshold:
+        raise UserError(
+            f"{path}: its brightest grey is {brightest}, where the object is drawn in {threshold} or more: none of it would "
+            "be found. Is it a mask of class values? A card says so by `values`, without a threshold."
+        )
     return (colours[:, :, 0] >= threshold).astype(np.uint8)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from zsbench.data.label_map import LabelMap
-from zsbench.data.layout import fixed_folder, match_ids, read_ids, resolve, resolve_all
-from zsbench.data.mask import Raw, read_mask
+from zsbench.data.layout import Lookup, fixed_folder, listing, match_ids, read_ids
+from zsbench.data.mask import RGB, Raw, read_mask
 from zsbench.errors import UserError
 
 
@@ -73,18 +74,20 @@ class Source(ABC):
     def open(self, home: Path) -> Opened:
         """Find the images. Raises `UserError` for unreadable lists."""
 
-    def present(self, home: Path) -> bool:
-        return all((home / needed).exists() for needed in self.needs())
+    def lacks(self, home: Path) -> str:
+        """What of it is not there; empty where it is present."""
+        return ", ".join(needed for needed in self.needs() if not (home / needed).exists())
 
 
 @dataclass(frozen=True)
 class Files:
     """Images and masks that go by the same id.
 
-    `image`, `label`: paths below the root with `{id}` for the image's id; a `*` stands for any extension.
-    `ids`: a list file below the root (the first word of each line is an id); empty takes every label file
-    that matches and whose id the regular expression `shape` matches, sorted. `without`: list files whose ids
-    are left out. `more`: further masks of the same image, with wildcards, united by the larger value.
+    `image`, `label`: paths below the root with `{id}` for the image's id; `.*` stands for the extension of any
+    picture, and a picture's own is told in any case. `ids`: a list file below the root (`read_ids`); empty takes
+    every label file that matches and whose id the regular expression `shape` matches, sorted. `without`: list
+    files whose ids are left out. `more`: further masks of the same image, with wildcards, united by the larger
+    value.
     """
 
     image: str
@@ -96,31 +99,40 @@ class Files:
 
     def find(self, home: Path) -> list[str]:
         """The ids, in the list's order or sorted."""
-        left_out = {name for listing in self.without for name in read_ids(home / listing)}
-        found = read_ids(home / self.ids) if self.ids else sorted(match_ids(home, self.label, self.shape))
+        left_out = {name for listed in self.without for name in read_ids(home / listed)}
+        lookup = Lookup(home)
+        listed = self.ids and read_ids(home / self.ids, lambda name: bool(lookup.all(self.label, name)))
+        found = listed or sorted(match_ids(home, self.label, self.shape))
         if len(found) != len(set(found)):
             twice = next(name for name in found if found.count(name) > 1)
+            lookup.one(self.label, twice)  # two files of one id say so
             raise UserError(f"{home / self.ids}: the id {twice!r} is given twice.")
         return [name for name in found if name not in left_out]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Masks(Source):
-    """A split of image files and mask files. `decode`: reads a mask file as (H, W) raw values."""
+    """A split of image files and mask files.
+
+    `decode`: reads a mask file as (H, W) raw values. `colours`: that files with a palette have for the values 0, 1, ...
+    """
 
     files: tuple[Files, ...]
     decode: Callable[[Path], Raw] = read_mask
+    colours: tuple[RGB, ...] = ()
 
     def needs(self) -> tuple[str, ...]:
         patterns = [pattern for files in self.files for pattern in (files.image, files.label)]
         lists = [path for files in self.files for path in (files.ids, *files.without) if path]
         return tuple(dict.fromkeys([*map(fixed_folder, patterns), *lists]))
 
-    def present(self, home: Path) -> bool:
-        """Whether lists and folders are there, and in folders without a list at least one mask."""
-        return super().present(home) and all(
-            files.ids or any(True for _ in match_ids(home, files.label, files.shape)) for files in self.files
+    def lacks(self, home: Path) -> str:
+        """Lists and folders that are not there, and masks where there is no list."""
+        empty = (
+            files.label for files in self.files if not (files.ids or any(match_ids(home, files.label, files.shape)))
         )
+        described = (f"masks like {label} (found {listing(home / fixed_folder(label))})" for label in empty)
+        return super().lacks(home) or ", ".join(described)
 
     def open(self, home: Path) -> Opened:
         return OpenedMasks(self, home)
@@ -130,7 +142,12 @@ class OpenedMasks(Opened):
     """Image and mask files found on disk."""
 
     def __init__(self, source: Masks, home: Path) -> None:
-        self._decode, self._home = source.decode, home
+        self._lookup, self._decode = Lookup(home), source.decode
+        if source.decode is read_mask:
+            listed = source.labels.values
+            meant = {(value, value, value): value for value in listed if 0 < value < 255}
+            meant |= {colour: value for value, colour in enumerate(source.colours) if value in listed}
+            self._decode = partial(read_mask, meant=meant)
         self._files = {name: files for files in source.files for name in files.find(home)}
 
     def ids(self) -> Sequence[str]:
@@ -138,12 +155,12 @@ class OpenedMasks(Opened):
 
     def pair(self, image_id: str) -> Pair:
         files = self._files[image_id]
-        return Pair(resolve(self._home, files.image, image_id), resolve(self._home, files.label, image_id))
+        return Pair(self._lookup.one(files.image, image_id), self._lookup.one(files.label, image_id))
 
     def raw(self, image_id: str) -> Raw:
         files, first = self._files[image_id], self.pair(image_id).label
         raw = self._decode(first)
-        for path in resolve_all(self._home, files.more, image_id) if files.more else ():
+        for path in self._lookup.all(files.more, image_id) if files.more else ():
             further = self._decode(path)
             if further.shape != raw.shape:
                 raise UserError(f"{path}: its size differs from that of {first}, a mask of the same image.")

@@ -64,6 +64,16 @@ def file_within(folder: Path, name: str, source: str) -> Path:
     return folder / name
 
 
+def read_text(path: Path, what: str) -> str:
+    """The text of a UTF-8 file, without the mark that some editors put first; `what` names it in the `UserError`."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such {what}.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a readable {what} ({error}).") from None
+
+
 def make_folder(path: Path) -> Path:
     """Create `path` and its parents, or raise `UserError` where that is not allowed."""
     try:

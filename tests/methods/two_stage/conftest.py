@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -15,7 +14,6 @@ import torch
 
 from zsbench.clip.model import load_clip
 
-GOLDENS = Path(__file__).parents[4] / "shared" / "goldens" / "twostage"
 ATTENTION = {"self_attn": "self_attn", "encoder_attn": "multihead_attn"}
 NORMS = {"self_attn_layer_norm": 1, "encoder_attn_layer_norm": 2, "final_layer_norm": 3}
 HEADS = {
@@ -32,12 +30,9 @@ HEADS = {
 
 
 @pytest.fixture(scope="session")
-def rule() -> ModuleType:
+def rule(goldens_of: Any) -> ModuleType:
     """`fill.py` of the goldens."""
-    path = GOLDENS / "fill.py"
-    if not path.is_file():
-        pytest.skip("reference outputs are not beside this checkout")
-    spec = importlib.util.spec_from_file_location("golden_fill", path)
+    spec = importlib.util.spec_from_file_location("golden_fill", goldens_of("twostage") / "fill.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -45,14 +40,11 @@ def rule() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def golden() -> Callable[[str], dict[str, Any]]:
+def golden(goldens_of: Any) -> Callable[[str], dict[str, Any]]:
     """The arrays of a reference file."""
 
     def load(name: str) -> dict[str, Any]:
-        path = GOLDENS / f"{name}.npz"
-        if not path.is_file():
-            pytest.skip("reference outputs are not beside this checkout")
-        with np.load(path, allow_pickle=False) as stored:
+        with np.load(goldens_of("twostage") / f"{name}.npz", allow_pickle=False) as stored:
             return dict(stored)
 
     return load

@@ -3,7 +3,6 @@
 import json
 import re
 import zlib
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,8 +17,6 @@ from zsbench.clip.text import Vocabulary
 from zsbench.methods.zegclip.checkpoint import EMPTY_WEIGHT, ReleasedFile, convert
 from zsbench.methods.zegclip.method import ZegClip
 from zsbench.methods.zegclip.options import ZegClipOptions
-
-GOLDENS = Path(__file__).parents[3].parent / "shared" / "goldens" / "zegclip"
 
 LAYER_NORM = re.compile(r"(ln_\w+|norm\d?|prompt_norm)\.weight$")
 QUERY_KEY = re.compile(r"multihead_attn\.[qk]\.weight$")
@@ -42,11 +39,9 @@ def rule_value(key, shape):
 
 
 @pytest.fixture(scope="session")
-def goldens():
-    """Folder of the reference outputs; skips where it is not beside the checkout."""
-    if not GOLDENS.is_dir():
-        pytest.skip(f"no reference outputs in {GOLDENS}")
-    return GOLDENS
+def goldens(goldens_of):
+    """The reference outputs of the released model."""
+    return goldens_of("zegclip")
 
 
 @pytest.fixture(scope="session")
@@ -108,7 +103,7 @@ def released_method(rule_clip, released_state, goldens):
         if dpt != "deep":
             state["encoder.prompts.embeddings"] = state["encoder.prompts.embeddings"][:1]
         method.load_state_dict({name: state[name] for name in trainable_state_dict(method)}, strict=False)
-        embeddings = torch.from_numpy(np.load(goldens / "inductive_b1.npz")["text_embeddings"]).float()
+        embeddings = torch.from_numpy(np.load(goldens / "voc_384.npz")["text_embeddings"]).float()
         seen = torch.arange(20) < 15
         names = tuple(f"class {index}" for index in range(classes))
         method.set_vocabulary(Vocabulary(names, embeddings[:classes], seen[:classes]))
