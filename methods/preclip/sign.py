@@ -81,7 +81,7 @@ def weighted_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> T
 
 
 def pseudo_labels(scores: Tensor, labels: Tensor, unseen: Tensor) -> Tensor:
-    """Labels int64 (B, h, w), and where they are negative the best of the `unseen` classes, bool (C,), of scores (B, C, h, w)."""
+    """Labels int64 (B, h, w), and where they are negative the class of the best score (B, C, h, w) of the `unseen`, bool (C,)."""
     best = scores.masked_fill(~unseen[:, None, None], -torch.inf).argmax(1)
     return torch.where(labels >= 0, labels, best)
 
@@ -89,8 +89,8 @@ def pseudo_labels(scores: Tensor, labels: Tensor, unseen: Tensor) -> Tensor:
 def annealed_weights(scores: Tensor, labels: Tensor, pseudo: Tensor, temperature: float) -> Tensor:
     """Weights float (B, h, w) of labels as described: 1 for real ones, for pseudo labels more where they are surer.
 
-    softmax over an image's pixels of `temperature` times the probability (over the channels of `scores`, (B, C, h, w)) of the
-    pixel's pseudo label, over its largest value. As released this is 0 for every pseudo label (`released_weights`).
+    softmax over an image's pixels of `temperature` times the probability of the pixel's pseudo label (over the channels of
+    `scores`, (B, C, h, w)), over its largest value. As released this is 0 for every pseudo label (`released_weights`).
     """
     sure = scores.softmax(1).gather(1, pseudo.clamp(min=0)[:, None])[:, 0]
     sure = torch.where(labels >= 0, 0.0, sure)
