@@ -71,6 +71,8 @@ def test_gradients_of_the_student(network, setup, golden):
     network.zero_grad()
     cross_entropy(projected(network(pixels), vectors), torch.from_numpy(stored["target"]).long()).backward()
     for key, parameter in network.named_parameters():
-        name = re.sub(r"aspp\.stages\.", "aspp.", v2_name(key, "base.", "base.aspp.stages.")).replace(".proj.", ".shortcut.")
+        name = re.sub(r"aspp\.stages\.", "aspp.", v2_name(key, "base.", "base.aspp.stages.")).replace(
+            ".proj.", ".shortcut."
+        )
         assert parameter.grad.double().norm().item() == pytest.approx(norms[name], rel=1e-3), name
     network.zero_grad()
