@@ -55,7 +55,7 @@ def texts(seed: int) -> Iterable[list[str]]:
 
 
 def descriptions(name: str) -> list[str]:
-    """What is said of a stuff, and a line for each part of a thing: paints, form, pattern (`mushroom red white common dots`)."""
+    """What is said of a stuff, and of each part of a thing: paints, form, pattern (`mushroom red white common dots`)."""
     if name in STUFFS:
         return [f"{name} {STUFFS[name]}"]
     lines = []

@@ -81,7 +81,7 @@ def weighted_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> T
 
 
 def pseudo_labels(scores: Tensor, labels: Tensor, unseen: Tensor) -> Tensor:
-    """Labels int64 (B, h, w); where they are negative the best by `scores` (B, C, h, w) of the `unseen` classes, bool (C,)."""
+    """Labels int64 (B, h, w), where negative the best by `scores` (B, C, h, w) of the `unseen` classes, bool (C,)."""
     best = scores.masked_fill(~unseen[:, None, None], -torch.inf).argmax(1)
     return torch.where(labels >= 0, labels, best)
 
