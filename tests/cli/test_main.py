@@ -296,7 +296,7 @@ def test_several_seeds_are_runs_with_a_mean(zsbench, tmp_path):
     assert finished.returncode == 0, finished.stderr
     seeds = [Result.load(tmp_path / "many" / f"seed{n}" / "result.json").seed for n in (0, 1)]
     assert seeds == [0, 1] and "2 seeds: mean" in finished.stdout
-    assert "expected numbers" in message(zsbench("run", *HALVES, "--seeds", "0;1"))
+    assert "seed='0;1': Input should be a valid integer" in message(zsbench("run", *HALVES, "--seeds", "0;1"))
 
 
 def test_an_ablation_survives_a_failing_cell_and_goes_on_where_it_stopped(zsbench, tmp_path):

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from zsbench.errors import UserError
-from zsbench.result import Result
 from zsbench.runs.asked import asked
 from zsbench.runs.backends import Local, Slurm, optional
-from zsbench.runs.grid import Cell, run_grid
+from zsbench.runs.grid import RUNS, Cell, run_grid
 from zsbench.runs.request import Request
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,7 +33,7 @@ def test_each_device_has_one_cell_at_a_time(tmp_path, make_result, monkeypatch):
             return 0
 
     monkeypatch.setattr("zsbench.runs.backends.start_cell", Process)
-    cells = [Cell(Result, "row", Request(seed=seed, out=tmp_path / str(seed))) for seed in range(6)]
+    cells = [Cell(RUNS, "row", Request(seed=seed, out=tmp_path / str(seed))) for seed in range(6)]
     local = Local([3, 5])
     assert run_grid(cells, local, jobs=2).failed == [] and set(given) <= {"3", "5"} and len(given) == 6
     assert sorted(local.devices.get_nowait() for _ in range(2)) == [3, 5]
@@ -52,6 +51,6 @@ def test_submitit_runs_cells(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
     requests = [Request(method=name, limit=2, out=tmp_path / name) for name in ("maskclip", "absent")]
     slurm = Slurm(tmp_path / "jobs", {"timeout_min": 5}, cluster="local")
-    cells = [Cell(Result, request.method, request) for request in requests]
+    cells = [Cell(RUNS, request.method, request) for request in requests]
     assert run_grid(cells, slurm, jobs=2).failed == [cells[1]]
     assert "unknown method 'absent'" in cells[1].failure

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from zsbench.errors import UserError
-from zsbench.result import Profile, Result
 from zsbench.runs.asked import asked
-from zsbench.runs.grid import Cell, arranged, make_cells, run_grid
+from zsbench.runs.grid import PROFILES, RUNS, Cell, arranged, make_cells, run_grid
 from zsbench.runs.request import Request
 
 
@@ -32,22 +31,22 @@ class Backend:
 
 
 def cells_in(folder, count=1, **request):
-    return [Cell(Result, "row", Request(seed=seed, out=folder / str(seed), **request)) for seed in range(count)]
+    return [Cell(RUNS, "row", Request(seed=seed, out=folder / str(seed), **request)) for seed in range(count)]
 
 
 def test_a_name_says_what_varies_and_what_is_no_default(tmp_path):
     axes = {("dtype",): ["float32", "bfloat16"], ("options", "layers"): [1, 2], ("method",): ["zegclip"]}
-    found = [cell.row for cell in make_cells(Profile, {"dataset": "a/b.toml", "tf32": True}, axes, tmp_path)]
+    found = [cell.row for cell in make_cells(PROFILES, {"dataset": "a/b.toml", "tf32": True}, axes, tmp_path)]
     assert found == [f"zegclip-b-dtype={t}-layers={n}" for t in ("float32", "bfloat16") for n in (1, 2)]
 
 
 def test_profiles_are_commands_too(tmp_path):
     given = {"options": {"layers": 2}, "seconds": 1.0}
-    (cell,) = make_cells(Profile, given, {("size",): ["8x9"]}, tmp_path)
+    (cell,) = make_cells(PROFILES, given, {("size",): ["8x9"]}, tmp_path)
     assert cell.words == ["profile", "--out", str(cell.out), "--size", "8x9", "--seconds", "1.0", "-o", "layers=2"]
     assert cell.outcome == tmp_path / "zegclip-miniworld" / "profile.json"
     with pytest.raises(UserError, match="unknown option of `zsbench profile`: 'seed'"):
-        list(make_cells(Profile, {"seed": 1}, {}, tmp_path))
+        list(make_cells(PROFILES, {"seed": 1}, {}, tmp_path))
 
 
 def test_cells_are_there_once_and_every_word_is_known(tmp_path):
@@ -105,4 +104,4 @@ def test_when_told_to_end_nothing_more_is_started(tmp_path):
 
 
 def test_a_cell_that_never_began_has_a_reason_all_the_same():
-    assert Cell(Result, "row", Request(out=Path("nowhere/cell"))).failure == "cell:  (nowhere/cell.log)"
+    assert Cell(RUNS, "row", Request(out=Path("nowhere/cell"))).failure == "cell:  (nowhere/cell.log)"

@@ -13,7 +13,6 @@ from annotated_types import Ge
 from pydantic.fields import FieldInfo
 
 from zsbench import registry
-from zsbench.errors import UserError
 from zsbench.runs.request import Request, Verb, flags, place
 
 METAVARS: Mapping[Any, str] = {
@@ -103,14 +102,6 @@ def plain_type(annotation: Any) -> tuple[Any, tuple[str, ...]]:
     if get_origin(annotation) is dict:
         return list[str], ()
     return (list[Path] if get_origin(annotation) is tuple else annotation), ()
-
-
-def seed_numbers(text: str | None) -> list[int]:
-    """`0,1,2` as numbers."""
-    words = [] if text is None else text.split(",")
-    if not all(word.strip().isdigit() for word in words):
-        raise UserError(f"--seeds {text!r}: expected numbers separated by commas, such as 0,1,2.")
-    return [int(word) for word in words]
 
 
 def split_commas(texts: list[str] | None) -> list[str]:

@@ -12,17 +12,17 @@ import typer
 from zsbench import registry
 from zsbench.cli.app import app
 from zsbench.cli.errors import console, errors
-from zsbench.cli.options import made_from, seed_numbers, split_commas
+from zsbench.cli.options import made_from, split_commas
 from zsbench.runs import api
-from zsbench.runs.folder import PROFILE
 from zsbench.runs.grid import Finished
 from zsbench.runs.request import TRAINING, ProfileRequest, Request, Verb
 from zsbench.runs.resolve import resolve
 from zsbench.utils.distributed import leave
-from zsbench.utils.files import make_folder, write_text
+from zsbench.utils.files import write_text
 
 VARIED = ("device", "dtype", "size", "dataset", "method")
 """What a grid of profiles may vary; methods first: what is compared is measured one after the other."""
+SEVERAL_SEEDS = "several seeds, 0,1,2: each is a run, then mean and deviation"
 
 
 def say(text: str) -> None:
@@ -39,28 +39,24 @@ def add_run(verb: Verb, summary: str) -> None:
         given: dict[str, Any],
         seeds: Annotated[
             str | None,
-            typer.Option(
-                help="several seeds, 0,1,2: each is a run, then mean and deviation",
-                metavar="N,N,...",
-                rich_help_panel=TRAINING.panel,
-            ),
+            typer.Option(metavar="N,N,...", help=SEVERAL_SEEDS, rich_help_panel=TRAINING.panel),
         ] = None,
     ) -> None:
-        request, numbers = Request.of(verb, given), seed_numbers(seeds)
-        resolve(request)
-        run_seeds(verb, request, numbers or [request.seed])
+        several = [{**given, "seed": seed} for seed in split_commas([seeds or ""])]
+        run_all(verb, [Request.of(verb, one) for one in several or [given]])
 
 
-def run_seeds(verb: Verb, request: Request, seeds: Sequence[int]) -> None:
-    """Carry out a request once for each seed, and show what came of it."""
+def run_all(verb: Verb, requests: Sequence[Request]) -> None:
+    """Carry out requests that differ in nothing but the seed, and show what came of them."""
+    resolve(requests[0])
     from zsbench.cli.console import show_plan, show_result, show_seeds
     from zsbench.runs.execution import execute
     from zsbench.runs.plan import make_plan
 
     results = []
-    for seed in seeds:
-        folder = request.out / f"seed{seed}" if request.out and len(seeds) > 1 else request.out
-        plan = make_plan(verb, request.model_copy(update={"seed": seed, "out": folder}))
+    for request in requests:
+        out = request.out / f"seed{request.seed}" if request.out and len(requests) > 1 else request.out
+        plan = make_plan(verb, request.model_copy(update={"out": out}))
         show_plan(console, plan)
         result = execute(plan, console)
         if result is not None:
@@ -85,13 +81,9 @@ def ablate(
     table: Annotated[int, typer.Option(help="number of the ablation table in the method's paper", metavar="N")],
     seeds: Annotated[int, typer.Option(min=1, help="how many seeds, from 0", metavar="N")] = 3,
     jobs: Annotated[int, typer.Option(min=1, help="cells that run at a time", metavar="N")] = 1,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="folder; default: runs/ablate-<method>-table<N>-<dataset>", metavar="PATH"),
-    ] = None,
 ) -> None:
     """Measure an ablation table of a method's paper; finished cells are kept, failing ones listed (exit code 1)."""
-    finished = api.ablate(method, table, seeds=seeds, jobs=jobs, out=out, say=say, **given)
+    finished = api.ablate(method, table, seeds=seeds, jobs=jobs, say=say, **given)
     from zsbench.reports.tables import ablation_table
 
     results = [result for row in finished.results.values() for result in row]
@@ -133,26 +125,20 @@ def conclude(finished: Finished[Any], table: str | None = None) -> None:
 def profile(
     given: dict[str, Any],
     as_json: Annotated[bool, typer.Option("--json", help="print JSON: an object, or a list for several")] = False,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="folder for profile.json; of several, one each; default for several: runs/profile", metavar="PATH"
-        ),
-    ] = None,
 ) -> None:
     """Count parameters and multiply-adds, and time one image. Needs no images; trained weights where cost depends on them.
 
     Of several methods, datasets, sizes, types or devices, each combination is measured in a process of its own.
+
+    A folder of its own holds profile.json of each; that of a single one is written where --out says so.
     """
     axes = {name: values for name in VARIED if (values := split_commas(given.pop(name, None)))}
     several = any(len(values) > 1 for values in axes.values())
     if several:
-        finished = api.profile_all(axes, given, out, say)
+        finished = api.profile_all(axes, given, say)
         costs = [found for row in finished.results.values() for found in row]
     else:
         costs = [api.profile(**given, **{name: value for name, (value,) in axes.items()})]
-        if out:
-            costs[0].save(make_folder(out) / PROFILE)
     from zsbench.cli.console import show_efficiency, show_profiles
 
     if as_json:

@@ -14,7 +14,7 @@ from zsbench.errors import UserError
 from zsbench.result import Profile, Result
 from zsbench.runs.backends import Local
 from zsbench.runs.folder import CHECKPOINT, free_folder
-from zsbench.runs.grid import Entry, Finished, arranged, make_cells, run_grid, silent
+from zsbench.runs.grid import PROFILES, RUNS, Entry, Finished, arranged, make_cells, run_grid, silent
 from zsbench.runs.own_classes import own_request
 from zsbench.runs.request import DEFAULT_DATASET, DEFAULT_METHOD, ProfileRequest, Request, Verb
 from zsbench.runs.resolve import open_dataset, resolve
@@ -88,6 +88,7 @@ def profile(method: str = DEFAULT_METHOD, dataset: str = DEFAULT_DATASET, **requ
     """What one image costs: `zsbench profile`. It needs no dataset files and, weights being `random`, no trained weights.
 
     Where the cost depends on what was learnt (how many proposals are left to classify), give `checkpoint`, as to `evaluate`.
+    With `out`, a folder, the profile is also written there.
 
     >>> zsbench.profile("zegclip", "pascal-voc", size="480x640", device="cuda").latency_ms
     """
@@ -128,14 +129,12 @@ def predict_all(
     return predictions(asked, own, images)
 
 
-def profile_all(
-    axes: Mapping[str, Sequence[Any]], given: Mapping[str, Any], out: Path | None = None, say: Say = silent
-) -> Finished[Profile]:
-    """A profile for every combination of the values of `axes`, each in a process of its own, in a new folder or in `out`,
-    where finished ones are kept."""
-    folder = out or free_folder(Path("runs") / "profile", Path.exists)
+def profile_all(axes: Mapping[str, Sequence[Any]], given: Mapping[str, Any], say: Say = silent) -> Finished[Profile]:
+    """A profile for every combination of the values of `axes`, each in a process of its own; those that are finished in the
+    folder `out`, if one is given, are kept."""
+    out = given.get("out") or free_folder(Path("runs") / "profile", Path.exists)
     entries: dict[Entry, Sequence[Any]] = {(name,): values for name, values in axes.items()}
-    return run_grid(arranged(make_cells(Profile, given, entries, folder)), Local(), say=say)
+    return run_grid(arranged(make_cells(PROFILES, given, entries, Path(out))), Local(), say=say)
 
 
 def ablate(
@@ -149,7 +148,7 @@ def ablate(
     rows = ablation_rows(asked, table)
     axes: dict[Entry, Sequence[Any]] = {("variant",): [row.variant for row in rows], ("seed",): range(seeds)}
     out = asked.out or Path("runs") / f"ablate-{method}-table{table}-{Path(asked.dataset).stem}"
-    cells = make_cells(Result, {"method": method, **request}, axes, out)
+    cells = make_cells(RUNS, {"method": method, **request}, axes, out)
     return run_grid(arranged(cells), Local(), jobs, say)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, Protocol
+from typing import Any, Generic, Protocol
 
 from zsbench.errors import UserError
 from zsbench.result import Document, Profile, Result
@@ -27,18 +27,18 @@ def silent(text: str) -> None:
     """Say nothing."""
 
 
-class Kind(NamedTuple):
-    """What is done in a cell: the verb, what can be asked for, and the name of the file that it leaves."""
+@dataclass(frozen=True)
+class Kind(Generic[Document]):
+    """What is done in a cell: the verb, what can be asked for, and the file that it leaves."""
 
     verb: Verb
     request: type[Request]
     file: str
+    document: type[Document]
 
 
-KINDS: Mapping[type[Result] | type[Profile], Kind] = {
-    Result: Kind("run", Request, RESULT),
-    Profile: Kind("profile", ProfileRequest, PROFILE),
-}
+RUNS = Kind("run", Request, RESULT, Result)
+PROFILES = Kind("profile", ProfileRequest, PROFILE, Profile)
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,9 @@ class Cell(Generic[Document]):
     `row`: its name without the seed; cells of one row differ in nothing else.
     """
 
-    leaves: type[Document]
+    kind: Kind[Document]
     row: str
     request: Request
-
-    @property
-    def kind(self) -> Kind:
-        return KINDS[self.leaves]
 
     @property
     def out(self) -> Path:
@@ -79,7 +75,7 @@ class Cell(Generic[Document]):
         """What the cell left, if it is finished; raises `UserError` where its folder holds that of another command."""
         if not self.outcome.exists():
             return None
-        found = self.leaves.load(self.outcome)
+        found = self.kind.document.load(self.outcome)
         if other := differences(found.request, self.request):
             raise UserError(
                 f"{self.outcome} is what `{found.command}` left, not `{self.request.command(self.kind.verb)}`, which has "
@@ -97,11 +93,10 @@ class Cell(Generic[Document]):
 
 
 def make_cells(
-    leaves: type[Document], given: Mapping[str, Any], axes: Mapping[Entry, Sequence[Any]], out: Path
+    kind: Kind[Document], given: Mapping[str, Any], axes: Mapping[Entry, Sequence[Any]], out: Path
 ) -> Iterator[Cell[Document]]:
     """A cell in the folder `out` for every combination of the values of `axes`, the last varying first; all are told what is
     `given`. Raises `UserError` for an option that the cells do not have, or for a wrong value."""
-    kind = KINDS[leaves]
     varied = [entry for entry, values in axes.items() if len(values) > 1 and entry[0] not in (*NAMED, "seed")]
     for values in itertools.product(*axes.values()):
         point = dict(zip(axes, values, strict=True))
@@ -109,7 +104,7 @@ def make_cells(
         words = [getattr(request, name) for name in NAMED] + [f"{entry[-1]}={point[entry]}" for entry in varied]
         row = "-".join(Path(str(word)).name.removesuffix(".toml").removesuffix(".py") for word in words if word)
         seed = f"-seed{request.seed}" if kind.verb == "run" else ""
-        yield Cell(leaves, row, request.model_copy(update={"out": out / f"{row}{seed}"}))
+        yield Cell(kind, row, request.model_copy(update={"out": out / f"{row}{seed}"}))
 
 
 def told(given: Mapping[str, Any], point: Mapping[Entry, Any]) -> dict[str, Any]:

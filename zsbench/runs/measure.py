@@ -11,9 +11,10 @@ from zsbench.result import Profile
 from zsbench.runs.asked import as_named, asked, portable
 from zsbench.runs.build import build_told
 from zsbench.runs.environment import environment, tf32
+from zsbench.runs.folder import PROFILE
 from zsbench.runs.plan import make_plan
 from zsbench.runs.request import ProfileRequest
-from zsbench.utils.files import sha256
+from zsbench.utils.files import make_folder, sha256
 
 USUAL_SIDE = 512
 """Pixels: of the image that is profiled where neither protocol nor CLIP says a size."""
@@ -29,7 +30,7 @@ def measure(request: ProfileRequest) -> Profile:
     with tf32(request.tf32):
         cost = profile_method(method, clip, plan.protocol, (height, width), plan.prompts, plan.device, conditions)
         machine = environment(plan.device, plan.dtype)
-    return Profile(
+    found = Profile(
         **cost.model_dump(),
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         request=asked(request),
@@ -49,3 +50,6 @@ def measure(request: ProfileRequest) -> Profile:
         protocol=asdict(plan.protocol),
         environment=machine,
     )
+    if request.out:
+        found.save(make_folder(request.out) / PROFILE)
+    return found

@@ -152,7 +152,7 @@ class Request(BaseModel):
         "float32", "type of the arithmetic (float16: not in training)"
     )
     resume: Annotated[bool, WHERE.only(*RUNS)] = option(False, "go on where this very run was stopped")
-    out: Annotated[Path | None, WHERE] = option(None, "output folder; default: runs/<method>-<dataset>-seed<N>")
+    out: Annotated[Path | None, WHERE] = option(None, "output folder; default: runs/<what it is>-seed<N>")
     plugin: Annotated[Paths, WHAT] = option((), "a Python file that registers methods or datasets; may be repeated")
 
     @classmethod

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from zsbench.errors import UserError
 from zsbench.result import Result
 from zsbench.runs.backends import Local, Ray, Slurm
-from zsbench.runs.grid import Backend, Cell, Entry, arranged, make_cells
+from zsbench.runs.grid import RUNS, Backend, Cell, Entry, arranged, make_cells
 from zsbench.utils.validation import validated
 
 if sys.version_info >= (3, 11):
@@ -72,9 +72,7 @@ def sweep_cells(sweep: Sweep, path: Path) -> list[Cell[Result]]:
     """The cells of a sweep read from `path`. Raises `UserError` for unknown words, and for two cells of one name."""
     try:
         shared = axes_of(sweep.run)
-        return arranged(
-            cell for grid in sweep.grid for cell in make_cells(Result, {}, shared | axes_of(grid), sweep.out)
-        )
+        return arranged(cell for grid in sweep.grid for cell in make_cells(RUNS, {}, shared | axes_of(grid), sweep.out))
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
 
