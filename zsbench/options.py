@@ -49,4 +49,4 @@ class Options(BaseModel):
         )
 
     def verify(self, ids: Sequence[str]) -> None:
-        """Raise `UserError` for what cannot work with the images `ids`, before anything runs."""
+        """Raise `UserError` for what cannot work with the split whose images are `ids`, before any of it is evaluated."""

@@ -39,9 +39,7 @@ class Toy(Method):
     @classmethod
     def read_released(cls, path):
         if path.name == "release.pth":
-            return ReleasedCheckpoint(
-                {"shift": -5.0}, None, wrong_classes, lambda method, clip: None, dataset="squares"
-            )
+            return ReleasedCheckpoint({"shift": -5.0}, None, wrong_classes, lambda method: None, dataset="squares")
 
 
 class Learnt(Toy):

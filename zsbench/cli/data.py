@@ -15,9 +15,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from zsbench.cli.errors import errors
-from zsbench.cli.options import Plugins
+from zsbench.cli.options import with_plugins
 from zsbench.data.card import dataset_class
 from zsbench.errors import UserError
+from zsbench.runs.resolve import data_root
 
 if TYPE_CHECKING:
     from zsbench.data import FolderDataset
@@ -33,7 +34,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="print as JSON")]
 
 
 @app.command()
-def info(dataset: Name, as_json: AsJson = False, plugin: Plugins = None) -> None:
+@with_plugins
+def info(dataset: Name, as_json: AsJson = False) -> None:
     """What a dataset is, where to get it, its licence, the folders expected, its size."""
     from zsbench.data.describe import describe, describe_in_words
 
@@ -42,12 +44,12 @@ def info(dataset: Name, as_json: AsJson = False, plugin: Plugins = None) -> None
 
 
 @app.command()
+@with_plugins
 def prepare(
     dataset: Name,
     root: Root = None,
     source: Annotated[Path | None, typer.Option(help="where the originals are, if not in the root")] = None,
     workers: Workers = None,
-    plugin: Plugins = None,
 ) -> None:
     """Unpack the downloads in the root and convert what needs converting; originals are never touched."""
     from zsbench.data.prepare import prepare as execute
@@ -63,6 +65,7 @@ def prepare(
 
 
 @app.command()
+@with_plugins
 def check(
     dataset: Name,
     root: Root = None,
@@ -76,7 +79,6 @@ def check(
     ] = False,
     workers: Workers = None,
     as_json: AsJson = False,
-    plugin: Plugins = None,
 ) -> None:
     """Check counts, pairs, sizes, label values and statistics. Exit code 1 where something is wrong."""
     from zsbench.data.check import check as execute
@@ -95,13 +97,13 @@ def check(
 
 
 @app.command()
+@with_plugins
 def show(
     dataset: Name,
     root: Root = None,
     index: Annotated[str, typer.Option(help="number of the image, from 0, or its id")] = "0",
     split: Annotated[str | None, typer.Option(help="default: the one that is evaluated")] = None,
     out: Annotated[Path | None, typer.Option(help="the picture; default: a name in the current folder")] = None,
-    plugin: Plugins = None,
 ) -> None:
     """Draw an image under its mask, with a legend."""
     from zsbench.data.describe import show as execute
@@ -112,6 +114,7 @@ def show(
 
 
 @app.command()
+@with_plugins
 def words(
     dataset: Name,
     tables: Annotated[
@@ -122,7 +125,6 @@ def words(
     classes: Annotated[
         str | None, typer.Option(help="a name set of the dataset, or a file; default: the usual")
     ] = None,
-    plugin: Plugins = None,
 ) -> None:
     """Write the word vectors of a dataset's class names to a small file, for --words of a method without CLIP."""
     from zsbench.clip.word_vectors import locate, read_word_vectors, side_by_side, write_word_vectors
@@ -161,10 +163,6 @@ def find_folder(name: str) -> type[FolderDataset]:
     if not issubclass(cls, FolderDataset):
         raise UserError(f"dataset {cls.name} is not read from folders: there is nothing to prepare or check.")
     return cls
-
-
-def data_root(root: Path | None) -> Path:
-    return root or Path(os.environ.get("ZSBENCH_DATA", "data"))
 
 
 def processes(workers: int | None) -> int:

@@ -15,17 +15,17 @@ from zsbench.cli import data, runs  # noqa: F401  # the commands that measure co
 from zsbench.cli.app import app
 from zsbench.cli.errors import console, terminate
 from zsbench.cli.leaderboard import leaderboard
-from zsbench.cli.options import Plugins
+from zsbench.cli.options import with_plugins
 from zsbench.errors import UserError
 
 app.command()(leaderboard)
 
 
 @app.command("list")
+@with_plugins
 def list_plugins(
     kind: Annotated[str | None, typer.Argument(help="methods or datasets; default: both")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print as JSON")] = False,
-    plugin: Plugins = None,
 ) -> None:
     """Show the methods and datasets that are installed, and what each needs."""
     if kind not in (None, "methods", "datasets"):

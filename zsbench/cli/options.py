@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -28,17 +28,16 @@ HELP = {"help_option_names": ["--help", "-h"]}
 Body = Callable[..., None]
 
 
-def add_plugins(files: list[Path] | None) -> list[Path] | None:
-    """Make plugins known as soon as they are read, so that no command has to."""
-    for file in files or []:
-        registry.add_file(file)
-    return files
+def with_plugins(body: Body) -> Body:
+    """A decorator: a typer command has `--plugin` besides its own options; they are made known before it runs."""
 
+    def command(plugin: Sequence[Path] | None = None, **words: Any) -> None:
+        for file in plugin or ():
+            registry.add_file(file)
+        body(**words)
 
-Plugins = Annotated[
-    list[Path] | None,
-    typer.Option("--plugin", callback=add_plugins, help=Request.model_fields["plugin"].description, metavar="PATH"),
-]
+    plugin = option("plugin", Request.model_fields["plugin"], listed=False)
+    return signed(command, body, [*inspect.signature(body, eval_str=True).parameters.values(), plugin])
 
 
 def made_from(
@@ -62,13 +61,18 @@ def made_from(
             body({name: value for name, value in words.items() if value != defaults[name]}, **extra)
 
         defaults = {parameter.name: parameter.default for parameter in options}
-        parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in [*own, *options]]
-        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-        command.__name__, command.__doc__ = body.__name__, body.__doc__
-        return command
+        return signed(command, body, [*own, *options])
 
     return decorate
+
+
+def signed(command: Body, body: Body, parameters: Sequence[inspect.Parameter]) -> Body:
+    """`command` under the name and with the help of `body`, and with the parameters that typer shall see."""
+    keywords = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+    command.__signature__ = inspect.Signature(keywords)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in keywords}
+    command.__name__, command.__doc__ = body.__name__, body.__doc__
+    return command
 
 
 def option(name: str, field: FieldInfo, listed: bool) -> inspect.Parameter:

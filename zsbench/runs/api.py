@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from zsbench.dataset import Dataset
     from zsbench.method import Method
     from zsbench.options import Ablation
-    from zsbench.runs.images import Prediction
+    from zsbench.runs.images import Segmentation
     from zsbench.runs.plan import Plan
 
 Say = Callable[[str], None]
@@ -50,7 +50,7 @@ def load_method(
     >>> method.predict(images).shape  # float32 (B, 3, H, W) in 0..1
     torch.Size([1, 60, 12, 12])
     """
-    made = planned("profile", {"method": name, "dataset": dataset, "checkpoint": checkpoint, **request})
+    made = planned("load", {"method": name, "dataset": dataset, "checkpoint": checkpoint, **request})
     from zsbench.runs.build import build_told
 
     return build_told(made)[0]
@@ -101,7 +101,7 @@ def profile(method: str = DEFAULT_METHOD, dataset: str = DEFAULT_DATASET, **requ
 
 def predict(
     image: str | Path, classes: Sequence[str], method: str | None = None, dataset: str | None = None, **request: Any
-) -> Prediction:
+) -> Segmentation:
     """Segment one image file into classes of your choice: `zsbench predict`.
 
     Method, CLIP, protocol and templates are those of `checkpoint` (and of the data it learnt from), or of `dataset`.
@@ -118,7 +118,7 @@ def predict_all(
     method: str | None = None,
     dataset: str | None = None,
     **request: Any,
-) -> Iterator[Prediction]:
+) -> Iterator[Segmentation]:
     """`predict` for many images, one after the other, with one method."""
     for path in images:
         if not Path(path).is_file():

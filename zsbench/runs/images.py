@@ -26,7 +26,7 @@ from zsbench.utils.files import make_folder
 
 
 @dataclass(frozen=True, eq=False)
-class Prediction:
+class Segmentation:
     """What a method sees in one image.
 
     `image`: uint8 (H, W, 3) RGB. `labels`: int32 (H, W), index into `classes`. `palette`: a colour for each class.
@@ -47,7 +47,7 @@ class Prediction:
         return overlay, label_map
 
 
-def predictions(request: Request, own: Dataset, images: Iterable[str | Path]) -> Iterator[Prediction]:
+def predictions(request: Request, own: Dataset, images: Iterable[str | Path]) -> Iterator[Segmentation]:
     """Segment image files into the classes of `own` (as `own_request` gives both).
 
     Raises `UserError` for a file that is no image, and for a method that has to know the ground truth.
@@ -62,7 +62,7 @@ def predictions(request: Request, own: Dataset, images: Iterable[str | Path]) ->
         batch = ImageBatch(resize(image, protocol)[None].to(plan.device), [path.name])
         with torch.inference_mode(), torch.autocast(plan.device.type, plan.dtype, enabled=plan.dtype != torch.float32):
             (labels,) = predict_labels(method, batch, [image.shape[:2]], protocol)
-        yield Prediction(path, image, labels.cpu().numpy(), own.classes, own.palette)
+        yield Segmentation(path, image, labels.cpu().numpy(), own.classes, own.palette)
 
 
 def plan_at_home(request: Request, own: Dataset) -> Plan:

@@ -15,7 +15,7 @@ from zsbench.class_names import NameSet
 from zsbench.clip.pretrained import RANDOM
 from zsbench.clip.templates import read_templates
 from zsbench.clip.word_vectors import WordVectors, read_word_vectors
-from zsbench.dataset import Dataset, Defaults, EvalProtocol, split_ids
+from zsbench.dataset import Dataset, EvalProtocol, split_ids
 from zsbench.errors import UserError
 from zsbench.method import Method, ReleasedCheckpoint
 from zsbench.options import Options
@@ -23,7 +23,7 @@ from zsbench.recipe import Recipe
 from zsbench.runs.compatibility import check_vectors, open_release
 from zsbench.runs.folder import free_folder, is_finished
 from zsbench.runs.request import Request, Verb
-from zsbench.runs.resolve import is_dataset, resolve, resolve_clip
+from zsbench.runs.resolve import Resolved, is_dataset, resolve, resolve_clip
 from zsbench.settings import SETTINGS, Setting, parse_setting
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -109,21 +109,17 @@ def make_plan(verb: Verb, request: Request, dataset: Dataset | None = None) -> P
     """
     resolved = resolve(request, dataset)
     dataset, method_class = resolved.dataset, registry.load_method_class(request.method)
-    checkpoint, released = resolved.learnt, None
-    if request.checkpoint is not None and checkpoint is None:
-        checkpoint, released = open_release(request.checkpoint, method_class, dataset, request.transfer)
+    checkpoint, released = open_checkpoint(resolved, method_class)
     trains = decide_training(verb, method_class, checkpoint)
     options, protocol = resolved.options(checkpoint), resolved.protocol()
     names, templates = resolved.texts(checkpoint)
     check_words(names, dataset, protocol, trains)
     setting = choose_setting(request, method_class, checkpoint)
-    home = dataset.defaults if checkpoint is None else source_defaults(checkpoint, dataset)
     words = choose_vectors(request, method_class, checkpoint, names, dataset)
-    # a profile says nothing about accuracy; what a checkpoint holds was learnt on the weights that it names
-    usual = RANDOM if verb == "profile" and checkpoint is None else None
-    clip, weights = (None, None) if words else resolve_clip(request.clip, request.weights or usual, home)
+    clip, weights = (None, None) if words else choose_clip(verb, request, checkpoint, dataset)
     eval_ids = split_ids(dataset, protocol.split, request.limit) if verb in ("run", "eval", "propose") else ()
-    options.verify(eval_ids)
+    if eval_ids:
+        options.verify(dataset.ids(protocol.split))
     return Plan(
         verb=verb,
         request=request,
@@ -146,6 +142,16 @@ def make_plan(verb: Verb, request: Request, dataset: Dataset | None = None) -> P
         dtype=choose_dtype(request.dtype, trains),
         out=request.out or default_out(request, setting, trains),
     )
+
+
+def open_checkpoint(
+    resolved: Resolved, method_class: type[Method]
+) -> tuple[CheckpointInfo | None, ReleasedCheckpoint | None]:
+    """What the checkpoint of a request says about itself, and its content where it is one of the method's own release."""
+    request = resolved.request
+    if request.checkpoint is None or resolved.learnt is not None:
+        return resolved.learnt, None
+    return open_release(request.checkpoint, method_class, resolved.dataset, request.transfer)
 
 
 def decide_training(verb: Verb, method_class: type[Method], checkpoint: CheckpointInfo | None) -> bool:
@@ -217,10 +223,15 @@ def check_words(names: NameSet, dataset: Dataset, protocol: EvalProtocol, trains
             raise UserError(f"name set {names.name} has no word for {name!r}, which a method that trains needs.")
 
 
-def source_defaults(checkpoint: CheckpointInfo, dataset: Dataset) -> Defaults:
-    """The defaults of the data that a checkpoint learnt from, whose CLIP it needs; those of `dataset` if unknown."""
-    known = is_dataset(checkpoint.dataset)
-    return registry.load_dataset_class(checkpoint.dataset).defaults if known else dataset.defaults
+def choose_clip(verb: Verb, request: Request, checkpoint: CheckpointInfo | None, dataset: Dataset) -> tuple[str, str]:
+    """Model and weights: the asked ones, else those of the data that a checkpoint learnt from, else the dataset's.
+
+    The weights of a profile are random, for it says nothing about accuracy, unless a checkpoint was learnt on others.
+    """
+    known = checkpoint is not None and is_dataset(checkpoint.dataset)
+    home = registry.load_dataset_class(checkpoint.dataset).defaults if checkpoint and known else dataset.defaults
+    usual = RANDOM if verb == "profile" and checkpoint is None else None
+    return resolve_clip(request.clip, request.weights or usual, home)
 
 
 def choose_device(text: str | None) -> torch.device:

@@ -18,8 +18,8 @@ from zsbench.utils.validation import validated
 DEFAULT_METHOD, DEFAULT_DATASET, DEFAULT_PREDICTOR = "zegclip", "miniworld", "maskclip"
 """What a command without words takes, and a prediction without a checkpoint: the harness names no other plugin."""
 
-Verb = Literal["run", "train", "eval", "profile", "predict", "propose"]
-"""What is done with a request; a profile and a prediction need no images of the dataset."""
+Verb = Literal["run", "train", "eval", "profile", "predict", "propose", "load"]
+"""What is done with a request; the first three and `propose` need images of the dataset."""
 RUNS: tuple[Verb, ...] = ("run", "train", "eval")
 
 AnyRequest = TypeVar("AnyRequest", bound="Request")
@@ -109,7 +109,7 @@ class Request(BaseModel):
     checkpoint: Annotated[Path | None, WHAT] = option(
         None, "learnt weights: of `zsbench train` or `run`, or of the method's own release"
     )
-    transfer: Annotated[bool, WHAT.only(*RUNS, "profile", "propose")] = option(
+    transfer: Annotated[bool, WHAT.only(*RUNS, "profile", "propose", "load")] = option(
         False, "use a checkpoint with another dataset's classes"
     )
     limit: Annotated[int | None, WHAT.only(*RUNS, "propose")] = option(

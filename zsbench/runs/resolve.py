@@ -100,9 +100,10 @@ def resolve(request: Request, dataset: Dataset | None = None) -> Resolved:
         registry.add_file(path)
     dataset = dataset or open_dataset(request.dataset, request.data_root)
     options_class = registry.load_options(request.method)
-    for what, file in (("checkpoint", request.checkpoint), ("file of text embeddings", request.text_embeddings)):
+    for name in ("checkpoint", "text_embeddings", "words"):
+        file: Path | None = getattr(request, name)
         if file is not None and not file.is_file():
-            raise UserError(f"{what} {file} does not exist.")
+            raise UserError(f"{name.replace('_', ' ')} {file} does not exist.")
     learnt = None
     if request.checkpoint is not None and request.checkpoint.suffix == ".safetensors":
         learnt = read_info(request.checkpoint)
@@ -116,10 +117,15 @@ def resolve(request: Request, dataset: Dataset | None = None) -> Resolved:
 
 
 def open_dataset(name: str, root: Path | None) -> Dataset:
-    """The dataset of that name; its root is `root`, else `$ZSBENCH_DATA`, else `./data`."""
-    dataset = dataset_class(name)(root or Path(os.environ.get("ZSBENCH_DATA", "data")))
+    """The dataset of that name on `data_root(root)`, once its description is found sound."""
+    dataset = dataset_class(name)(data_root(root))
     dataset.validate()
     return dataset
+
+
+def data_root(root: Path | None) -> Path:
+    """Where data are looked for: `root`, else `$ZSBENCH_DATA`, else `./data`."""
+    return root or Path(os.environ.get("ZSBENCH_DATA", "data"))
 
 
 def merge(model: type[Model], *layers: Mapping[str, Any], what: str) -> Model:
