@@ -93,5 +93,7 @@ def test_an_ablation_and_a_sweep_are_functions(folder, make_result, monkeypatch)
     }
     with pytest.raises(zsbench.UserError, match="no ablation table 9"):
         zsbench.ablate("zegclip", 9)
+    with pytest.raises(zsbench.UserError, match="'seed' is decided by the table"):
+        zsbench.ablate("zegclip", 6, seed=1)
     with pytest.raises(zsbench.UserError, match="jobs=0"):
         zsbench.sweep("two.toml", jobs=0)

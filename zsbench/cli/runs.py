@@ -74,7 +74,7 @@ add_run("eval", "Evaluate a method: a trained one with --checkpoint, a training-
 
 
 @app.command()
-@made_from(Request, "run", leave_out=("variant", "seed", "resume"))
+@made_from(Request, "run", leave_out=api.OF_THE_TABLE)
 def ablate(
     given: dict[str, Any],
     method: Annotated[str, typer.Argument(help="name of a method")],

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 """Is told of each cell of a grid."""
+OF_THE_TABLE = ("variant", "seed", "resume")
+"""Options of a run that an ablation decides itself."""
 
 
 def load_dataset(name: str, root: str | Path | None = None) -> Dataset:
@@ -144,6 +146,9 @@ def ablate(
 
     >>> zsbench.ablate("zegclip", 5, seeds=1).results["zegclip-baseline-fix-miniworld"]
     """
+    for name in OF_THE_TABLE:
+        if name in request:
+            raise UserError(f"{name!r} is decided by the table of an ablation.")
     asked = Request.of("run", {"method": method, **request})
     rows = ablation_rows(asked, table)
     axes: dict[Entry, Sequence[Any]] = {("variant",): [row.variant for row in rows], ("seed",): range(seeds)}

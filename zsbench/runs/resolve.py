@@ -130,17 +130,18 @@ def data_root(root: Path | None) -> Path:
 
 def merge(model: type[Model], *layers: Mapping[str, Any], what: str) -> Model:
     """A validated `model` from overrides, later ones winning. Raises `UserError` that names the entry at fault."""
-    values = {key: parse_text(value) for layer in layers for key, value in layer.items()}
-    return validated(model, values, what)
+    values = {key: value for layer in layers for key, value in layer.items()}
+    texts = {key for key, field in model.model_fields.items() if field.annotation in (str, str | None)}
+    return validated(model, {key: parse_text(value, key not in texts) for key, value in values.items()}, what)
 
 
-def parse_text(value: Any) -> Any:
-    """A command line's `none` and `a,b` become None and a list; everything else is left to the model."""
+def parse_text(value: Any, lists: bool = True) -> Any:
+    """A command line's `none` and, where there are `lists`, `a,b` become None and a list; all else is left to the model."""
     if not isinstance(value, str):
         return value
     if value.lower() == "none":
         return None
-    return value.split(",") if "," in value else value
+    return value.split(",") if lists and "," in value else value
 
 
 def resolve_clip(clip: str | None, weights: str | None, defaults: Defaults) -> tuple[str, str]:
