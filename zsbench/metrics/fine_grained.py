@@ -11,6 +11,7 @@ Intersection over Union", NeurIPS 2023. With IoU_ic that of class c in image i, 
 | mIoU_Cq | mIoU^{C^q} | mIoU_C, of each class only the q percent of images in which its IoU is lowest |
 
 q percent of n are the integer part of n q / 100, but one at least. The mIoU of `zsbench.metrics.scores` is their mIoU^D.
+Of two classes, their code scores the second alone, as the foreground; here both count like any.
 
 Which classes have an IoU in an image is a convention, and which method is ahead can hang on it: `gt-present`, those in
 its label (Wang et al.), under which a wrong prediction costs only the class that it was taken from; or `union`, those in

@@ -187,7 +187,7 @@ def _unpack(payload: bytes) -> tuple[list[str], list[Ints]]:
 
 
 def _frame(payload: bytes) -> bytes:
-    packed = zlib.compress(payload)
+    packed = zlib.compress(payload, 1)  # a tenth larger than at best, in less than half of the time
     frame = _HEAD.pack(_MAGIC, len(packed)) + packed
     return frame + _CHECK.pack(zlib.crc32(frame))
 
