@@ -11,9 +11,6 @@ from zsbench.result import File
 from zsbench.runs.request import UNSAID, AnyRequest, Request
 from zsbench.utils.files import sha256
 
-NOT_TRAINED = ("eval_batch", "background_threshold")
-"""What only an evaluation knows."""
-
 
 def asked(request: Request) -> dict[str, Any]:
     """Every field of a request, as JSON has it; in the place of a path stand the file's name and the hash of its content."""
@@ -22,7 +19,8 @@ def asked(request: Request) -> dict[str, Any]:
 
 def asked_of_training(request: Request) -> dict[str, Any]:
     """The fields of a request that say how a method is trained: equal trainings leave equal checkpoints."""
-    return {name: value for name, value in asked(request).items() if name not in (*UNSAID, *NOT_TRAINED)}
+    decisive = request.offered("train").keys() - set(UNSAID)
+    return {name: value for name, value in asked(request).items() if name in decisive}
 
 
 def portable(value: Any) -> Any:
