@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from typer.testing import CliRunner
 
 from zsbench import Result
@@ -254,6 +255,8 @@ def call(plugin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
     for name in ("words", "other"):
         table = WordVectors(("red", "green", "dark", "blue"), 2 * rng.standard_normal((4, 4), np.float32), name)
         write_word_vectors(tmp_path / f"{name}.npz", table, {})
+    (tmp_path / "e.npy").touch()
+    Image.new("RGB", (16, 16), (255, 0, 0)).save(tmp_path / "red.png")
     monkeypatch.chdir(tmp_path)
 
     def fail(*_: object) -> None:
@@ -284,8 +287,11 @@ def test_a_method_without_clip_from_training_to_its_result(call: Call) -> None:
     assert result.efficiency is not None
     assert (result.efficiency.text_params, result.efficiency.text_gmacs) == (0, 0)
     assert result.efficiency.total_params == result.efficiency.image_path_params == 3 * 4 + 4
-    call("eval", *THERE, "--words", "small.npz", "--checkpoint", "run/checkpoint.safetensors", "--out", "again")
+    learnt = ("--words", "words.npz", "--checkpoint", "run/checkpoint.safetensors")
+    call("eval", *THERE, "--words", "small.npz", *learnt[2:], "--out", "again")
     assert Result.load("again/result.json").records_sha256 == result.records_sha256
+    call("predict", "red.png", "--classes", "green, red", *learnt, "--out", "pictures")
+    assert (np.asarray(Image.open("pictures/red-labels.png")) == 1).all()
 
 
 def test_a_checkpoint_wants_the_vectors_that_it_was_trained_with(call: Call) -> None:

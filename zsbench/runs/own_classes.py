@@ -68,7 +68,7 @@ def own_request(
     known = {
         "method": method or DEFAULT_PREDICTOR,
         "dataset": own.name,
-        "templates": request.templates or (learnt.templates if learnt else None),
+        "templates": request.templates or (learnt.templates if learnt and learnt.clip else None),
         "transfer": True,
     }
     request = request.model_copy(update=known)
