@@ -24,6 +24,27 @@ def test_curve_by_hand():
     assert rates[9] == pytest.approx(0.9 * 0.1 + 0.1)
 
 
+def test_a_rate_falls_in_steps_to_a_floor():
+    recipe = Recipe(schedule="step", decay_from=4, decay_every=3, decay_factor=0.5, warmup_iterations=0)
+    rates = [learning_rate(recipe, step, 100, 0.8) for step in range(12)]
+    assert rates == pytest.approx([0.8] * 4 + [0.4] * 3 + [0.2] * 3 + [0.1] * 2)
+    floored = recipe.model_copy(update={"min_learning_rate": 0.3})
+    assert [learning_rate(floored, step, 100, 0.8) for step in (0, 4, 7, 99)] == pytest.approx([0.8, 0.4, 0.3, 0.3])
+
+
+def test_a_constant_rate_warms_up_and_stays():
+    recipe = Recipe(schedule="constant", warmup_iterations=2, warmup_ratio=0)
+    assert [learning_rate(recipe, step, 5, 0.4) for step in range(5)] == pytest.approx([0, 0.2, 0.4, 0.4, 0.4])
+
+
+def test_the_rate_may_change_with_every_pass():
+    assert Recipe(schedule_every="epoch").schedule_every == "epoch"
+    assert Recipe.model_validate({"schedule_every": "10"}).schedule_every == 10
+    for wrong in (0, "step"):
+        with pytest.raises(ValidationError):
+            Recipe(schedule_every=wrong)
+
+
 def test_unknown_entry_is_refused():
     with pytest.raises(ValidationError):
         Recipe(learningrate=1)

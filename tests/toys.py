@@ -8,10 +8,16 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
 
 from zsbench.dataset import IGNORE, Dataset, Defaults, EvalProtocol, Sample
+from zsbench.method import Losses, Method
 from zsbench.metrics.scores import Counts, accuracy, dice, iou, summary
+from zsbench.optimisation import build_optimiser
 from zsbench.result import Result
+from zsbench.settings import Phase
 
 TINY_CLIP = {
     "embed_dim": 16,
@@ -60,6 +66,85 @@ class Squares(Dataset):
         image = np.array(self.palette, np.uint8)[label]
         label[0] = IGNORE
         return Sample(image_id, image, label)
+
+
+class PixelClassifier(Method):
+    """A 1x1 convolution; dropout makes it depend on the random state."""
+
+    trainable = True
+
+    def __init__(self, classes: int = 3, dropout: float = 0.2) -> None:
+        super().__init__(None, None)
+        self.head = nn.Conv2d(3, classes, 1)
+        self.dropout = nn.Dropout(dropout)
+
+    def predict(self, images):
+        return self.head(images)
+
+    def losses(self, images, labels):
+        loss = F.cross_entropy(self.head(self.dropout(images)), labels, ignore_index=IGNORE)
+        return Losses({"ce": loss}, (labels != IGNORE).sum())
+
+
+class Phased(PixelClassifier):
+    """All that a method may do while it trains, in three phases: the usual steps; labels made anew, two optimisers, steps
+    without images, as many updates as an image has classes; a teacher."""
+
+    def __init__(self) -> None:
+        super().__init__(4)
+        self.generator = nn.Linear(2, 3)
+        self.teacher: tuple[Method, ...] = ()
+        self.register_buffer("drawn", torch.zeros(()))
+
+    @classmethod
+    def phases(cls, setting, recipe, options):
+        sgd = recipe.model_copy(update={"optimiser": "sgd", "schedule_every": 2, "gradient_clip": 1.0})
+        return (
+            Phase("usual", "inductive", "all", recipe),
+            Phase("generate", "inductive", "all", sgd),
+            Phase("imitate", "inductive", "all", sgd),
+        )
+
+    def begin_phase(self, phase, view):
+        if phase.name == "generate":
+            nn.init.uniform_(self.head.weight)  # drawn anew, from the random state
+            view.relabel(self.relabelled)
+        if phase.name == "imitate":
+            self.teacher = (self.frozen_copy(),)
+
+    @torch.no_grad()
+    def relabelled(self, sample):
+        scores = self.predict(torch.from_numpy(sample.image).permute(2, 0, 1)[None] / 255)
+        return np.where(sample.label == IGNORE, scores[0].argmax(0).numpy(), sample.label)
+
+    def optimisers(self, phase):
+        if phase.name == "usual":
+            return super().optimisers(phase)
+        adam = phase.recipe.model_copy(update={"optimiser": "adam"})
+        constant = [{"params": self.generator.parameters(), "scheduled": False}]
+        return {
+            "head": build_optimiser(phase.recipe, [{"params": self.head.parameters()}]),
+            "generator": build_optimiser(adam, constant),
+        }
+
+    def train_step(self, step):
+        if step.phase.name == "usual":
+            return super().train_step(step)
+        if step.number % 2:  # from noise alone
+            noise = torch.rand(5, 2)
+            fake = self.generator(noise)[..., None, None]
+            unseen = F.cross_entropy(self.head(fake)[..., 0, 0], torch.full((5,), 3))
+            step.update(generator=fake.square().mean(), head=unseen)
+            return {"fake": fake.mean()}
+        images, labels, _ = step.batch()
+        self.drawn += 1
+        for wanted in labels.unique():
+            step.update(generator=(self.generator(torch.rand(5, 2)) - wanted).abs().mean())
+        if self.teacher:
+            labels = self.teacher[0].predict(images).argmax(1)
+        loss = F.cross_entropy(self.predict(self.dropout(images)), labels, ignore_index=IGNORE)
+        step.update(head=loss)
+        return {"ce": loss}
 
 
 def build_result(percent: float = 50.0, **changes: Any) -> Result:

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from zsbench.clip.text import Vocabulary
+from zsbench.optimisation import MAIN, Step, build_optimiser
+from zsbench.optimisation import Losses as Losses
 from zsbench.options import Ablation as Ablation
 from zsbench.options import Options as Options
 from zsbench.options import Preset as Preset
+from zsbench.recipe import Recipe, learning_rate
+from zsbench.settings import Phase, Setting, TrainingView, default_phases
 
 if TYPE_CHECKING:
+    from typing_extensions import Self  # of typing from Python 3.11 on
+
     from zsbench.clip.model import Clip
-    from zsbench.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -67,27 +73,6 @@ class Prediction:
 
     logits: Tensor
     statistics: Statistics = dict
-
-
-@dataclass(frozen=True, eq=False)
-class Losses:
-    """Named scalars, each the mean of `terms` things (pixels, segments): int64 (), None for the images themselves.
-
-    Micro-batches are weighted by it, so that their accumulated gradient is that of the whole batch. Where there are 0, the
-    scalars are sums, which the batch as a whole divides.
-    """
-
-    values: Mapping[str, Tensor]
-    terms: Tensor | None = None
-
-    @classmethod
-    def of(cls, found: Mapping[str, Tensor] | Losses) -> Losses:
-        """What `Method.losses` gives, in either form."""
-        return found if isinstance(found, Losses) else cls(found)
-
-    @property
-    def total(self) -> Tensor:
-        return torch.stack(list(self.values.values())).sum()
 
 
 @dataclass(frozen=True)
@@ -183,3 +168,40 @@ class Method(nn.Module, ABC):
         """Groups for the optimiser (`params`, `lr`, `weight_decay`); by default one group of all that is learnable."""
         params = [p for p in self.parameters() if p.requires_grad]
         return [{"params": params, "lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}]
+
+    # Where one sum of losses and one optimiser do not say how a method learns, it says more of what follows.
+
+    @classmethod
+    def phases(cls, setting: Setting, recipe: Recipe, options: Any) -> tuple[Phase, ...]:
+        """The phases of training, each with what it sees, what it is told, and its recipe."""
+        return default_phases(setting, recipe)
+
+    def begin_phase(self, phase: Phase, view: TrainingView) -> None:
+        """Prepare for a phase: new layers, a `frozen_copy` as teacher, `view.relabel`. The method knows the phase's classes.
+
+        A resumed run calls it again, on the weights and the random state with which the phase began: what it makes of them
+        alone is there again, and need not be stored.
+        """
+
+    def optimisers(self, phase: Phase) -> Mapping[str, Optimizer]:
+        """The optimisers of a phase, new ones, by name: what they hold learns, and of that no tensor is held by two.
+
+        What a phase leaves alone it leaves out. `requires_grad` stays as it is in all phases: a checkpoint goes by it.
+        """
+        return {MAIN: build_optimiser(phase.recipe, self.parameter_groups(phase.recipe))}
+
+    def learning_rate(self, phase: Phase, optimiser: str, step: int, peak: float) -> float:
+        """The rate, at a step of a phase, of a group of that optimiser which began with `peak`; by the recipe's schedule."""
+        return learning_rate(phase.recipe, step, phase.recipe.iterations, peak)
+
+    def train_step(self, step: Step) -> Mapping[str, Tensor | float]:
+        """One step of training; gives numbers for the log, among them the `loss`, by default the sum of the others."""
+        return step.minimise()
+
+    def frozen_copy(self) -> Self:
+        """The method as it is now, in eval mode, learning nothing; what never learns is shared, CLIP among it.
+
+        Kept in a tuple, it is no part of the method: neither counted nor stored.
+        """
+        shared = [self.clip, *(each for each in self.parameters() if not each.requires_grad)]
+        return deepcopy(self, {id(each): each for each in shared}).eval().requires_grad_(False)

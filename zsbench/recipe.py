@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,10 +17,19 @@ class Recipe(BaseModel):
     micro_batch: int | None = Field(
         None, ge=1, description="images in memory at once; gradients are accumulated to batch_size"
     )
+    optimiser: Literal["adamw", "adam", "sgd"] = Field("adamw", description="adam and sgd couple their weight decay")
     learning_rate: float = Field(2e-4, gt=0, description="peak rate of the optimiser")
-    weight_decay: float = Field(0.01, ge=0, description="AdamW's decoupled decay, applied to every learnable tensor")
-    betas: tuple[float, float] = Field((0.9, 0.999), description="AdamW's moments")
-    poly_power: float = Field(0.9, ge=0, description="exponent of the polynomial decay")
+    weight_decay: float = Field(0.01, ge=0, description="decay of every learnable tensor")
+    betas: tuple[float, float] = Field((0.9, 0.999), description="moments of adamw and adam")
+    momentum: float = Field(0.9, ge=0, lt=1, description="momentum of sgd")
+    schedule: Literal["poly", "step", "constant"] = Field("poly", description="how the rate falls after the warm-up")
+    schedule_every: Annotated[int, Field(ge=1)] | Literal["epoch"] = Field(
+        1, description="steps between two rates, or one pass over the images (epoch)"
+    )
+    poly_power: float = Field(0.9, ge=0, description="poly: exponent of the decay")
+    decay_from: int = Field(0, ge=0, description="step: when the rate falls for the first time")
+    decay_every: int = Field(1, ge=1, description="step: steps until it falls again")
+    decay_factor: float = Field(0.1, gt=0, le=1, description="step: what it is multiplied by")
     min_learning_rate: float = Field(1e-6, ge=0, description="floor of the decay")
     warmup_iterations: int = Field(1500, ge=0, description="length of the linear warm-up")
     warmup_ratio: float = Field(1e-6, ge=0, le=1, description="rate at step 0 as a share of the scheduled one")
@@ -29,6 +38,7 @@ class Recipe(BaseModel):
     short_side: int | None = Field(
         512, ge=1, description="short side before the random scale; None keeps the image's size"
     )
+    stretch: bool = Field(False, description="both sides become short_side: the aspect is lost")
     long_side: int = Field(2048, ge=1, description="bound on the long side before the random scale")
     scale: tuple[float, float] = Field((0.5, 2.0), description="range of the random scale")
     category_limit: float = Field(
@@ -36,6 +46,8 @@ class Recipe(BaseModel):
     )
     flip: float = Field(0.5, ge=0, le=1, description="probability of a horizontal flip")
     photometric: bool = Field(True, description="random brightness, contrast, saturation and hue")
+    blur: float = Field(0.0, ge=0, le=1, description="probability of a Gaussian blur, its deviation up to a pixel")
+    pad: Literal["corner", "centre"] = Field("corner", description="where the image lies in a crop that is larger")
     pseudo_labels: Literal["unseen", "all"] = Field(
         "unseen",
         description="transductive: pseudo labels for pixels of unseen classes (the paper's dagger), or all unlabelled",
@@ -47,13 +59,18 @@ class Recipe(BaseModel):
 
 
 def learning_rate(recipe: Recipe, step: int, steps: int, peak: float) -> float:
-    """Rate at `step` (from 0) of `steps`: polynomial decay times a linear warm-up.
+    """Rate at `step` (from 0) of `steps`: the schedule's decay times a linear warm-up.
 
-    `lr = ((peak - min)(1 - step/steps)^power + min) * (1 - (1 - step/warmup)(1 - ratio))`, the last factor during the
-    warm-up only (mmcv 1.4.4, `PolyLrUpdaterHook` with `warmup="linear"`). `peak` is the group's own rate.
+    poly: `lr = ((peak - min)(1 - step/steps)^power + min) * (1 - (1 - step/warmup)(1 - ratio))`, the last factor during the
+    warm-up only (mmcv 1.4.4, `PolyLrUpdaterHook` with `warmup="linear"`). step: `peak * factor^n` after n falls, at least
+    `min`. `peak` is the group's own rate.
     """
-    floor = recipe.min_learning_rate
-    rate = (peak - floor) * (1 - step / steps) ** recipe.poly_power + floor
+    floor, rate = recipe.min_learning_rate, peak
+    if recipe.schedule == "poly":
+        rate = (peak - floor) * (1 - step / steps) ** recipe.poly_power + floor
+    elif recipe.schedule == "step" and step >= recipe.decay_from:
+        falls = 1 + (step - recipe.decay_from) // recipe.decay_every
+        rate = max(peak * recipe.decay_factor**falls, floor)
     if step < recipe.warmup_iterations:
         rate *= 1 - (1 - step / recipe.warmup_iterations) * (1 - recipe.warmup_ratio)
     return rate

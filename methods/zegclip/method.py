@@ -12,6 +12,7 @@ from zsbench.clip.model import Clip
 from zsbench.method import Losses, Method, ReleasedCheckpoint, Scoring
 from zsbench.recipe import Recipe
 from zsbench.registry import register_method
+from zsbench.settings import Phase, TrainingView
 
 from .checkpoint import read_released
 from .decoder import Decoder
@@ -90,12 +91,12 @@ class ZegClip(Method):
         """The losses of one layer's masks (B, C, h, w)."""
         return softmax_loss(masks, labels) if self.options.nel == "off" else mask_losses(masks, labels, self.options)
 
-    def parameter_groups(self, recipe: Recipe) -> list[dict[str, Any]]:
-        """One group, as released; a finetuned CLIP is a second one with a lower rate.
-
-        Training starts here, so this is where it is noted whether the vocabulary to be learnt has unseen classes.
-        """
+    def begin_phase(self, phase: Phase, view: TrainingView) -> None:
+        """Note whether the vocabulary to be learnt has unseen classes."""
         self.knows_unseen.fill_(not self.vocabulary.seen.all())
+
+    def parameter_groups(self, recipe: Recipe) -> list[dict[str, Any]]:
+        """One group, as released; a finetuned CLIP is a second one with a lower rate."""
         if self.options.encoder == "frozen":
             return super().parameter_groups(recipe)
         clip = [p for name, p in self.encoder.named_parameters() if not name.startswith("prompts.")]

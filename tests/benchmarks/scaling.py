@@ -26,6 +26,7 @@ from tabulate import tabulate
 from zsbench import registry
 from zsbench.clip.model import Clip, load_clip
 from zsbench.clip.text import Vocabulary
+from zsbench.dataset import Sample
 from zsbench.evaluation.argmax import upsampled_argmax
 from zsbench.metrics.counts import count
 from zsbench.metrics.intervals import bootstrap
@@ -35,6 +36,7 @@ from zsbench.runs.environment import device_name
 from zsbench.runs.estimate import evaluation_seconds, training_seconds
 from zsbench.runs.request import Request
 from zsbench.runs.resolve import resolve
+from zsbench.settings import default_phases
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 BEGIN, END = "<!-- measured -->", "<!-- end -->"
@@ -163,12 +165,13 @@ def cost(name: str, dataset: str, clip: Clip, device: torch.device) -> Cost:
     words = F.normalize(torch.randn(len(data.classes), clip.dim), dim=-1)
     whole = Vocabulary(data.classes, words, torch.from_numpy(data.seen_mask)).to(device)
     method.set_vocabulary(whole)
-    evaluate = warm(lambda: evaluation_seconds(method, SCENE, DATASETS[dataset], protocol, device))
+    scene = Sample("scene", np.zeros((*SCENE, 3), np.uint8), np.zeros(SCENE, np.int32))
+    evaluate = warm(lambda: evaluation_seconds(method, scene, DATASETS[dataset], protocol, device))
     train = 0.0
     if dataset in TRAINED_ON:
         seen = [word for word, known in zip(whole.words, whole.seen, strict=True) if known]
         method.set_vocabulary(Vocabulary(tuple(seen), whole.embeddings[whole.seen], whole.seen[whole.seen]))
-        train = warm(lambda: training_seconds(method, int(whole.seen.sum()), recipe, device))
+        train = warm(lambda: training_seconds(method, default_phases("inductive", recipe), device))
     return Cost(name, dataset, train, evaluate, peak_memory(device))
 
 

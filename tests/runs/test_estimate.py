@@ -13,6 +13,7 @@ from zsbench.method import Method
 from zsbench.recipe import Recipe
 from zsbench.runs import estimate
 from zsbench.runs.estimate import MANY, QUICK_SECONDS, SEGMENTS, seconds_for, training_seconds
+from zsbench.settings import default_phases
 
 CPU = torch.device("cpu")
 SECONDS = st.integers(0, 64 * 100).map(lambda count: count / 64)  # sums of them are exact
@@ -63,6 +64,8 @@ def test_made_up_labels_are_like_photographs():
             seen.extend(labels)
             return {"none": images.sum().requires_grad_()}
 
-    training_seconds(Watching(None, None), 171, Recipe(crop=50, batch_size=4, iterations=10), CPU)
+    method = Watching(None, None)
+    method.vocabulary = range(171)
+    training_seconds(method, default_phases("transductive", Recipe(crop=50, batch_size=4, iterations=10)), CPU)
     assert {len(label) for label in seen} == {50} and len(seen) == 1 + 1 + 4 + 4
     assert all(1 < len(label.unique()) <= SEGMENTS**2 for label in seen)

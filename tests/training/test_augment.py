@@ -49,6 +49,36 @@ def test_padding_is_ignored_and_black():
     assert (image[:, 10:] == 0).all() and (image[:, :, 12:] == 0).all()
 
 
+def test_padding_may_lie_all_around():
+    recipe = Recipe(crop=16, short_side=None, scale=(1, 1), flip=0, photometric=False)
+    image, label = sample(10, 13).image, sample(10, 13).label
+    _, corner = augment(Sample("x", image, label), recipe, np.random.default_rng(0))
+    _, centre = augment(
+        Sample("x", image, label), recipe.model_copy(update={"pad": "centre"}), np.random.default_rng(0)
+    )
+    assert torch.equal(centre[3:13, 1:14], corner[:10, :13])
+    assert (centre != IGNORE).sum() == (corner != IGNORE).sum() == 130
+
+
+def test_a_stretched_image_loses_its_aspect():
+    recipe = Recipe(crop=20, short_side=20, stretch=True, scale=(1, 1), flip=0, photometric=False)
+    _, label = augment(sample(10, 40), recipe, np.random.default_rng(0))
+    assert (label != IGNORE).all()
+    assert torch.equal(label, torch.from_numpy(sample(10, 40).label[:, ::2]).repeat_interleave(2, 0).long())
+
+
+def test_blur_keeps_the_mean_and_the_label():
+    recipe = Recipe(crop=40, short_side=None, scale=(1, 1), flip=0, photometric=False, category_limit=1)
+    sharp, label = augment(sample(40, 40), recipe, np.random.default_rng(0))
+    contrasts = []
+    for seed in range(5):
+        blurring = recipe.model_copy(update={"blur": 1.0})
+        blurred, same = augment(sample(40, 40), blurring, np.random.default_rng(seed))
+        assert torch.equal(label, same) and blurred.mean().isclose(sharp.mean(), atol=1e-3)
+        contrasts.append(float(blurred.std() / sharp.std()))
+    assert 0.5 < min(contrasts) < 0.98 and max(contrasts) <= 1
+
+
 def test_crop_avoids_a_dominating_class():
     label = torch.zeros(64, 64, dtype=torch.int32)
     label[:, 48:] = torch.arange(16, dtype=torch.int32).repeat_interleave(1)[None] % 4

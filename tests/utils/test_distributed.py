@@ -26,8 +26,9 @@ from zsbench.errors import UserError
 from zsbench.method import Losses, Method
 from zsbench.recipe import Recipe
 from zsbench.settings import Phase, TrainingView
-from zsbench.training import loop as training
-from zsbench.training.loop import TrainingState, train
+from zsbench.training import state as training
+from zsbench.training.loop import Session, train
+from zsbench.training.state import TrainingState
 from zsbench.utils.distributed import join, leave, mean_by_name, on_main_then_broadcast
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,8 +70,10 @@ class Classifier(Method):
 def fit(squares, dropout=0.0, micro_batch=None, state=None, stop=None):
     """Two phases of three steps; returns what was learnt, and of each step the gradients and the loss."""
     recipe = Recipe(**{**squares.defaults.recipe, "batch_size": 4, "micro_batch": micro_batch, "warmup_iterations": 0})
-    view = TrainingView(squares, "inductive")
-    phases = ((Phase("inductive", 3), view), (Phase("inductive", 3), view))
+    recipe = recipe.model_copy(update={"iterations": 3})
+    phases = [
+        (phase, TrainingView(squares, phase)) for phase in (Phase(name, "inductive", "seen", recipe) for name in "ab")
+    ]
     torch.manual_seed(0)
     method = Classifier(dropout)
     steps = []
@@ -82,9 +85,9 @@ def fit(squares, dropout=0.0, micro_batch=None, state=None, stop=None):
             raise InterruptedError
 
     accelerator = join(torch.device("cpu"))
-    state = state or TrainingState(None, "")
+    state = state or TrainingState()
     try:
-        train(method, phases, lambda phase, view: None, recipe, 0, accelerator, state, on_step=look)
+        train(method, phases, lambda phase, view: None, Session(accelerator, 0, state=state, on_step=look))
     except InterruptedError:
         accelerator.free_memory()
     return trainable_state_dict(method), steps

@@ -9,8 +9,9 @@ from torch import nn
 
 from zsbench.clip.model import Clip
 from zsbench.dataset import IGNORE
-from zsbench.method import Losses, Method
-from zsbench.training.rehearsal import rehearsal
+from zsbench.method import Method
+from zsbench.recipe import Recipe
+from zsbench.training.rehearsal import TrialStep, rehearsal
 
 
 def total(parameters: Iterable[nn.Parameter]) -> int:
@@ -32,12 +33,13 @@ def text_tower(clip: Clip | None) -> list[nn.Parameter]:
 
 
 def without_gradient(method: Method, side: int, device: torch.device) -> int:
-    """Number of learnable parameters that receive no gradient from one training step on a `side`-pixel square."""
+    """Number of learnable parameters that receive no gradient from the first training step, on a `side`-pixel square."""
     if not method.trainable:
         return 0
+    phase = method.phases("inductive", Recipe.model_validate({}), method.options)[0]
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(1, 3, side, side, generator=generator).to(device)
     labels = torch.randint(IGNORE, len(method.vocabulary), (1, side, side), generator=generator).to(device)
     with rehearsal(method):
-        Losses.of(method.losses(images, labels)).total.backward()
+        method.train_step(TrialStep(method, phase, images, labels))
         return sum(parameter.numel() for parameter in learnable(method).values() if parameter.grad is None)

@@ -32,7 +32,7 @@ from zsbench.result import (
 )
 from zsbench.runs.asked import as_file, as_named, asked, portable
 from zsbench.runs.plan import Plan
-from zsbench.settings import SHOWN
+from zsbench.settings import shown
 from zsbench.utils.files import sha256
 
 
@@ -69,7 +69,7 @@ def aggregate(
         method=method_info(plan, method, checkpoint),
         dataset=about,
         setting=plan.setting,
-        shown=Shown(pixels=SHOWN[plan.setting][0], names=SHOWN[plan.setting][1]),
+        shown=what_was_shown(plan),
         protocol=asdict(plan.protocol),
         seed=learnt.seed if learnt else plan.request.seed,
         metrics={name: Metric(**asdict(estimate)) for name, estimate in estimates.items()},
@@ -82,6 +82,13 @@ def aggregate(
         environment=environment,
         records_sha256=records.sha256(),
     )
+
+
+def what_was_shown(plan: Plan) -> Shown:
+    """What the method saw of classes before the test: its phases say so, by which it is trained in this setting."""
+    phases = plan.method_class.phases(plan.setting, plan.recipe, plan.options) if plan.method_class.trainable else ()
+    pixels, names = shown(phases)
+    return Shown(pixels=pixels, names=names)
 
 
 def said_of_training(checkpoint: CheckpointInfo) -> TrainingInfo:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch.nn import functional as F
@@ -11,9 +11,9 @@ from torch.nn import functional as F
 from zsbench.dataset import EvalProtocol, Sample
 from zsbench.evaluation.prediction import predict_permitted
 from zsbench.evaluation.tiling import Tiling, resized_shape
-from zsbench.method import ImageBatch, Losses, Method
-from zsbench.recipe import Recipe
-from zsbench.training.rehearsal import rehearsal
+from zsbench.method import ImageBatch, Method
+from zsbench.settings import Phase
+from zsbench.training.rehearsal import TrialStep, rehearsal
 
 QUICK_SECONDS = 1.0
 MANY = 50
@@ -45,20 +45,24 @@ def seconds_of(call: Callable[[int], object], count: int, device: torch.device) 
     return time.perf_counter() - began
 
 
-def training_seconds(method: Method, classes: int, recipe: Recipe, device: torch.device) -> float:
-    """Estimated training time: losses and gradients of all images of all steps; an upper bound where a batch is slow."""
-    side = recipe.crop
+def training_seconds(method: Method, phases: Sequence[Phase], device: torch.device) -> float:
+    """Estimated training time: all images of all steps, at the cost of one in the first phase, of which the method has been
+    told the vocabulary. An upper bound where a batch is slow.
+
+    The step is tried before `Method.begin_phase`, which may take long.
+    """
+    recipe, classes, side = phases[0].recipe, len(method.vocabulary), phases[0].recipe.crop
     method.to(device)
 
     def step(count: int) -> None:
         images = torch.rand(count, 3, side, side).to(device)
         coarse = torch.randint(classes, (count, 1, SEGMENTS, SEGMENTS)).float()
         labels = F.interpolate(coarse, (side, side), mode="nearest")[:, 0].long().to(device)
-        Losses.of(method.losses(images, labels)).total.backward()
+        method.train_step(TrialStep(method, phases[0], images, labels))
 
-    batch = recipe.micro_batch or recipe.batch_size
+    images = sum(phase.recipe.iterations * phase.recipe.batch_size for phase in phases)
     with rehearsal(method):
-        return seconds_for(step, recipe.iterations * recipe.batch_size, batch, device)
+        return seconds_for(step, images, recipe.micro_batch or recipe.batch_size, device)
 
 
 def evaluation_seconds(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from pathlib import Path
 
@@ -25,12 +26,24 @@ from zsbench.runs.asked import as_named, asked_of_training
 from zsbench.runs.build import build_method, full_vocabulary, load_encoder, training_vocabulary
 from zsbench.runs.environment import environment
 from zsbench.runs.estimate import evaluation_seconds, training_seconds
-from zsbench.runs.folder import CHECKPOINT, GALLERY, LOG, RECORDS, RESULT, STATE, STEPS, leftovers, prepare_run_dir
+from zsbench.runs.folder import (
+    CHECKPOINT,
+    GALLERY,
+    LOG,
+    PSEUDO_LABELS,
+    RECORDS,
+    RESULT,
+    STATE,
+    STEPS,
+    leftovers,
+    prepare_run_dir,
+)
 from zsbench.runs.gallery import draw_gallery
 from zsbench.runs.plan import Plan
-from zsbench.settings import TrainingView, phases
+from zsbench.settings import Phase, TrainingView, check_phases
 from zsbench.training.log import final_loss
-from zsbench.training.loop import TrainingState, train
+from zsbench.training.loop import Session, train
+from zsbench.training.state import TrainingState
 from zsbench.utils.distributed import gather, join, mean_by_name, on_main_then_broadcast
 from zsbench.utils.files import sha256
 from zsbench.utils.progress import format_seconds, progress_bar
@@ -64,9 +77,9 @@ class Run:
         """Seconds that training and evaluation will take, from one step and one window."""
         plan, total = self.plan, 0.0
         if plan.trains:
-            view = TrainingView(plan.dataset, phases(plan.setting, plan.recipe)[0].setting, plan.train_ids)
-            self.tell(training_vocabulary(plan, self.clip, view))
-            total += training_seconds(self.method, len(view.names), plan.recipe, self.device)
+            phases = self.phases()
+            self.tell(training_vocabulary(plan, self.clip, phases[0][1]))
+            total += training_seconds(self.method, [phase for phase, _ in phases], self.device)
         if plan.eval_ids:
             self.tell(full_vocabulary(plan, self.clip))
             total += evaluation_seconds(self.method, self.first(), len(plan.eval_ids), plan.protocol, self.device)
@@ -79,34 +92,41 @@ class Run:
         """The first image to be evaluated."""
         return self.plan.dataset.read(self.plan.protocol.split, self.plan.eval_ids[0])
 
+    def phases(self) -> list[tuple[Phase, TrainingView]]:
+        """The phases of training that the method asks for, each with its view of the data."""
+        plan = self.plan
+        phases = plan.method_class.phases(plan.setting, plan.recipe, plan.options)
+        check_phases(phases, plan.setting, plan.method_class.name)
+        made = self.out / PSEUDO_LABELS
+        return [(phase, TrainingView(plan.dataset, phase, plan.train_ids, made / phase.name)) for phase in phases]
+
     def train(self) -> None:
         """Train, or take up what an earlier run left, and write the checkpoint."""
-        plan = self.plan
+        plan, phases = self.plan, self.phases()
+        phases[0][1].check_labels()
         began = time.perf_counter()
-        views = tuple(
-            (phase, TrainingView(plan.dataset, phase.setting, plan.train_ids, plan.recipe.pseudo_labels))
-            for phase in phases(plan.setting, plan.recipe)
-        )
-        state = TrainingState(self.out / STATE, plan.fingerprint, plan.dtype)
-        with progress_bar(self.console, "train", plan.recipe.iterations) as bar:
-            train(
-                self.method,
-                views,
-                lambda phase, view: self.tell(training_vocabulary(plan, self.clip, view)),
-                plan.recipe,
-                plan.request.seed,
+        with progress_bar(self.console, "train", sum(phase.recipe.iterations for phase, _ in phases)) as bar:
+            session = Session(
                 self.accelerator,
-                state,
+                plan.request.seed,
+                plan.dtype,
+                TrainingState(self.out / STATE, plan.fingerprint),
                 self.out / STEPS,
                 lambda step, losses: bar.reach(step, f"loss {losses['loss']:.3f}"),
             )
+            train(self.method, phases, self.enter, session)
         self.training = on_main_then_broadcast(
             self.accelerator, lambda: self.save_training(time.perf_counter() - began)
         )
 
+    def enter(self, phase: Phase, view: TrainingView) -> None:
+        log.info("phase %s: %s pixels, names of %s classes", phase.name, phase.pixels, phase.names)
+        self.tell(training_vocabulary(self.plan, self.clip, view))
+
     def save_training(self, seconds: float) -> TrainingInfo:
         recipe = self.plan.recipe
         save_checkpoint(self.out / CHECKPOINT, self.method, self.checkpoint_info())
+        shutil.rmtree(self.out / PSEUDO_LABELS, ignore_errors=True)
         log.info("trained %d iterations in %.0f s", recipe.iterations, seconds)
         return TrainingInfo(
             dataset=self.plan.dataset.name,
@@ -188,9 +208,13 @@ class Run:
         log.info("evaluated %d images: %s", result.dataset.images, evaluation.seconds)
         result.save(self.out / RESULT)
         draw_gallery(self.out / GALLERY, plan, self.method, self.device)
+        self.tidy()
+        return result
+
+    def tidy(self) -> None:
+        """Nothing is left to resume."""
         for leftover in leftovers(self.out):
             leftover.unlink()
-        return result
 
     def profile(self, seconds: float = 5.0) -> Efficiency:
         plan, first = self.plan, self.first()
@@ -221,7 +245,7 @@ def execute(plan: Plan, console: Console | None = None, profile: bool = True) ->
     if plan.trains:
         run.train()
     if plan.verb == "train":
-        on_main_then_broadcast(run.accelerator, lambda: (run.out / STATE).unlink(missing_ok=True))
+        on_main_then_broadcast(run.accelerator, run.tidy)
         return None
     evaluation = run.evaluate()
     return on_main_then_broadcast(run.accelerator, lambda: run.conclude(evaluation, profile))

@@ -13,8 +13,10 @@ from zsbench.utils.files import make_folder
 RESULT, RECORDS, GALLERY, LOG = "result.json", "records.npz", "gallery.png", "run.log"
 PROFILE = "profile.json"
 CHECKPOINT, STEPS = "checkpoint.safetensors", "train.jsonl"
-STATE = "training.pt"
-"""What an unfinished training goes on from."""
+STATE, PHASE = "training.pt", "training-phase.pt"
+"""What an unfinished training goes on from, and what its present phase began with."""
+PSEUDO_LABELS = "pseudo-labels"
+"""Folder of labels that a method made for its own training."""
 
 
 def prepare_run_dir(folder: Path, trains: bool, resume: bool) -> Path:
@@ -33,12 +35,12 @@ def prepare_run_dir(folder: Path, trains: bool, resume: bool) -> Path:
 
 def leftovers(folder: Path) -> list[Path]:
     """The files that a run leaves only when it is cut short."""
-    return [path for path in (*journal_paths(folder), folder / STATE) if path.exists()]
+    return [path for path in (*journal_paths(folder), folder / STATE, folder / PHASE) if path.exists()]
 
 
 def is_finished(folder: Path, trains: bool) -> bool:
     """Whether a folder holds a result, or a checkpoint that training would overwrite."""
-    learnt = (folder / CHECKPOINT).exists() and not (folder / STATE).exists()
+    learnt = (folder / CHECKPOINT).exists() and not leftovers(folder)
     return (folder / RESULT).exists() or (trains and learnt)
 
 

@@ -17,6 +17,8 @@ from zsbench.dataset import IGNORE, Sample
 from zsbench.recipe import Recipe
 
 CROP_ATTEMPTS = 10
+BLUR_SIDE = 7
+"""Of the kernel: three deviations of a pixel to each side."""
 
 
 def augment(sample: Sample, recipe: Recipe, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -30,17 +32,21 @@ def augment(sample: Sample, recipe: Recipe, rng: np.random.Generator) -> tuple[T
     floats = image.float() / 255
     if recipe.photometric:
         floats = photometric_distortion(floats, rng)
-    return pad(floats, label.long(), recipe.crop)
+    if recipe.blur and rng.random() < recipe.blur:
+        floats = V.gaussian_blur(floats, [BLUR_SIDE, BLUR_SIDE], [rng.uniform(1e-3, 1)])
+    return pad(floats, label.long(), recipe)
 
 
 def random_scale(image: Tensor, label: Tensor, recipe: Recipe, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Resize so that the short side is `short_side` times a random factor, the long side bounded likewise."""
+    """Resize so that the short side is `short_side` times a random factor, the long side bounded likewise; or both are."""
     height, width = image.shape[-2:]
-    factor = rng.uniform(*recipe.scale)
-    if recipe.short_side is not None:
-        factor *= min(recipe.short_side / min(height, width), recipe.long_side / max(height, width))
+    factor, side = rng.uniform(*recipe.scale), recipe.short_side
+    if recipe.stretch and side is not None:
+        height = width = side
+    elif side is not None:
+        factor *= min(side / min(height, width), recipe.long_side / max(height, width))
     size = [int(height * factor + 0.5), int(width * factor + 0.5)]
-    if size == [height, width]:
+    if size == list(image.shape[-2:]):
         return image, label
     resized = V.resize(image, size, antialias=False)
     nearest = F.interpolate(label[None, None].float(), size, mode="nearest")[0, 0]
@@ -88,7 +94,9 @@ def photometric_distortion(image: Tensor, rng: np.random.Generator) -> Tensor:
     return image
 
 
-def pad(image: Tensor, label: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """Fill up to a square of `side` at the right and the bottom."""
-    right, bottom = side - label.shape[1], side - label.shape[0]
-    return F.pad(image, (0, right, 0, bottom)), F.pad(label, (0, right, 0, bottom), value=IGNORE)
+def pad(image: Tensor, label: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
+    """Fill up to the square crop: at the right and the bottom, or all around."""
+    free_h, free_w = recipe.crop - label.shape[0], recipe.crop - label.shape[1]
+    top, left = (free_h // 2, free_w // 2) if recipe.pad == "centre" else (0, 0)
+    around = (left, free_w - left, top, free_h - top)
+    return F.pad(image, around), F.pad(label, around, value=IGNORE)

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from torch import Tensor
+
 from zsbench.method import Method
+from zsbench.optimisation import Losses, TrainingBatch
+from zsbench.settings import Phase
 from zsbench.utils.distributed import alone
 
 
@@ -25,3 +29,24 @@ def rehearsal(method: Method) -> Iterator[None]:
         for name, buffer in method.named_buffers():
             buffer.copy_(buffers[name])
         method.train(training)
+
+
+class TrialStep:
+    """A `zsbench.optimisation.Step` on made-up images, the first of a phase: updates leave gradients, and move nothing."""
+
+    number = 0
+
+    def __init__(self, method: Method, phase: Phase, images: Tensor, labels: Tensor) -> None:
+        self.method, self.phase = method, phase
+        self.made_up = TrainingBatch(images, labels, ["made up"] * len(images))
+
+    def batch(self) -> TrainingBatch:
+        return self.made_up
+
+    def update(self, **losses: Tensor) -> None:
+        Losses(losses).total.backward()
+
+    def minimise(self) -> dict[str, float]:
+        losses = Losses.of(self.method.losses(self.made_up.images, self.made_up.labels))
+        losses.total.backward()
+        return {"loss": losses.total.item()}

@@ -73,6 +73,18 @@ def gather(accelerator: Accelerator, value: T) -> list[T]:
     return list(gather_object([value]))
 
 
+def divided(items: Sequence[T]) -> Iterator[T]:
+    """What this process does of `items`, which all processes share out; it ends when all of them are done."""
+    state = None
+    if joined():
+        from accelerate import PartialState
+
+        state = PartialState()
+    yield from items if state is None else items[state.process_index :: state.num_processes]
+    if state is not None:
+        state.wait_for_everyone()
+
+
 def mean_by_name(values: Sequence[Mapping[str, float]], weights: Sequence[float]) -> dict[str, float]:
     """The weighted mean of each entry; values of no weight are left out, unless none has any."""
     pairs = [pair for pair in zip(values, weights, strict=True) if pair[1]] or [(values[0], 1.0)]

@@ -13,6 +13,7 @@ from zsbench.runs.estimate import training_seconds
 from zsbench.runs.execution import Run, execute
 from zsbench.runs.plan import make_plan
 from zsbench.runs.request import Request
+from zsbench.settings import default_phases
 
 pytest.importorskip("transformers")
 pytest.importorskip("scipy")
@@ -61,7 +62,7 @@ def test_rehearsals_ask_no_other_process(tmp_path, monkeypatch):
     recipe = make_plan("train", Request(method="zegformer", limit=1, out=tmp_path)).recipe
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed, "all_reduce", exchange)
-    training_seconds(method, 60, recipe, torch.device("cpu"))
+    training_seconds(method, default_phases("inductive", recipe), torch.device("cpu"))
     assert without_gradient(method, 96, torch.device("cpu")) == 0
     with pytest.raises(AssertionError, match="nobody answers"):
         method.losses(torch.rand(1, 3, 96, 96), torch.zeros(1, 96, 96, dtype=torch.long))
@@ -72,5 +73,5 @@ def test_an_estimate_leaves_the_running_statistics_alone(tmp_path):
     run.tell(full_vocabulary(run.plan, run.clip))
     before = {name: tensor.clone() for name, tensor in trainable_state_dict(run.method).items()}
     assert any(name.endswith("running_mean") for name in before)
-    training_seconds(run.method, 60, run.plan.recipe, run.device)
+    training_seconds(run.method, default_phases("inductive", run.plan.recipe), run.device)
     assert all(tensor.equal(before[name]) for name, tensor in trainable_state_dict(run.method).items())

@@ -97,10 +97,10 @@ def test_training_with_unseen_classes_ends_calibration(small_method, subset):
     method.losses(torch.rand(1, 3, 32, 32), torch.randint(0, 5, (1, 32, 32)))
     assert not method.knows_unseen
     method.set_vocabulary(subset(whole, whole.seen))
-    method.parameter_groups(Recipe())
+    method.begin_phase(None, None)
     assert not method.knows_unseen
     method.set_vocabulary(whole)
-    method.parameter_groups(Recipe())
+    method.begin_phase(None, None)
     assert method.knows_unseen
     other = small_method(seed=1)
     load_trainable_state_dict(

@@ -8,13 +8,13 @@ from zsbench.runs.build import training_vocabulary
 from zsbench.runs.execution import Run
 from zsbench.runs.plan import make_plan
 from zsbench.runs.request import Request
-from zsbench.settings import TrainingView
-from zsbench.training.loop import SampleStream
+from zsbench.settings import Phase, TrainingView
+from zsbench.training.feed import SampleStream
 
 
 def loss_of(run: Run) -> float:
     """The losses without dropout on 16 crops that are the same each time."""
-    view = TrainingView(run.plan.dataset, "inductive", run.plan.train_ids)
+    view = TrainingView(run.plan.dataset, Phase("train", "inductive", "seen", run.plan.recipe), run.plan.train_ids)
     samples = [SampleStream(view, run.plan.recipe, 99)[number] for number in range(16)]
     run.tell(training_vocabulary(run.plan, run.clip, view))
     images, labels = (torch.stack(parts) for parts in list(zip(*samples, strict=True))[:2])

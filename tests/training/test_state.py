@@ -1,0 +1,107 @@
+"""A training that is killed, wherever, goes on to the very weights that it would have had."""
+
+from __future__ import annotations
+
+import gc
+import json
+
+import pytest
+import torch
+from accelerate import Accelerator
+from toys import Phased, PixelClassifier
+
+from zsbench.checkpoint import trainable_state_dict
+from zsbench.errors import UserError
+from zsbench.recipe import Recipe
+from zsbench.settings import TrainingView
+from zsbench.training.loop import Session, train
+from zsbench.training.state import TrainingState
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.fixture
+def fit(squares, tmp_path, monkeypatch):
+    """Trains in a folder, until a step or until the phase of that name has begun; gives the weights."""
+    monkeypatch.setattr("zsbench.training.state.SAVE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(gc, "collect", lambda: 0)  # accelerate collects after each phase, which takes most of the time
+    recipe = Recipe(**{**squares.defaults.recipe, "learning_rate": 0.05, "warmup_iterations": 0, "schedule_every": 3})
+
+    def run(kind, folder, die_at=None, die_in=None, fingerprint="f"):
+        torch.manual_seed(0)
+        method = kind()
+
+        def on_step(step, losses):
+            if step == die_at:
+                raise Killed
+
+        begin = method.begin_phase
+
+        def begin_phase(phase, view):
+            begin(phase, view)
+            if phase.name == die_in:
+                raise Killed
+
+        method.begin_phase = begin_phase
+        folder = tmp_path / folder
+        folder.mkdir(exist_ok=True)
+        state = TrainingState(folder / "training.pt", fingerprint)
+        session = Session(Accelerator(cpu=True), 0, state=state, log=folder / "log.jsonl", on_step=on_step)
+        phases = [
+            (phase, TrainingView(squares, phase, folder=folder / phase.name))
+            for phase in method.phases("inductive", recipe, None)
+        ]
+        train(method, phases, lambda phase, view: None, session)
+        return trainable_state_dict(method)
+
+    return run
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("at", [1, 2, 4])
+def test_a_killed_run_resumes_to_the_same_weights(fit, tmp_path, at):
+    with pytest.raises(Killed):
+        fit(PixelClassifier, "cut", at)
+    assert same(fit(PixelClassifier, "cut"), fit(PixelClassifier, "whole"))
+    assert [json.loads(line)["step"] for line in (tmp_path / "cut/log.jsonl").read_text().splitlines()] == list(
+        range(4)
+    )
+
+
+def test_a_run_killed_in_any_phase_resumes_to_the_same_weights(fit, tmp_path):
+    """At every step of three phases, and as each begins: labels made anew, new layers, a teacher, two optimisers."""
+    whole = fit(Phased, "whole")
+    assert whole["drawn"] == 4
+    for at in range(1, 13):
+        with pytest.raises(Killed):
+            fit(Phased, f"at {at}", die_at=at)
+        assert same(fit(Phased, f"at {at}"), whole), at
+        lines = (tmp_path / f"at {at}/log.jsonl").read_text().splitlines()
+        assert [json.loads(line)["step"] for line in lines] == list(range(12))
+    for name in ("usual", "generate", "imitate"):
+        with pytest.raises(Killed):
+            fit(Phased, name, die_in=name)
+        assert same(fit(Phased, name), whole), name
+
+
+def test_a_run_killed_twice_resumes_twice(fit):
+    for at in (3, 7):
+        with pytest.raises(Killed):
+            fit(Phased, "cut", die_at=at)
+    assert same(fit(Phased, "cut"), fit(Phased, "whole"))
+
+
+def test_another_run_is_not_resumed(fit):
+    fit(PixelClassifier, "cut", fingerprint="one")
+    with pytest.raises(UserError, match="other settings"):
+        fit(PixelClassifier, "cut", fingerprint="two")
+
+
+def test_a_finished_training_is_there_again_without_a_step(fit):
+    whole = fit(Phased, "whole")
+    assert same(fit(Phased, "whole", die_at=12), whole)
