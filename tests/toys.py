@@ -147,10 +147,11 @@ class Phased(PixelClassifier):
         return {"ce": loss}
 
 
-def build_result(percent: float = 50.0, **changes: Any) -> Result:
-    """A small valid result whose IoU are all `percent`, which its counts bear out; `changes` replace its fields."""
+def build_result(percent: float = 50.0, counts: Counts | None = None, **changes: Any) -> Result:
+    """A small valid result that its counts of two classes bear out, by default with an IoU of `percent` each; `changes`
+    replace its fields."""
     right = round(10 * percent)
-    counts = Counts(*(np.array([number, number]) for number in (right, right, 1000)))
+    counts = counts or Counts(*(np.array([number, number]) for number in (right, right, 1000)))
     columns = {"iou": iou(counts), "accuracy": accuracy(counts), "dice": dice(counts)}
     error = {"stderr": 1.0, "low": 0.0, "high": 100.0}
     weights = {"source": "w", "sha256": "0" * 64, "random": False, "missing": [], "unexpected": []}
@@ -189,7 +190,8 @@ def build_result(percent: float = 50.0, **changes: Any) -> Result:
         },
         "classes_scored": 2,
         "per_class": [
-            {"name": name, "seen": name == "x", "tp": right, "pred": right, "gt": 1000}
+            {"name": name, "seen": name == "x"}
+            | {column: int(getattr(counts, column)[index]) for column in ("tp", "pred", "gt")}
             | {column: values[index] for column, values in columns.items()}
             for index, name in enumerate("xy")
         ],

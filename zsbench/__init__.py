@@ -21,6 +21,8 @@ if TYPE_CHECKING:  # each public name is said here, once; `public_names` reads i
     from zsbench.options import Preset as Preset
     from zsbench.registry import register_dataset as register_dataset
     from zsbench.registry import register_method as register_method
+    from zsbench.reports.comparison import Comparison as Comparison
+    from zsbench.reports.comparison import compare as compare
     from zsbench.result import Result as Result
     from zsbench.runs.api import ablate as ablate
     from zsbench.runs.api import evaluate as evaluate

@@ -45,9 +45,6 @@ class Metric(Schema):
     stderr: Number = Field(description="standard error over images, by bootstrap")
     low: Number = Field(description="lower end of the 95 % interval")
     high: Number = Field(description="upper end of the 95 % interval")
-    note: str | None = Field(
-        None, description="what to know before the number is trusted, such as how little it rests on"
-    )
 
 
 class ClassRow(Schema):
@@ -254,6 +251,9 @@ class Result(Schema):
     seed: int = Field(description="seed of initialisation, order and augmentation; of a checkpoint, its own")
     metrics: dict[str, Metric] = Field(
         description="pAcc, mAcc, mIoU, mIoU_S, mIoU_U, hIoU, fwIoU, mDice and groups of classes"
+    )
+    note: str | None = Field(
+        default=None, description="what to know before intervals are trusted: how little they rest on"
     )
     classes_scored: int = Field(description="classes with a defined IoU, over which mIoU is the mean")
     per_class: list[ClassRow] = Field(description="every class")

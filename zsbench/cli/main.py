@@ -13,11 +13,13 @@ from rich.table import Table
 from zsbench import registry
 from zsbench.cli import data, runs  # noqa: F401  # the commands that measure come first
 from zsbench.cli.app import app
+from zsbench.cli.compare import compare
 from zsbench.cli.errors import console, terminate
 from zsbench.cli.leaderboard import leaderboard
 from zsbench.cli.options import with_plugins
 from zsbench.errors import UserError
 
+app.command()(compare)
 app.command()(leaderboard)
 
 

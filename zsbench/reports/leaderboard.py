@@ -16,7 +16,7 @@ from zsbench.reports.audit import audit
 from zsbench.reports.costs import efficiency_pages
 from zsbench.reports.markup import cell, code, link, markdown_table
 from zsbench.reports.published import PublishedRow, read_published
-from zsbench.reports.rows import StoredResult, by_row, canonical, choices, row_labels
+from zsbench.reports.rows import StoredResult, by_row, canonical, choices, records_beside, row_labels
 from zsbench.reports.tables import PAPER, TITLES, ablation_table, format_seeds, group_titles
 from zsbench.result import Result
 from zsbench.settings import SHOWN
@@ -44,11 +44,6 @@ def read_result(path: Path) -> StoredResult:
     records = records_beside(path)
     audit(result, path, records if records.exists() else None)
     return StoredResult(result, path)
-
-
-def records_beside(path: Path) -> Path:
-    """Where the records of a result lie: `records.npz` in the folder of a run, `NAME.records.npz` in a leaderboard."""
-    return path.with_name("records.npz" if path.name == "result.json" else f"{path.stem}.records.npz")
 
 
 def add_result(path: Path, folder: Path) -> tuple[Path, str | None]:
@@ -181,6 +176,7 @@ def page(dataset: str, measured: Sequence[StoredResult], reported: Sequence[Publ
         ]
     for title, entries in comparable(measured).items():
         parts += [title, measured_table(entries)]
+        parts += sorted({cell(entry.result.note) for entry in entries if entry.result.note})
     if reported:
         parts += [
             "## Reported in publications",

@@ -54,6 +54,11 @@ class StoredResult:
         return slug(result.dataset.name, result.method.name, *words)
 
 
+def records_beside(path: Path) -> Path:
+    """Where the records of a result lie: `records.npz` in the folder of a run, `NAME.records.npz` in a leaderboard."""
+    return path.with_name("records.npz" if path.name == "result.json" else f"{path.stem}.records.npz")
+
+
 def canonical(fields: Fields) -> str:
     return json.dumps(fields, sort_keys=True)
 

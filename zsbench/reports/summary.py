@@ -60,9 +60,8 @@ def result_lines(result: Result) -> Iterator[Line]:
     groups = group_titles(result)
     if groups:
         yield ", ".join(f"{title} {format_metric(result.metrics[name])}" for name, title in groups.items()), ""
-    for name, metric in result.metrics.items():
-        if metric.note:
-            yield f"{name}: {metric.note}", "yellow"
+    if result.note:
+        yield result.note, "yellow"
     if result.method.weights is not None and result.method.weights.random:
         yield "random weights: these numbers mean nothing and no leaderboard takes them", "bold red"
     if not result.dataset.complete:

@@ -14,7 +14,7 @@ from zsbench.dataset import Dataset
 from zsbench.method import Method
 from zsbench.metrics import scores as metrics
 from zsbench.metrics.fingerprint import labels_fingerprint
-from zsbench.metrics.intervals import bootstrap
+from zsbench.metrics.intervals import Support, bootstrap
 from zsbench.metrics.records import Records
 from zsbench.result import (
     ClassRow,
@@ -73,6 +73,7 @@ def aggregate(
         protocol=asdict(plan.protocol),
         seed=learnt.seed if learnt else plan.request.seed,
         metrics={name: Metric(**asdict(estimate)) for name, estimate in estimates.items()},
+        note=Support.of(records, len(dataset.classes)).warning,
         classes_scored=int((~np.isnan(metrics.iou(counts))).sum()),
         per_class=class_rows(counts, dataset),
         training=said_of_training(learnt) if learnt else training,

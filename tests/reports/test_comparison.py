@@ -1,0 +1,169 @@
+"""Comparisons: paired on the same images, honest about chance, and refused with the reason where there are none."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+import zsbench
+from zsbench.cli.main import app
+from zsbench.errors import UserError
+from zsbench.metrics.fingerprint import labels_fingerprint
+from zsbench.metrics.records import Records
+from zsbench.metrics.scores import Counts
+from zsbench.reports.comparison import compare
+from zsbench.reports.comparison_text import FORMATS, as_csv, as_json, latex, markdown
+from zsbench.utils.files import make_folder
+
+IMAGES = 120
+
+
+def right_pixels(ease, seed):
+    """int64 (IMAGES, 2): how many of 100 pixels of each class an image has right."""
+    rng = np.random.default_rng(seed)
+    hard = np.random.default_rng(0).uniform(0.3, 0.7, (IMAGES, 1))  # the same images are hard for all
+    return rng.binomial(100, np.clip(hard + ease, 0, 1), (IMAGES, 2))
+
+
+@pytest.fixture
+def run(make_result, tmp_path):
+    """The folder of a run that has `right` (N, 2) of 100 pixels right of each class, and takes the rest for the other."""
+
+    def call(name, right, ids=None, method=(), dataset=(), **changes):
+        rows = [
+            np.array([[c, p, n] for c in (0, 1) for p, n in ((c, hits[c]), (1 - c, 100 - hits[c])) if n])
+            for hits in right
+        ]
+        records = Records.of(ids or [f"image{number:03d}" for number in range(len(rows))], rows)
+        about = {"images": len(rows), "labels_sha256": labels_fingerprint(records), **dict(dataset)}
+        base = make_result(counts=Counts.of(records, 2), records_sha256=records.sha256())
+        parts = {"method": {"name": name, **dict(method)}, "dataset": about}
+        parts = {part: {**getattr(base, part).model_dump(), **values} for part, values in parts.items()}
+        folder = make_folder(tmp_path / f"{name}{changes.get('seed', '')}")
+        result = make_result(counts=Counts.of(records, 2), records_sha256=records.sha256(), **parts, **changes)
+        result.save(folder / "result.json")
+        records.save(folder / "records.npz")
+        return folder
+
+    return call
+
+
+def test_a_better_run_is_found_better_and_chance_is_not(run):
+    good, bad, same = run("good", right_pixels(0.2, 1)), run("bad", right_pixels(0, 2)), run("same", right_pixels(0, 3))
+    found = compare(good, bad, same)
+    assert [each.name for each in found.contenders] == ["good", "bad", "same"] and len(found.pairs) == 3
+    better, _, chance = found.pairs
+    difference = better.metrics["mIoU"]
+    assert 0 < difference.low < difference.value < difference.high and difference.p_holm < 0.001
+    assert difference.value == found.values["good"]["mIoU"] - found.values["bad"]["mIoU"]
+    assert chance.metrics["mIoU"].low < 0 < chance.metrics["mIoU"].high
+    assert {each.name for each in better.classes} == {"x", "y"} and all(each.difference > 0 for each in better.classes)
+    assert len(better.images) == IMAGES and better.images[0].difference > better.images[-1].difference
+    assert zsbench.compare is compare and isinstance(found, zsbench.Comparison)
+
+
+def test_images_and_classes_are_those_of_the_records(run):
+    right = np.full((3, 2), 50)
+    better = np.array([[100, 100], [50, 50], [0, 50]])
+    found = compare(run("a", better, ids=["won", "equal", "lost"]), run("b", right, ids=["won", "equal", "lost"]))
+    assert [(each.name, round(each.difference, 1)) for each in found.pairs[0].images] == [
+        ("won", 66.7),  # 1 against 50 / (100 + 50) in both classes
+        ("equal", 0.0),
+        ("lost", -20.8),  # 0 and 50 / (100 + 150 - 50) against 1/3
+    ]
+    text = markdown(found)
+    assert "A is ahead in 1, B in 1, equal in 1. Most for A: won (100.0, 33.3). Most for B: lost (12.5, 33.3)." in text
+
+
+def test_seeds_are_one_contender(run):
+    runs = [
+        run(name, right_pixels(ease, seed), seed=seed) for name, ease in (("a", 0.1), ("b", 0)) for seed in (0, 1, 2)
+    ]
+    found = compare(*runs)
+    assert [(each.name, len(each.runs)) for each in found.contenders] == [("a", 3), ("b", 3)]
+    alone = compare(*runs[:2])
+    assert [each.name for each in alone.contenders] == ["a seed 0", "a seed 1"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"setting": "transductive"}, "setting: inductive and transductive"),
+        ({"protocol": {"short_side": 512}}, "protocol, short_side: None and 512"),
+        ({"shown": {"pixels": "seen", "names": "all"}}, "names seen and pixels seen, names all"),
+        ({"dataset": {"name": "e"}}, "dataset: d, val and e, val"),
+        ({"dataset": {"classes_sha256": "f" * 64, "names": "mine"}}, "plain aaaaaaaaaaaa and mine ffffffffffff"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_with_the_reason(run, changes, reason):
+    right = right_pixels(0, 1)
+    with pytest.raises(UserError, match=f"cannot be compared: .*{reason}"):
+        compare(run("a", right), run("b", right, **changes))
+
+
+def test_other_images_are_refused(run):
+    right = right_pixels(0, 1)
+    other = [f"other{number}" for number in range(IMAGES)]
+    with pytest.raises(UserError, match=r"cannot be compared: ground truth: \w+ and \w+"):
+        compare(run("a", right), run("b", right, ids=other))
+    with pytest.raises(UserError, match="number of images: 120 and 119"):
+        compare(run("a", right), run("b", right[1:]))
+
+
+def test_a_comparison_needs_two_runs_and_their_records(run, tmp_path):
+    folder = run("a", right_pixels(0, 1))
+    for runs in ([], [folder], [folder, folder / "result.json"]):
+        with pytest.raises(UserError, match="takes two runs or more"):
+            compare(*runs)
+    other = run("b", right_pixels(0, 2))
+    (other / "records.npz").unlink()
+    with pytest.raises(UserError, match=r"result\.json has no records beside it"):
+        compare(folder, other)
+    with pytest.raises(UserError, match="absent does not exist"):
+        compare(folder, tmp_path / "absent")
+
+
+def test_every_format_says_the_same(run):
+    found = compare(run("a", right_pixels(0.1, 1)), run("b", right_pixels(0, 2)))
+    data = json.loads(as_json(found))
+    metrics = {row["name"]: row for row in data["pairs"][0]["metrics"]}
+    assert metrics["hIoU"]["difference"] == found.pairs[0].metrics["hIoU"].value
+    rows = list(csv.DictReader(as_csv(found).splitlines()))
+    assert len(rows) == len(metrics) + 2 + IMAGES
+    assert float(next(row["low"] for row in rows if row["name"] == "hIoU")) == metrics["hIoU"]["low"]
+    difference = f"{metrics['hIoU']['difference']:+.1f}"
+    assert f"| {difference} " in markdown(found) and f"& {difference} " in latex(found)
+    assert latex(found).startswith("\\begin{tabular}") and "\\toprule" in latex(found) and "95 \\%" in latex(found)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text(st.characters(codec="utf-8"), min_size=1))
+def test_foreign_words_are_shown_in_every_format(run, name):
+    right = np.full((3, 2), 50)
+    found = compare(
+        run("a", right, method={"variant": name}), run("b", right + 1, method={"variant": "v"}), replicates=2
+    )
+    tables = [line for line in markdown(found).split("\n") if line.startswith("|")]
+    assert {line.count("|") for line in tables} == {8}
+    assert len({line.count("&") - line.count("\\&") for line in latex(found).split("\n") if line.endswith("\\\\")}) == 1
+    rows = list(csv.reader(as_csv(found).split("\n")))
+    assert {len(row) for row in rows if row} == {11} and not any(row[0][0] in "=+-@" for row in rows[1:] if row)
+    assert json.loads(as_json(found))["pairs"][0]["a"] == f"a {name}"
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_the_command_writes_every_format_without_torch(run, tmp_path, to):
+    runs = [str(run(name, right_pixels(0, seed))) for seed, name in enumerate("ab")]
+    done = CliRunner().invoke(app, ["compare", *runs, "--to", to, "--out", str(tmp_path / "new" / "file")])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "new" / "file").read_text() == FORMATS[to](compare(*runs))
+    code = "import sys, zsbench.reports.comparison_text; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

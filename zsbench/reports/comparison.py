@@ -1,0 +1,181 @@
+"""Whether one run is better than another: on the same images, under one protocol, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zsbench.errors import UserError
+from zsbench.metrics.records import Records
+from zsbench.metrics.resampling import Resampling
+from zsbench.metrics.scores import Counts, iou
+from zsbench.metrics.significance import Difference
+from zsbench.metrics.significance import compare as compare_records
+from zsbench.reports.audit import audit
+from zsbench.reports.rows import StoredResult, by_row, label, records_beside
+from zsbench.result import Result
+
+
+@dataclass(frozen=True, eq=False)
+class Contender:
+    """Runs that differ in nothing but their seed, with the records of each, under the name that reports use."""
+
+    name: str
+    runs: tuple[StoredResult, ...]
+    records: tuple[Records, ...]
+
+    @property
+    def class_iou(self) -> NDArray[np.float64]:
+        """float64 (C,): percent, mean over seeds; NaN where the IoU of a class is undefined in one."""
+        classes = len(self.runs[0].result.per_class)
+        return np.mean([iou(Counts.of(records, classes)) for records in self.records], axis=0)
+
+    @property
+    def image_miou(self) -> NDArray[np.float64]:
+        """float64 (N,): mean IoU of the classes in an image's label or prediction, mean over seeds; images by id."""
+        return np.mean([records.sorted().class_counts().image_miou("union") for records in self.records], axis=0)
+
+
+@dataclass(frozen=True)
+class Change:
+    """A class or an image, by name, with its IoU in percent in both."""
+
+    name: str
+    a: float
+    b: float
+
+    @property
+    def difference(self) -> float:
+        return self.a - self.b
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two contenders: the difference a - b of every metric, and of classes and images, those that `a` won most first."""
+
+    a: str
+    b: str
+    metrics: Mapping[str, Difference]
+    classes: tuple[Change, ...]
+    images: tuple[Change, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Runs on the same images: `values` of every metric by contender, and each contender against each later one."""
+
+    contenders: tuple[Contender, ...]
+    values: Mapping[str, Mapping[str, float]]
+    pairs: tuple[Pair, ...]
+
+    @property
+    def first(self) -> Result:
+        """A result of which dataset, class names, setting and protocol are those of all."""
+        return self.contenders[0].runs[0].result
+
+
+def compare(*runs: str | Path, replicates: int = 1000, seed: int = 0) -> Comparison:
+    """Compare runs, each given by its folder or its result, with records beside it.
+
+    Runs of one row of a leaderboard are seeds of one contender, unless all are. Differences are paired over images (see
+    `zsbench.metrics.significance.compare`; `replicates`, `seed`: of its bootstrap). Raises `UserError` where fewer than two
+    runs are given or records are missing, and, saying why, where runs cannot be compared.
+
+    >>> found = zsbench.compare("runs/zegclip-miniworld-seed0", "runs/zegformer-miniworld-seed0")
+    >>> found.pairs[0].metrics["hIoU"].p_value
+    """
+    entries = [open_run(Path(run)) for run in runs]
+    if len({entry.path.resolve() for entry in entries}) < max(2, len(entries)):
+        raise UserError("a comparison takes two runs or more, each given once: their folders, or their result.json.")
+    for entry in entries[1:]:
+        if reasons := differences(entries[0].result, entry.result):
+            raise UserError(f"{entries[0].path} and {entry.path} cannot be compared: {'; '.join(reasons)}.")
+    contenders = contend(entries)
+    first = entries[0].result
+    names = [row.name for row in first.per_class]
+    groups = {name: np.isin(names, members) for name, members in (first.dataset.groups or {}).items()}
+    resampling = Resampling(len(names), np.array([row.seen for row in first.per_class]), groups, replicates, seed)
+    found = compare_records({each.name: each.records for each in contenders}, resampling)
+    pairs = tuple(pair(a, b, found.pairs[a.name, b.name]) for a, b in combinations(contenders, 2))
+    return Comparison(contenders, found.values, pairs)
+
+
+def open_run(path: Path) -> StoredResult:
+    """The result in a run's folder, or in a file, of which records lie beside it and say the same."""
+    path = path / "result.json" if path.is_dir() else path
+    result, records = Result.load(path), records_beside(path)
+    if not records.is_file():
+        raise UserError(f"{path} has no records beside it ({records.name}), without which nothing can be paired.")
+    audit(result, path, records)
+    return StoredResult(result, path)
+
+
+def differences(a: Result, b: Result) -> list[str]:
+    """Why two results cannot be compared; empty where they can."""
+    one, other = conditions(a), conditions(b)
+    names = dict.fromkeys([*one, *other])
+    return [
+        f"{name}: {brief(one.get(name))} and {brief(other.get(name))}"
+        for name in names
+        if one.get(name) != other.get(name)
+    ]
+
+
+def conditions(result: Result) -> dict[str, object]:
+    """What two results must have in common, in words."""
+    dataset = result.dataset
+    return {
+        "dataset": f"{dataset.name}, {dataset.split}",
+        "classes": [row.name for row in result.per_class],
+        "unseen classes": dataset.unseen,
+        "class names in the prompts": f"{dataset.names} {dataset.classes_sha256[:12]}",
+        "number of images": dataset.images,
+        "ground truth": dataset.labels_sha256[:12],
+        "setting": result.setting,
+        "what was shown before the test": f"pixels {result.shown.pixels}, names {result.shown.names}",
+        **{f"protocol, {name}": value for name, value in result.protocol.items()},
+    }
+
+
+def brief(value: object) -> str:
+    """A value in a message: of a list how many, and the beginning."""
+    return f"{len(value)} ({', '.join(map(str, value[:3]))}, ...)" if isinstance(value, list) else str(value)
+
+
+def contend(entries: Sequence[StoredResult]) -> tuple[Contender, ...]:
+    """One contender for each row, or for each run where all are of one row; names that are not unique get a number."""
+    rows = list(by_row(entries).values())
+    seeds_apart = len(rows) == 1
+    groups = [[entry] for entry in rows[0]] if seeds_apart else rows
+    contenders: dict[str, Contender] = {}
+    for group in groups:
+        name = " ".join(filter(None, (group[0].result.method.name, label(group[0]))))
+        name += f" seed {group[0].seed}" if seeds_apart else ""
+        unique = name if name not in contenders else f"{name} ({len(contenders) + 1})"
+        records = tuple(Records.load(records_beside(entry.path)) for entry in group)
+        contenders[unique] = Contender(unique, tuple(group), records)
+    return tuple(contenders.values())
+
+
+def pair(a: Contender, b: Contender, metrics: Mapping[str, Difference]) -> Pair:
+    classes = [row.name for row in a.runs[0].result.per_class]
+    images = a.records[0].sorted().ids.tolist()
+    return Pair(
+        a.name,
+        b.name,
+        metrics,
+        changes(classes, a.class_iou, b.class_iou),
+        changes(images, a.image_miou, b.image_miou),
+    )
+
+
+def changes(names: Sequence[str], a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[Change, ...]:
+    """What is defined in both, the greatest difference first."""
+    found = [Change(*each) for each in zip(names, a.tolist(), b.tolist(), strict=True)]
+    defined = [each for each in found if not np.isnan(each.difference)]
+    return tuple(sorted(defined, key=lambda each: (-each.difference, each.name)))
