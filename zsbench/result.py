@@ -281,6 +281,15 @@ class Result(Schema):
 Document = TypeVar("Document", Result, Profile)
 
 
+def explain(error: Exception) -> str:
+    """What is wrong with a document, in one line."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}{more}"
+    return f"{error} is missing" if isinstance(error, KeyError) else str(error)
+
+
 def load(schema: type[Document], path: str | Path, what: str) -> Document:
     """Read a file of `schema`, which messages call `what`; one of schema 1 is upgraded."""
     try:
@@ -299,6 +308,5 @@ def load(schema: type[Document], path: str | Path, what: str) -> Document:
         document = schema.model_validate(upgrade(content) if version == 1 else content)
         document.model_dump_json()  # no halves of characters, no endless nesting: what cannot be written was not written
     except (ValidationError, KeyError, TypeError, ValueError, AttributeError) as error:
-        why = f"{error} is missing" if isinstance(error, KeyError) else error
-        raise UserError(f"{path} is no valid {what}: {why}") from error
+        raise UserError(f"{path} is no valid {what}: {explain(error)}") from error
     return document

@@ -89,12 +89,14 @@ def compare(*runs: str | Path, replicates: int = 1000, seed: int = 0) -> Compari
     >>> found = zsbench.compare("runs/zegclip-miniworld-seed0", "runs/zegformer-miniworld-seed0")
     >>> found.pairs[0].metrics["hIoU"].p_value
     """
-    entries = [open_run(Path(run)) for run in runs]
+    entries = [find_result(Path(run)) for run in runs]
     if len({entry.path.resolve() for entry in entries}) < max(2, len(entries)):
         raise UserError("a comparison takes two runs or more, each given once: their folders, or their result.json.")
     for entry in entries[1:]:
         if reasons := differences(entries[0].result, entry.result):
             raise UserError(f"{entries[0].path} and {entry.path} cannot be compared: {'; '.join(reasons)}.")
+    for entry in entries:
+        check_records(entry)
     contenders = contend(entries)
     first = entries[0].result
     names = [row.name for row in first.per_class]
@@ -105,14 +107,18 @@ def compare(*runs: str | Path, replicates: int = 1000, seed: int = 0) -> Compari
     return Comparison(contenders, found.values, pairs)
 
 
-def open_run(path: Path) -> StoredResult:
-    """The result in a run's folder, or in a file, of which records lie beside it and say the same."""
+def find_result(path: Path) -> StoredResult:
+    """The result in a run's folder, or in a file."""
     path = path / "result.json" if path.is_dir() else path
-    result, records = Result.load(path), records_beside(path)
+    return StoredResult(Result.load(path), path)
+
+
+def check_records(entry: StoredResult) -> None:
+    """Raise `UserError` where no records lie beside a result, or where they say something else."""
+    records = records_beside(entry.path)
     if not records.is_file():
-        raise UserError(f"{path} has no records beside it ({records.name}), without which nothing can be paired.")
-    audit(result, path, records)
-    return StoredResult(result, path)
+        raise UserError(f"{entry.path} has no records beside it ({records.name}), without which nothing can be paired.")
+    audit(entry.result, entry.path, records)
 
 
 def differences(a: Result, b: Result) -> list[str]:

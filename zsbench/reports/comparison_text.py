@@ -67,7 +67,7 @@ def chance(p_value: float) -> str:
     """A p-value with as many digits as one believes."""
     if math.isnan(p_value):
         return "-"
-    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
+    return "under 0.001" if p_value < 0.001 else f"{p_value:.3f}"
 
 
 def tally(changes: Sequence[Change]) -> str:
