@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import fmean
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from tabulate import tabulate
 
@@ -65,6 +66,14 @@ def show_result(console: Console, result: Result) -> None:
         table.add_column(name.replace("_S", "(S)").replace("_U", "(U)"), justify="right")
     table.add_row(*[format_metric(result.metrics[name]) for name in HEADLINE])
     console.print(table)
+    absent = [row.name for row in result.per_class if not row.gt]
+    if len(absent) == len(result.per_class):
+        console.print(
+            "[bold red]no pixel of these images has a class:[/] all are ignored; `zsbench data check` says more"
+        )
+    elif absent:
+        more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
+        console.print(f"[yellow]no pixel of {escape(', '.join(absent[:5]))}{more} in the labels of these images[/]")
     groups = {name: metric for name, metric in result.metrics.items() if ":" in name}
     if groups:
         console.print("mIoU of " + ", ".join(f"{name.split(':')[1]} {format_metric(m)}" for name, m in groups.items()))

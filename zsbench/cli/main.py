@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -98,4 +100,7 @@ app.add_typer(data.app, name="data")
 def main() -> None:
     """Entry point of the `zsbench` command."""
     signal.signal(signal.SIGTERM, terminate)
+    for stream in (sys.stdout, sys.stderr):  # names of files may hold what no encoding can say
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     app()

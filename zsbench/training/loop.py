@@ -40,6 +40,7 @@ class SampleStream(Dataset[tuple[Tensor, Tensor, str]]):
     def __init__(self, view: TrainingView, recipe: Recipe, seed: int) -> None:
         if not len(view):
             raise UserError("the training split is empty; check --data-root and --limit.")
+        view.check_labels()
         self.view, self.recipe, self.seed = view, recipe, seed
 
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor, str]:
