@@ -62,6 +62,7 @@ def result_lines(result: Result) -> Iterator[Line]:
         yield ", ".join(f"{title} {format_metric(result.metrics[name])}" for name, title in groups.items()), ""
     if result.note:
         yield result.note, "yellow"
+    yield from absent_lines([row.name for row in result.per_class if not row.gt], len(result.per_class))
     if result.method.weights is not None and result.method.weights.random:
         yield "random weights: these numbers mean nothing and no leaderboard takes them", "bold red"
     if not result.dataset.complete:
@@ -75,6 +76,15 @@ def result_lines(result: Result) -> Iterator[Line]:
     seconds = {name: value for name, value in result.timing.model_dump().items() if value}
     if seconds:
         yield "evaluation  " + ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items()), ""
+
+
+def absent_lines(absent: Sequence[str], classes: int) -> Iterator[Line]:
+    """What to say of classes that no label has."""
+    if len(absent) == classes:
+        yield "no pixel of these images has a class: all are ignored; `zsbench data check` says more", "bold red"
+    elif absent:
+        more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
+        yield f"no pixel of {', '.join(absent[:5])}{more} in the labels of these images", "yellow"
 
 
 def seeds_lines(results: Sequence[Result]) -> Iterator[Line]:
