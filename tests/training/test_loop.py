@@ -115,7 +115,7 @@ def plain_training(method, views, enter, recipe, seed):
 def test_built_in_methods_learn_exactly_what_the_loop_in_full_gives(squares, name, setting):
     """Bit by bit, from the same start."""
     pytest.importorskip("transformers")
-    start = zsbench.load_method(name, "miniworld", options={"prompt_length": 2} if name == "zsseg-prompts" else None)
+    start = zsbench.load_method(name, "miniworld", options={"prompt_length": 2} if name == "zsseg-prompts" else {})
     options = start.Options.preset("miniworld")
     recipe = Recipe(**{**options.recipe, **squares.defaults.recipe, "iterations": 5, "warmup_iterations": 2})
     found = []
