@@ -68,8 +68,8 @@ class Step(Protocol):
         """The usual step: a batch, in micro-batches, through `Method.losses`, and an update of the optimiser `main`."""
 
 
-def build_optimiser(recipe: Recipe, groups: Iterable[dict[str, Any]]) -> Optimizer:
-    """The optimiser of a recipe for groups of parameters: `params`, and what they have of their own (`lr`, `weight_decay`).
+def build_optimiser(recipe: Recipe, groups: Iterable[Any]) -> Optimizer:
+    """The optimiser of a recipe for parameters, or groups of them: `params`, and what else is their own (`lr`, ...).
 
     The harness moves the rate of each by the schedule, except where a group says `scheduled=False`.
     """
