@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
+import sys
 from typing import Annotated
 
 import typer
@@ -75,4 +77,7 @@ app.add_typer(data.app, name="data")
 def main() -> None:
     """Entry point of the `zsbench` command."""
     signal.signal(signal.SIGTERM, terminate)
+    for stream in (sys.stdout, sys.stderr):  # names of files may hold what no encoding can say
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     app()

@@ -51,9 +51,13 @@ def plain_vit(clip: Clip, method: str) -> VisionTransformer:
 def embed(visual: Any, images: Tensor, class_tokens: int = 1, mode: str = "bilinear") -> Tensor:
     """Tokens [class | patches row by row] (B, 1 + h*w, D) of an open_clip `VisionTransformer`, after its `ln_pre`.
 
-    `images`: normalised, sides of at least one patch; a rest smaller than a patch is cut off by the convolution.
-    `class_tokens`: how often the class embedding is added (the released ZegCLIP adds it twice).
+    `images`: normalised; a rest smaller than a patch is cut off by the convolution. `class_tokens`: how often the class
+    embedding is added (the released ZegCLIP adds it twice). Raises `UserError` for images smaller than a patch.
     """
+    height, width = images.shape[-2:]
+    if min(height, width) < max(visual.conv1.kernel_size):
+        side = max(visual.conv1.kernel_size)
+        raise UserError(f"an image of {width}x{height} px is smaller than a patch of CLIP, which has {side}x{side} px.")
     patches = visual.conv1(images)
     height, width = patches.shape[-2:]
     classes = (class_tokens * visual.class_embedding).expand(len(images), 1, -1)

@@ -105,8 +105,8 @@ class Files:
         found = listed or sorted(match_ids(home, self.label, self.shape))
         if len(found) != len(set(found)):
             twice = next(name for name in found if found.count(name) > 1)
-            lookup.one(self.label, twice)  # two files of one id say so
-            raise UserError(f"{home / self.ids}: the id {twice!r} is given twice.")
+            origin = home / self.ids if self.ids else " and ".join(map(str, lookup.all(self.label, twice)))
+            raise UserError(f"{origin}: the id {twice!r} is given twice.")
         return [name for name in found if name not in left_out]
 
 

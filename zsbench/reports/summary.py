@@ -62,6 +62,12 @@ def result_lines(result: Result) -> Iterator[Line]:
         yield ", ".join(f"{title} {format_metric(result.metrics[name])}" for name, title in groups.items()), ""
     if result.note:
         yield result.note, "yellow"
+    absent = [row.name for row in result.per_class if not row.gt]
+    if len(absent) == len(result.per_class):
+        yield "no pixel of these images has a class, all are ignored: `zsbench data check` says more", "bold red"
+    elif absent:
+        more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
+        yield f"no pixel of {', '.join(absent[:5])}{more} in the labels of these images", "yellow"
     if result.method.weights is not None and result.method.weights.random:
         yield "random weights: these numbers mean nothing and no leaderboard takes them", "bold red"
     if not result.dataset.complete:

@@ -45,7 +45,7 @@ def random_scale(image: Tensor, label: Tensor, recipe: Recipe, rng: np.random.Ge
         height = width = side
     elif side is not None:
         factor *= min(side / min(height, width), recipe.long_side / max(height, width))
-    size = [int(height * factor + 0.5), int(width * factor + 0.5)]
+    size = [max(1, int(height * factor + 0.5)), max(1, int(width * factor + 0.5))]
     if size == list(image.shape[-2:]):
         return image, label
     resized = V.resize(image, size, antialias=False)
