@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -137,3 +139,22 @@ def test_labels_made_anew_are_kept_and_made_once(squares, tmp_path):
 def test_unknown_setting_is_explained():
     with pytest.raises(UserError, match="Did you mean 'inductive'"):
         parse_setting("inductiv")
+
+
+def test_nothing_to_learn_from_is_said_before_anything_starts(squares, monkeypatch):
+    TrainingView(squares, INDUCTIVE).check_labels()
+    read = squares.read
+
+    def void(split, image_id):
+        found = read(split, image_id)
+        return replace(found, label=np.full_like(found.label, IGNORE))
+
+    monkeypatch.setattr(squares, "read", void)
+    with pytest.raises(UserError, match="no pixel of the 12 training images of squares has a class to learn from"):
+        TrainingView(squares, INDUCTIVE).check_labels()
+
+
+def test_all_classes_unseen_leaves_nothing_to_learn(squares):
+    squares.unseen = squares.classes
+    with pytest.raises(UserError, match="all classes of squares are unseen"):
+        TrainingView(squares, INDUCTIVE)

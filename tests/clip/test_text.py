@@ -151,6 +151,8 @@ def test_templates_of_the_user(tmp_path: Path) -> None:
     path = tmp_path / "mine.txt"
     path.write_text("a {}\n\n  the {} of {braces}\n")
     assert read_templates(str(path)) == ("a {}", "the {} of {braces}")
+    path.write_text("\ufeffa photo of a {}\r\n", encoding="utf-8")
+    assert read_templates(str(path)) == ("a photo of a {}",), "some editors put a mark first"
     assert read_templates("one {}") == ("one {}",)
     assert read_templates(["x {}", "y {}"]) == ("x {}", "y {}")
 

@@ -8,7 +8,7 @@ import timm
 import torch
 from open_clip.transformer import VisionTransformer
 
-from zsbench.clip.vit import plain_vit
+from zsbench.clip.vit import embed, plain_vit
 from zsbench.errors import UserError
 from zsbench.methods.maskclip.method import MaskClip
 from zsbench.methods.maskclip.options import MaskClipOptions
@@ -35,3 +35,9 @@ def test_any_other_image_encoder_is_refused_by_name(tiny_clip, build, options, v
     clip = replace(tiny_clip, name="other", model=SimpleNamespace(visual=visual()))
     with pytest.raises(UserError, match=f"(?s)clip needs open_clip.*other has .*{kind}.*Choose another --clip"):
         build(clip, options)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 40), (40, 7)])
+def test_images_smaller_than_a_patch_are_refused(tiny_clip, size):
+    with pytest.raises(UserError, match=f"an image of {size[1]}x{size[0]} px is smaller than a patch"):
+        embed(tiny_clip.model.visual, torch.zeros(1, 3, *size))

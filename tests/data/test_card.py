@@ -57,6 +57,11 @@ def test_a_card_is_a_dataset(card: Path) -> None:
     assert (dataset.defaults.protocol.short_side, dataset.defaults.protocol.crop) == (64, None)
 
 
+def test_a_mark_before_the_text_does_no_harm(card: Path) -> None:
+    card.write_text("\ufeff" + CARD, encoding="utf-8")
+    assert load_card(card).classes == ("ground", "leaf", "damage")
+
+
 def test_a_card_reaches_worker_processes(card: Path) -> None:
     dataset = pickle.loads(pickle.dumps(load_card(card)(None)))
     assert (dataset.read("val", "a").label == 1).all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 from zsbench import registry
 from zsbench.cli.data import app
 from zsbench.data import FolderDataset
+from zsbench.data.card import load_card
 from zsbench.data.check import SplitReport, check
 from zsbench.data.label_map import voc_palette
 from zsbench.errors import UserError
@@ -189,3 +191,38 @@ def test_command_prepare_says_when_there_is_nothing_to_do(tmp_path: Path) -> Non
     assert done.exit_code == 0 and "nothing to prepare" in done.stdout
     done = runner.invoke(app, ["check", "miniworld"])
     assert isinstance(done.exception, UserError) and "not read from folders" in str(done.exception)
+
+
+CARD = """\
+name = "leaves"
+classes = ["sky", "leaf"]
+root = "."
+[splits.val]
+images = "images/{id}.*"
+masks = "masks/{id}.png"
+"""
+
+
+def leaves(root: Path, name: str, *values: int) -> FolderDataset:
+    """A card's dataset with one mask of these values."""
+    for folder in ("images", "masks"):
+        (root / folder).mkdir()
+    Image.new("RGB", (len(values), 4)).save(root / f"images/{name}.jpg")
+    Image.fromarray(np.tile(np.array(values, np.uint8), (4, 1))).save(root / f"masks/{name}.png")
+    (root / "leaves.toml").write_text(CARD)
+    return load_card(root / "leaves.toml")()
+
+
+def test_a_class_that_never_occurs_is_named(tmp_path: Path) -> None:
+    """Masks of 0 and 255: by default 255 is ignored, and the object would never be scored."""
+    (found,) = check(leaves(tmp_path, "a", 0, 255))
+    assert found.ok
+    assert (
+        "no pixel of leaf in the checked images. Are the masks black and white? Then a card needs `threshold`"
+        in (found.warnings[0])
+    )
+
+
+def test_names_of_no_encoding_are_checked_like_others(tmp_path: Path) -> None:
+    (found,) = check(leaves(tmp_path, os.fsdecode(b"Caf\xe9"), 0, 1))
+    assert found.ok and found.checked == 1 and len(found.labels_sha256) == 64

@@ -98,3 +98,8 @@ def test_crop_avoids_a_dominating_class():
         for s in range(50)
     )
     assert mixed > alone
+
+
+def test_a_picture_one_pixel_high_is_still_a_picture():
+    image, label = augment(sample(1, 500), Recipe(crop=16, short_side=16), np.random.default_rng(0))
+    assert image.shape == (3, 16, 16) and label.shape == (16, 16)

@@ -81,7 +81,7 @@ def result_lines(result: Result) -> Iterator[Line]:
 def absent_lines(absent: Sequence[str], classes: int) -> Iterator[Line]:
     """What to say of classes that no label has."""
     if len(absent) == classes:
-        yield "no pixel of these images has a class: all are ignored; `zsbench data check` says more", "bold red"
+        yield "no pixel of these images has a class, all are ignored: `zsbench data check` says more", "bold red"
     elif absent:
         more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
         yield f"no pixel of {', '.join(absent[:5])}{more} in the labels of these images", "yellow"

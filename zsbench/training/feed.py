@@ -27,6 +27,7 @@ class SampleStream(Dataset[TrainingBatch]):
     def __init__(self, view: TrainingView, recipe: Recipe, seed: int) -> None:
         if not len(view):
             raise UserError("the training split is empty; check --data-root and --limit.")
+        view.check_labels()
         self.view, self.recipe, self.seed = view, recipe, seed
 
     def __getitem__(self, number: int) -> tuple[torch.Tensor, torch.Tensor, str]:  # type: ignore[override]  # batched later
