@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -58,6 +59,6 @@ def alike(x: Tensor, values: Tensor, heat: Tensor | float) -> Tensor:
 
 
 def stretched(logits: Tensor) -> Tensor:
-    """Each class's map (B, C, H, W) from 0 to 1."""
+    """Each class's map (B, C, H, W) from 0 to 1; a flat one is 0 (the release divides by zero)."""
     low, high = logits.amin((2, 3), keepdim=True), logits.amax((2, 3), keepdim=True)
-    return (logits - low) / (high - low)
+    return (logits - low) / (high - low).clamp(min=torch.finfo(logits.dtype).tiny)

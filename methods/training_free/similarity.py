@@ -13,7 +13,11 @@ def cosines(features: Tensor) -> Tensor:
 
 
 def sharpened(similarities: Tensor, offset: float, sharpness: float) -> Tensor:
-    """Rows of weights adding up to 1, (B, n, n), of those alone that are more alike than `offset` times the image's mean."""
+    """Rows of weights adding up to 1, (B, n, n), of those alone that are more alike than `offset` times the image's mean.
+
+    Where none is (a picture of one colour, and an offset above 1), all are: the releases give NaN.
+    """
     mean = similarities.mean((1, 2), keepdim=True)
     above = (similarities - offset * mean) * sharpness
-    return above.masked_fill(above < 0, float("-inf")).softmax(-1)
+    lower = above < 0
+    return above.masked_fill(lower & ~lower.all(-1, keepdim=True), float("-inf")).softmax(-1)

@@ -20,7 +20,7 @@ from zsbench.evaluation.evaluator import as_classes
 from zsbench.evaluation.prediction import predict_labels
 from zsbench.registry import load_method_class
 
-GOLDENS = Path(__file__).parents[3].parent / "shared" / "goldens"
+GOLDENS = Path(__file__).parents[2] / "shared" / "goldens"
 ROUNDED = ((122.771, 116.746, 104.094), (68.501, 66.632, 70.323))
 """CLIP's mean and deviation in grey levels, as mmsegmentation's configurations write them."""
 
@@ -53,7 +53,7 @@ def fill(module: Any, rule: Callable[[str, tuple[int, ...]], Any], prefix: str =
                 tensor.copy_(torch.from_numpy(np.asarray(value)))
 
 
-@pytest.fixture(scope="session")
+@cache
 def ruled_clip() -> Clip:
     """ViT-B/16 whose image encoder follows the rule."""
     rule = rules().rule
