@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -12,6 +11,9 @@ from zsbench.registry import register_method
 from .base import DenseClip, attended
 from .frames import enlarged
 from .options import GemOptions
+
+FLAT = 1e-4
+"""A range of cosines that is no more than rounding."""
 
 
 @register_method("gem")
@@ -59,6 +61,6 @@ def alike(x: Tensor, values: Tensor, heat: Tensor | float) -> Tensor:
 
 
 def stretched(logits: Tensor) -> Tensor:
-    """Each class's map (B, C, H, W) from 0 to 1; a flat one is 0 (the release divides by zero)."""
+    """Each class's map (B, C, H, W) from 0 to 1; a flat one stays flat (the release stretches rounding)."""
     low, high = logits.amin((2, 3), keepdim=True), logits.amax((2, 3), keepdim=True)
-    return (logits - low) / (high - low).clamp(min=torch.finfo(logits.dtype).tiny)
+    return (logits - low) / (high - low).clamp(min=FLAT)
