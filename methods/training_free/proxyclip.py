@@ -14,7 +14,7 @@ from zsbench.clip.model import Clip
 from zsbench.clip.tower import Tokens
 from zsbench.clip.towers import tower_of
 from zsbench.clip.vit import IMAGENET_MEAN, IMAGENET_STD, normalise
-from zsbench.clip.weights import fill
+from zsbench.clip.weights import fill, read_tensors
 from zsbench.errors import UserError
 from zsbench.registry import register_method
 
@@ -75,5 +75,5 @@ def load_guide(name: str, weights: Path | None, clip: Clip) -> Any:
             "a file of its weights: -o guide_weights=path/to/file."
         ) from error
     if weights is not None:
-        fill(guide, weights, name)
+        fill(guide, read_tensors(weights), str(weights), name)
     return guide.eval().requires_grad_(False)
