@@ -11,11 +11,14 @@ from pydantic import BaseModel, ConfigDict
 
 @dataclass(frozen=True)
 class Preset:
-    """What a method changes for one dataset: overrides of its options, of the recipe, and of the dataset's protocol."""
+    """What a method changes for one dataset: overrides of its options, of the recipe, and of the dataset's protocol; and
+    other words than the dataset's default (`names`: a name set, `templates`: a set of prompt templates)."""
 
     options: Mapping[str, Any] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
     protocol: Mapping[str, Any] = field(default_factory=dict)
+    names: str | None = None
+    templates: str | None = None
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,11 @@ class Options(BaseModel):
         """What the method changes for the dataset of that name: the preset `*`, overridden by the dataset's own."""
         every, own = cls.presets.get("*", Preset()), cls.presets.get(dataset, Preset())
         return Preset(
-            {**every.options, **own.options}, {**every.recipe, **own.recipe}, {**every.protocol, **own.protocol}
+            {**every.options, **own.options},
+            {**every.recipe, **own.recipe},
+            {**every.protocol, **own.protocol},
+            own.names or every.names,
+            own.templates or every.templates,
         )
 
     def verify(self, ids: Sequence[str]) -> None:

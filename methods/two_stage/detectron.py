@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from zsbench.clip.weights import read_tensors
 from zsbench.errors import UserError
 
 from .geometry import pad_to_multiple
 from .proposals import Proposals
-from .released import read_torch
 
 INSTALL = "pip install 'git+https://github.com/facebookresearch/detectron2.git'"
 SUPPORTED = ("MaskFormer", "GeneralizedRCNN")
@@ -37,7 +37,7 @@ class Detectron(nn.Module):
                 f"detectron2 does not know {error}, which {config} names. It belongs to a project such as MaskFormer: "
                 "put the project on PYTHONPATH and import it in a file given by --plugin."
             ) from error
-        fill(self.model, read_torch(weights), f"{weights} does not fit {config}")
+        fill(self.model, read_tensors(weights), f"{weights} does not fit {config}")
         self.model.eval().requires_grad_(False)
 
     @torch.no_grad()
@@ -65,7 +65,7 @@ def fill(model: Any, content: Mapping[str, Any], problem: str) -> None:
     Old checkpoints hold the pixel statistics as well: those must be the config's, or images would be normalised by others
     than the network was trained with.
     """
-    state = dict(content.get("model", content))
+    state = dict(content)
     for name in ("pixel_mean", "pixel_std"):
         stored, used = state.pop(name, None), getattr(model, name)
         if stored is not None and not torch.allclose(stored.flatten().float(), used.flatten().float(), atol=0.1):

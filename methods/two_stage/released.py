@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from zsbench.clip.model import Clip
 from zsbench.errors import UserError
+from zsbench.utils.torch_files import plain_names, read_torch
 
 from .heads import INVERSE_TEMPERATURE
 from .maskformer import IMAGENET_MEAN, IMAGENET_STD
@@ -97,20 +97,8 @@ STEMS = {
 def read_released(path: Path) -> dict[str, Tensor] | None:
     """The tensors of a released checkpoint, or None where the file holds something else; raises as `read_torch`."""
     content = read_torch(path)
-    state = content.get("model", content)
+    state = plain_names(content.get("model", content)) if isinstance(content, dict) else {}
     return state if is_detectron2(state) else None
-
-
-def read_torch(path: Path) -> dict[str, Any]:
-    """The dictionary that `torch.save` wrote, of tensors and plain containers; anything else in it is never run.
-
-    Raises `UserError` for a file of another kind, such as the pickled NumPy arrays (`.pkl`) of detectron2's model zoo.
-    """
-    try:
-        content = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
-        raise UserError(f"{path} cannot be read as a torch file of tensors: {error}") from error
-    return content if isinstance(content, dict) else {}
 
 
 def is_detectron2(state: Mapping[str, Any]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from zsbench.checkpoint import load_trainable_state_dict, trainable_state_dict
 from zsbench.errors import UserError
 from zsbench.method import Method
+from zsbench.utils.torch_files import plain_names, read_torch
 
 LAYERS = "decode_head.decoder_1.layers"
 EMPTY_WEIGHT = "decode_head.loss_decode.criterion.empty_weight"
@@ -90,11 +90,8 @@ def read_released(path: Path) -> ReleasedFile | None:
 
     Only tensors and plain containers are read. Raises `UserError` for a file that is none of torch's or that needs more.
     """
-    try:
-        content = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
-        raise UserError(f"{path} cannot be read as a torch file of tensors: {error}") from error
-    state = content.get("state_dict", content) if isinstance(content, dict) else {}
+    content = read_torch(path)
+    state = plain_names(content.get("state_dict", content)) if isinstance(content, dict) else {}
     if not is_released(state):
         return None
     weights = state.get(EMPTY_WEIGHT)

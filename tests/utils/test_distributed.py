@@ -206,7 +206,7 @@ MORTAL = '''
 import os
 import signal
 
-from zsbench.methods.maskclip.method import MaskClip
+from zsbench.methods.training_free.maskclip import MaskClip
 from zsbench.registry import register_method
 
 

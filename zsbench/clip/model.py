@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -11,8 +10,11 @@ from typing import Any
 
 import open_clip
 import torch
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
+from zsbench.clip.description import Description, describe, recognise
+from zsbench.clip.files import files_sha256
 from zsbench.clip.pretrained import (
     QUICK,
     RANDOM,
@@ -22,14 +24,12 @@ from zsbench.clip.pretrained import (
     download,
     find_notes,
     is_config_file,
-    local_file,
+    local_files,
     normalisation,
-    recognise,
 )
 from zsbench.clip.tokenizer import WordTokenizer
-from zsbench.clip.weights import Weights, fill, parameters_sha256
-from zsbench.errors import UserError, did_you_mean
-from zsbench.utils.files import sha256
+from zsbench.clip.weights import Weights, fill, parameters_sha256, read_tensors
+from zsbench.errors import UserError
 
 Tokenizer = Callable[[list[str]], Tensor]
 
@@ -78,63 +78,62 @@ class Clip:
         return self.weights.sha256 or parameters_sha256(self.model)
 
 
-def load_clip(name: str, weights: str, seed: int = 0) -> Clip:
+def load_clip(name: str, weights: str | None = None, seed: int = 0) -> Clip:
     """Build a CLIP model and fill it.
 
-    `name`: open_clip's name of a model, or the path of a JSON model config in open_clip's format, which may
-    also hold `words` (then the tokenizer is a `WordTokenizer` of them) and `preprocess_cfg` with `mean` and
-    `std`. `weights`: a tag of open_clip (downloaded by it), a local file (`zsbench.clip.weights.read_tensors`), or
-    `random`, drawn from `seed`.
+    `name`: open_clip's name of a model, the path of a JSON model config in open_clip's format, or a folder or file of
+    weights that says which model it is (`zsbench.clip.description.describe`). A config of our own may also hold `words`
+    (then the tokenizer is a `WordTokenizer` of them) and `preprocess_cfg` with `mean` and `std`. `weights`: a tag of
+    open_clip (downloaded by it), a local file or folder (`zsbench.clip.weights.read_tensors`), or `random`, drawn from
+    `seed`; None where `name` has them.
 
-    Raises `UserError` for unknown names, unreadable files, a file with missing, unexpected or misshapen
-    tensors, and weights that were trained with another activation than the model has: OpenAI's and some
-    others have QuickGELU, and under plain GELU give plausible but wrong embeddings. Position embeddings are
-    never resized here: a file made for another image size is refused, and a method that needs another grid
-    interpolates it when it runs.
+    Raises `UserError` for unknown names, unreadable files, a file with missing, unexpected or misshapen tensors, and
+    weights that were trained with another activation than the model has: OpenAI's and some others have QuickGELU, and
+    under plain GELU give plausible but wrong embeddings. Position embeddings are never resized here: a file made for
+    another image size is refused, and a method that needs another grid interpolates it when it runs.
     """
-    config = read_config(name)
-    notes: Notes = {}
+    described = describe(name)
+    config, notes = described.config, described.notes
     if weights == RANDOM:
         model = _build(name, config, seed)
         record = Weights(RANDOM, None, random=True)
     else:
-        notes = find_notes(name, weights)
-        check_activation(name, weights, config, notes)
-        path = download(name, weights, notes) if notes else local_file(name, weights)
-        digest = sha256(path)
-        notes = notes or recognise(path, digest)
-        check_activation(name, weights, config, notes)
+        files, digest, notes = _find_weights(name, weights, described)
+        check_activation(name, weights or name, config, notes)
         model = _build(name, config, seed)
-        record = Weights(weights, digest, unexpected=fill(model, path, name))
+        record = Weights(weights or name, digest, unexpected=fill(model, read_tensors(*files), weights or name, name))
     mean, std = normalisation(name, config, notes)
     model.eval().requires_grad_(False)
     return Clip(name, model, _tokenizer(name, config), mean, std, record, config)
 
 
+def _find_weights(name: str, weights: str | None, described: Description) -> tuple[tuple[Path, ...], str, Notes]:
+    """The files that are meant, their hash, and what is known of them. A tag's activation is checked before its download."""
+    if weights is None or weights == name:
+        if not described.files:
+            raise UserError(f"{name} has no weights: give --weights, a tag of open_clip, a file, or `{RANDOM}`.")
+        return described.files, files_sha256(described.files), described.notes
+    if notes := find_notes(name, weights):
+        check_activation(name, weights, described.config, notes)
+        files: tuple[Path, ...] = (download(name, weights, notes),)
+        return files, files_sha256(files), notes
+    files = local_files(name, weights)
+    digest = files_sha256(files)
+    return files, digest, recognise(files, digest)
+
+
 def read_config(name: str) -> dict[str, Any]:
-    """The model config of open_clip's name or of a JSON file. Raises `UserError` for neither."""
-    if not is_config_file(name):
-        if name not in open_clip.list_models():
-            hint = did_you_mean(name, open_clip.list_models())
-            raise UserError(f"open_clip has no model {name!r}.{hint} The path of a model config (.json) will also do.")
-        return open_clip.get_model_config(name)
-    try:
-        config = json.loads(Path(name).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"there is no model config {name}.") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{name} is no readable model config: {error}") from error
-    needed = ("embed_dim", "vision_cfg", "text_cfg")
-    if not isinstance(config, dict) or any(key not in config for key in needed):
-        raise UserError(f"{name} is no model config of open_clip's format: a JSON object with {', '.join(needed)}.")
-    return config
+    """The model config of `--clip`, in open_clip's words. Raises `UserError` where it names no model."""
+    return describe(name).config
 
 
 def _build(name: str, config: Mapping[str, Any], seed: int) -> Any:
     """The module that `config` describes, with parameters drawn from `seed`; torch's random state is left
     alone."""
     arguments = {key: deepcopy(value) for key, value in config.items() if key not in ("words", "preprocess_cfg")}
-    text = arguments["text_cfg"]
+    text, trunk = arguments["text_cfg"], arguments["vision_cfg"].pop("trunk", None)
+    if trunk is not None:  # not one of timm's names: built beside a small one of them, and put into its place
+        arguments["vision_cfg"] |= {"timm_model_name": "test_vit", "timm_pool": "", "timm_proj": "none"}
     kind = open_clip.CLIP
     if arguments.pop("custom_text", False) or "hf_model_name" in text:
         kind = open_clip.CoCa if "multimodal_cfg" in arguments else open_clip.CustomTextCLIP
@@ -143,7 +142,10 @@ def _build(name: str, config: Mapping[str, Any], seed: int) -> Any:
     try:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            return kind(**arguments)
+            model = kind(**arguments)
+            if trunk is not None:
+                model.visual.trunk = VisionTransformer(**trunk, class_token=False, global_pool="map", num_classes=0)
+            return model
     except TypeError as error:
         raise UserError(f"open_clip cannot build a model from {name}: {error}") from error
     except OSError as error:
@@ -161,11 +163,13 @@ def _tokenizer(name: str, config: Mapping[str, Any]) -> Tokenizer:
             )
         return tokenizer
     try:
-        if is_config_file(name):
-            return open_clip.SimpleTokenizer(context_length=text["context_length"])
-        return open_clip.get_tokenizer(name)
-    except OSError as error:
-        raise UserError(f"the tokenizer of {name} could not be downloaded: {error}") from error
+        if not is_config_file(name):
+            return open_clip.get_tokenizer(name)
+        if words := text.get("hf_tokenizer_name"):
+            return open_clip.HFTokenizer(words, text.get("context_length", 77), **text.get("tokenizer_kwargs") or {})
+        return open_clip.SimpleTokenizer(context_length=text.get("context_length", 77))
+    except (OSError, ValueError) as error:
+        raise UserError(f"the tokenizer of {name} could not be had: {error}") from error
 
 
 def _side(size: int | tuple[int, int]) -> int:

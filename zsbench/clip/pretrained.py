@@ -10,7 +10,7 @@ from typing import Any
 
 import open_clip
 
-from zsbench.clip.weights import is_torchscript
+from zsbench.clip.files import weight_files
 from zsbench.errors import UserError, did_you_mean
 
 RANDOM = "random"
@@ -21,8 +21,8 @@ Notes = Mapping[str, Any]
 
 
 def is_config_file(name: str) -> bool:
-    """Whether a model is named by a config file rather than by open_clip's name."""
-    return name.endswith(".json")
+    """Whether a model is named by a path rather than by open_clip's name."""
+    return name.endswith(".json") or Path(name).exists()
 
 
 def find_notes(name: str, weights: str) -> Notes:
@@ -33,12 +33,14 @@ def find_notes(name: str, weights: str) -> Notes:
     return {}
 
 
-def local_file(name: str, weights: str) -> Path:
-    """`weights` as a file. Raises `UserError` where it is neither that nor a tag, which was looked for
-    before."""
+def local_files(name: str, weights: str) -> tuple[Path, ...]:
+    """The files of `weights`: one, shards, or those of a folder.
+
+    Raises `UserError` where it is neither that nor a tag, which was looked for before.
+    """
     path = Path(weights)
-    if path.is_file():
-        return path
+    if path.exists():
+        return weight_files(path)
     if path.suffix or len(path.parts) > 1:
         raise UserError(f"there is no file of weights {weights}.")
     alternative = f"a local file or {RANDOM!r}"
@@ -65,14 +67,15 @@ def download(name: str, tag: str, notes: Notes) -> Path:
         ) from error
 
 
-def recognise(path: Path, digest: str) -> Notes:
-    """The notes on a local file: a release whose address holds its hash, or an archive of OpenAI's form."""
+def published(digest: str) -> tuple[str, Notes] | None:
+    """The model and the notes of a release whose address holds the hash of its file."""
     for model, tag in open_clip.list_pretrained():
         notes: Notes = open_clip.get_pretrained_cfg(model, tag)
         hashes = re.findall(r"/([0-9a-f]{64})/|-([0-9a-f]{8})\.pth?$", notes["url"])
         if any(digest.startswith(whole or start) for whole, start in hashes):
-            return notes
-    return {"quick_gelu": True} if is_torchscript(path) else {}
+            quick = bool(notes.get("quick_gelu")) and not model.endswith(QUICK)
+            return (f"{model}{QUICK}" if quick and f"{model}{QUICK}" in open_clip.list_models() else model), notes
+    return None
 
 
 def check_activation(name: str, weights: str, config: Mapping[str, Any], notes: Notes) -> None:

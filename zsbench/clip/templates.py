@@ -38,11 +38,18 @@ def imagenet80() -> tuple[str, ...]:
     return tuple(template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES)
 
 
+def maskclip85() -> tuple[str, ...]:
+    """Those 80 and five of things in a scene, as MaskCLIP averages them."""
+    scene = [f"{head} in the scene." for head in ("there is a {}", "there is the {}", "this is a {}", "this is the {}")]
+    return (*imagenet80(), *scene, "this is one {} in the scene.")
+
+
 Sets = Mapping[str, Callable[[], tuple[str, ...]]]
 TEMPLATES: Sets = {
     "single": lambda: SINGLE,
     "vild15": lambda: VILD15,
     "imagenet80": imagenet80,
+    "maskclip85": maskclip85,
 }
 """The named sets."""
 

@@ -1,16 +1,8 @@
-"""Files of weights become named tensors, and none of the code that such a file may carry is ever run.
-
-A TorchScript archive (the form of OpenAI's releases) is a program: `torch.jit.load` compiles it and runs its
-`__setstate__` methods, and PyTorch has deprecated it. But it is also a zip file in which the parameters lie
-as `torch.save` writes them. So its code is left out, and the rest is read by `torch.load(weights_only=True)`,
-with an empty class in the place of every module.
-"""
+"""Files of weights, in every layout that people have, fill a model of open_clip's: strictly, or not at all."""
 
 from __future__ import annotations
 
 import hashlib
-import io
-import zipfile
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +12,10 @@ import open_clip
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
+from zsbench.clip.transformers_layout import converted, is_transformers
 from zsbench.errors import UserError
+from zsbench.utils.torch_files import plain_names, read_torch
 
 
 @dataclass(frozen=True)
@@ -41,38 +34,69 @@ class Weights:
     unexpected: tuple[str, ...] = ()
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a `.safetensors` file, a TorchScript archive, or a state dict saved by `torch.save`.
+PLAIN = ("state_dict", "model_state_dict", "model", "module")
+AVERAGED = ("state_dict_ema", "ema_state_dict", "model_ema", "ema")
+"""Under which a state dict may lie: the weights themselves, or where there are none, their running average."""
+BESIDE = ("n_averaged",)
+"""What wrappers add to the tensors of a model."""
 
-    A state dict may lie under the key `state_dict`, and a `module.` before all names is dropped. Tensors keep
-    their dtype and are on the CPU. Raises `UserError` where the file is none of these or holds objects other
-    than tensors.
+
+def read_tensors(*files: Path) -> dict[str, Tensor]:
+    """The tensors of `.safetensors` files, TorchScript archives, or state dicts saved by `torch.save`, of any age.
+
+    A state dict may lie under one of `PLAIN` or `AVERAGED`, its names as wrappers write them. Tensors keep their dtype and
+    are on the CPU. Raises `UserError` where a file is none of these or holds objects other than tensors, and where two
+    files give the same tensor.
     """
+    found: dict[str, Tensor] = {}
+    for file in files:
+        tensors = _unwrapped(_read(file), file)
+        if twice := found.keys() & tensors.keys():
+            raise UserError(f"{file} and a file before it both hold {min(twice)}; are they parts of one model?")
+        found |= tensors
+    return found
+
+
+def _read(path: Path) -> Any:
+    if path.suffix != ".safetensors":
+        return read_torch(path)
     try:
-        if path.suffix == ".safetensors":
-            content: Any = load_file(path)
-        else:
-            content = _read_torchscript(path) if is_torchscript(path) else _torch_load(path)
-    except Exception as error:  # each format has its own exceptions for damaged files
+        return load_file(path)
+    except Exception as error:  # its own, or the system's
         raise UserError(
-            f"{path} cannot be read as weights: expected a .safetensors file, a state dict saved by "
-            "torch.save, or a TorchScript archive. It may be damaged, half downloaded, or hold objects other "
-            f"than tensors, which are refused ({type(error).__name__}: {str(error).partition('. ')[0]})."
+            f"{path} cannot be read as a .safetensors file; it may be damaged or half downloaded ({error})."
         ) from error
-    state = content.get("state_dict", content) if isinstance(content, Mapping) else None
-    if not state or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
-        raise UserError(f"{path} holds no state dict: expected tensors by name, plain or under 'state_dict'.")
-    prefix = "module." if all(name.startswith("module.") for name in state) else ""
-    return {name.removeprefix(prefix): tensor for name, tensor in state.items()}
 
 
-def fill(model: Any, path: Path, name: str) -> tuple[str, ...]:
-    """Copy a file's tensors into open_clip's `model`, called `name`; return the names it need not have.
+def _unwrapped(content: Any, path: Path) -> dict[str, Tensor]:
+    """The state dict in what a file holds, under plain names."""
+    state = content
+    while isinstance(state, Mapping) and (inside := next((key for key in (*PLAIN, *AVERAGED) if key in state), None)):
+        if isinstance(state[inside], Tensor):
+            break
+        state = state[inside]
+    if not isinstance(state, Mapping) or not state:
+        raise UserError(
+            f"{path} holds no state dict: expected tensors by name, plain or under {', '.join(PLAIN + AVERAGED)}; "
+            "objects other than tensors are refused."
+        )
+    state = {name: tensor for name, tensor in state.items() if name not in BESIDE}
+    for name, tensor in state.items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor):
+            raise UserError(f"{path}: {name!r} is no tensor; objects other than tensors are refused in a state dict.")
+        if tensor.layout != torch.strided or tensor.nbytes > tensor.untyped_storage().nbytes():
+            raise UserError(f"{path}: {name} claims {tuple(tensor.shape)} and holds fewer numbers.")
+    return plain_names(state)
 
-    Raises `UserError` naming the first few tensors that are missing, unexpected or of another shape.
+
+def fill(model: Any, tensors: Mapping[str, Tensor], source: str, name: str) -> tuple[str, ...]:
+    """Copy `tensors`, of the file `source`, into open_clip's `model`, called `name`; return the names it need not have.
+
+    They may be named as transformers names them. Raises `UserError` naming the first few that are missing, unexpected or of
+    another shape.
     """
     own = model.state_dict()
-    tensors = _adapted(read_tensors(path), model)
+    tensors = _adapted(tensors, model)
     spare = sorted(key for key in tensors.keys() - own.keys() if _is_harmless(key))
     tensors = {key: tensor for key, tensor in tensors.items() if key not in spare}
     misshapen = {
@@ -87,19 +111,11 @@ def fill(model: Any, path: Path, name: str) -> tuple[str, ...]:
     ]
     if any(problems):
         raise UserError(
-            f"{path} does not fit {name}: {'; '.join(filter(None, problems))}. "
+            f"{source} does not fit {name}: {'; '.join(filter(None, problems))}. "
             f"Give the model that these weights were made for{_image_size_hint(own, tensors)}."
         )
     model.load_state_dict(tensors)
     return tuple(spare)
-
-
-def is_torchscript(path: Path) -> bool:
-    """Whether the file is a TorchScript archive (told, as PyTorch does, by its table of constants)."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.split("/", 1)[-1] == "constants.pkl" for name in archive.namelist())
 
 
 def parameters_sha256(module: nn.Module) -> str:
@@ -111,61 +127,18 @@ def parameters_sha256(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
-class _Module:
-    """Stands for any module of a TorchScript archive; takes its attributes."""
-
-
-def _untagged(value: Any, *_: Any) -> Any:
-    """Stands for the functions that give TorchScript's lists their element type."""
-    return value
-
-
-def _torch_load(file: Path | io.BytesIO) -> Any:
-    return torch.load(file, map_location="cpu", weights_only=True)
-
-
-def _read_torchscript(path: Path) -> dict[str, Tensor]:
-    data = _without_code(path)
-    names = get_unsafe_globals_in_checkpoint(data)
-    data.seek(0)
-    modules = [(_Module, name) for name in names if name.startswith("__torch__.")]
-    lists = [(_untagged, name) for name in names if name.startswith("torch.jit._pickle.")]
-    with safe_globals([*modules, *lists]):
-        return _collect(_torch_load(data))
-
-
-def _without_code(path: Path) -> io.BytesIO:
-    """A copy in memory that has the archive's data alone, which makes it a file of `torch.save`."""
-    copy = io.BytesIO()
-    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(copy, "w") as kept:
-        for name in archive.namelist():
-            inner = name.split("/", 1)[-1]
-            if inner in ("data.pkl", "version", "byteorder") or inner.startswith("data/"):
-                kept.writestr(name, archive.read(name))
-    copy.seek(0)
-    return copy
-
-
-def _collect(module: _Module, prefix: str = "") -> dict[str, Tensor]:
-    tensors: dict[str, Tensor] = {}
-    for name, value in vars(module).items():
-        if isinstance(value, Tensor):
-            tensors[prefix + name] = value
-        elif isinstance(value, _Module):
-            tensors |= _collect(value, f"{prefix}{name}.")
-    return tensors
-
-
-def _adapted(tensors: dict[str, Tensor], model: Any) -> dict[str, Tensor]:
-    """Older and foreign layouts that open_clip reads, brought to the present one."""
-    tensors = dict(open_clip.convert.convert_state_dict(model, tensors))
+def _adapted(tensors: Mapping[str, Tensor], model: Any) -> dict[str, Tensor]:
+    """Older and foreign layouts, transformers' and those that open_clip reads, brought to its present one."""
+    if is_transformers(tensors):
+        tensors = converted(tensors)
+    found = dict(open_clip.convert.convert_state_dict(model, dict(tensors)))
     if not hasattr(model, "positional_embedding"):
-        tensors = open_clip.model.convert_to_custom_text_state_dict(tensors)
+        found = open_clip.model.convert_to_custom_text_state_dict(found)
     for key in ("logit_scale", "logit_bias"):  # some files have a scalar, others a vector of one
         own = getattr(model, key, None)
-        if key in tensors and own is not None and tensors[key].numel() == 1:
-            tensors[key] = tensors[key].reshape(own.shape)
-    return tensors
+        if key in found and own is not None and found[key].numel() == 1:
+            found[key] = found[key].reshape(own.shape)
+    return found
 
 
 def _is_harmless(key: str) -> bool:

@@ -11,7 +11,7 @@ from zsbench.clip.text import encode_vocabulary
 from zsbench.data.coco_results import read_proposals, write_proposals
 from zsbench.errors import UserError
 from zsbench.method import ImageBatch
-from zsbench.methods.maskclip.method import MaskClip
+from zsbench.methods.training_free.maskclip import MaskClip
 from zsbench.methods.two_stage.clip_regions import ClipRegions
 from zsbench.methods.two_stage.options import ClipRegionOptions
 from zsbench.runs.execution import execute

@@ -1,0 +1,1 @@
+"""Training-free methods: CLIP's patches compared with its texts, and what each changes in the last blocks."""

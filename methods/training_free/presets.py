@@ -1,0 +1,149 @@
+"""Images, windows, words and thresholds of each release, by dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from zsbench.options import Preset
+
+BACKGROUND = ("voc21", "context60", "coco-object")
+"""Those of the usual eight that have a background, which a threshold finds; the others are below."""
+OTHERS = ("voc20", "context59", "coco-stuff", "cityscapes", "ade20k")
+SHORTENED = ("coco-stuff", "cityscapes", "ade20k")
+"""Whose words are written without spaces in the files that all these releases share."""
+WHOLE: Mapping[str, Any] = {"crop": None, "stride": None}
+
+
+def suite(
+    short_side: int,
+    crop: int,
+    stride: int,
+    thresholds: Sequence[float],
+    words: Mapping[str, str],
+    **changes: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Preset]:
+    """A preset for each of the eight: images and windows in pixels, thresholds of `BACKGROUND`, name sets by dataset (others
+    have plain words), and `options` or `protocol` of some datasets. All use the 80 templates."""
+    names = {**dict.fromkeys(SHORTENED, "sclip"), **words}
+    sizes = {"short_side": short_side, "max_long_side": 2048, "crop": crop, "stride": stride}
+    likely = dict(zip(BACKGROUND, thresholds, strict=True))
+    return {
+        dataset: Preset(
+            options=changes.get("options", {}).get(dataset, {}),
+            protocol={
+                **sizes,
+                "background_threshold": likely.get(dataset),
+                **changes.get("protocol", {}).get(dataset, {}),
+            },
+            names=names.get(dataset, "plain"),
+            templates="imagenet80",
+        )
+        for dataset in (*BACKGROUND, *OTHERS)
+    }
+
+
+SYNONYMS = dict.fromkeys(("voc20", "voc21", "coco-object"), "sclip")
+"""SCLIP's words, which NACLIP, ResCLIP and SC-CLIP took over: background as 26 words, person and screen with synonyms."""
+LARGE_CITY = {"cityscapes": {"short_side": 560}}
+
+SCLIP = suite(
+    336,
+    224,
+    112,
+    (0.1, 0.1, 0.1),
+    SYNONYMS,
+    options={
+        "voc21": {"logit_scale": 65.0, "area_threshold": 0.1},
+        "context60": {"logit_scale": 50.0},
+        "coco-object": {"logit_scale": 50.0},
+    },
+    protocol=LARGE_CITY | {"coco-stuff": {"short_side": 448}},
+)
+
+WHOLE_VOC = {"voc20": WHOLE, "voc21": WHOLE}
+TWICE = {"resize": "twice"}
+NACLIP = suite(
+    336,
+    224,
+    112,
+    (0.1, 0.1, 0.1),
+    SYNONYMS,
+    options={"voc20": TWICE, "voc21": TWICE},
+    protocol=LARGE_CITY | WHOLE_VOC,
+)
+
+CLEARCLIP = suite(
+    448,
+    448,
+    224,
+    (0.5, 0.15, 0.4),
+    {"voc20": "proxyclip", "voc21": "clearclip"},
+    protocol={"cityscapes": {"crop": 224, "stride": 224}},
+)
+
+PROXYCLIP = suite(
+    336,
+    336,
+    112,
+    (0.2, 0.15, 0.25),
+    dict.fromkeys(("voc20", "voc21", "coco-object"), "proxyclip"),
+    protocol={
+        "ade20k": {"short_side": 448},
+        "cityscapes": {"short_side": 448, "crop": 224, "stride": 112},
+    },
+)
+
+SCCLIP = suite(
+    336,
+    224,
+    112,
+    (0.15, 0.15, 0.35),
+    SYNONYMS,
+    options={"voc21": {"logit_scale": 50.0, "area_threshold": 0.1}, "coco-object": {"logit_scale": 55.0}},
+    protocol=LARGE_CITY,
+)
+
+# threshold of the first pass, weight of the earlier blocks' attention, then scale and weight of the patch labels
+FIRST_PASS = {
+    "voc21": (0.5, 0.3, 2.2, 0.7),
+    "context60": (0.3, 0.3, 1.8, 0.7),
+    "coco-object": (0.11, 0.4, 1.8, 0.7),
+    "voc20": (0.1, 0.6, 2.1, 0.6),
+    "context59": (0.25, 0.4, 1.8, 0.7),
+    "coco-stuff": (0.11, 0.4, 1.8, 0.7),
+    "cityscapes": (0.1, 0.2, 2.1, 0.6),
+    "ade20k": (0.25, 0.3, 2.1, 0.7),
+}
+RESCLIP_OPTIONS = {
+    dataset: dict(zip(("first_threshold", "cross_weight", "label_scale", "label_weight"), values, strict=True))
+    for dataset, values in FIRST_PASS.items()
+}
+RESCLIP = suite(
+    336,
+    224,
+    112,
+    (0.1, 0.1, 0.1),
+    SYNONYMS,
+    options={name: {**values, **NACLIP[name].options} for name, values in RESCLIP_OPTIONS.items()},
+    protocol=LARGE_CITY | WHOLE_VOC,
+)
+
+SHORT_512 = {"short_side": 512, "max_long_side": 2048, **WHOLE}
+MASKCLIP_SIZES: Mapping[str, Mapping[str, Any]] = {
+    **dict.fromkeys(("voc20", "pascal-voc", "coco-stuff", "ade20k"), SHORT_512),
+    "context59": {"short_side": 520, "max_long_side": 520, **WHOLE},
+    "cityscapes": {"short_side": 512, "max_long_side": 1024, **WHOLE},
+}
+MASKCLIP = {
+    **{name: Preset(protocol=size, names="maskclip", templates="maskclip85") for name, size in MASKCLIP_SIZES.items()},
+    # its CLIP is no release of OpenAI's: GELU and a mean of its own are right, not a mistake
+    "miniworld": Preset({"normalisation": "clip"}),
+}
+
+GEM = {
+    name: Preset(
+        protocol={"short_side": 448, "max_long_side": None, **WHOLE}, names="plain", templates="a photo of a {}."
+    )
+    for name in OTHERS
+}

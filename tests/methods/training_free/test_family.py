@@ -1,0 +1,106 @@
+"""What holds for every training-free method: shapes at any size, images that do not mix, refusals in words."""
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from training_free import build
+
+from zsbench.clip.model import Clip, load_clip
+from zsbench.clip.tower import Tokens
+from zsbench.errors import UserError
+from zsbench.methods.training_free.frames import enlarged, framed, level
+from zsbench.methods.training_free.neighbours import neighbourhood
+from zsbench.methods.training_free.similarity import sharpened
+
+NAMES = ("maskclip", "sclip", "clearclip", "naclip", "gem", "sc-clip", "resclip", "proxyclip")
+SMALL_GUIDE = {"proxyclip": {"guide": "vit_tiny_patch16_224"}}
+
+
+def made(clip: Clip, name: str, **options: Any) -> Any:
+    texts = torch.nn.functional.normalize(torch.randn(5, clip.dim, generator=torch.Generator().manual_seed(3)), dim=1)
+    return build(clip, name, texts, rounded=False, **SMALL_GUIDE.get(name, {}), **options)
+
+
+def images(count: int, height: int, width: int) -> torch.Tensor:
+    return torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(4))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_images_of_any_size_do_not_mix(tiny_clip: Clip, name: str) -> None:
+    method = made(tiny_clip, name)
+    with torch.inference_mode():
+        for height, width in ((33, 50), (8, 8), (64, 17)):
+            batch = images(2, height, width)
+            logits = method.predict(batch)
+            assert logits.shape[:2] == (2, 5) and torch.isfinite(logits).all()
+            torch.testing.assert_close(
+                method.predict(batch[1:])[0], logits[1], atol=1e-3 if name == "gem" else 1e-5, rtol=0
+            )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_picture_of_one_colour_gets_finite_scores(tiny_clip: Clip, name: str) -> None:
+    with torch.inference_mode():
+        assert torch.isfinite(made(tiny_clip, name).predict(torch.full((1, 3, 40, 40), 0.3))).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_preset_and_variant_is_a_set_of_options(tiny_clip: Clip, name: str) -> None:
+    options = type(made(tiny_clip, name).options)
+    for preset in options.presets.values():
+        options(**preset.options)
+    for variant in options.variants.values():
+        options(**variant)
+
+
+def test_more_blocks_than_an_encoder_has_are_refused(tmp_path_factory: pytest.TempPathFactory) -> None:
+    clip = load_clip("RN50-quickgelu", "random")
+    for name in ("sc-clip", "resclip"):
+        with pytest.raises(UserError, match=rf"{name} needs 2 attention blocks; RN50-quickgelu has 1"):
+            made(clip, name)
+
+
+@given(st.integers(1, 70), st.integers(1, 70), st.integers(1, 20), st.sampled_from(["cut", "corner", "centred"]))
+@settings(deadline=None)
+def test_a_frame_holds_the_image(height: int, width: int, multiple: int, padding: str) -> None:
+    batch = images(1, height, width)
+    top, left, padded = framed(batch, multiple, padding)
+    assert torch.equal(padded[..., top : top + height, left : left + width], batch)
+    assert padded.sum() == pytest.approx(float(batch.sum()), rel=1e-4)
+    if padding == "cut":
+        assert padded.shape == batch.shape
+    else:
+        assert all(side % multiple == 0 for side in padded.shape[-2:])
+        assert (top, left) == (
+            (0, 0) if padding == "corner" else tuple((-side % multiple) // 2 for side in (height, width))
+        )
+
+
+def test_neighbours_are_weighed_by_their_distance_in_the_grid() -> None:
+    added = neighbourhood(Tokens(torch.zeros(1, 7, 2), (2, 3), prefix=1), deviation=2.0)
+    assert added.shape == (7, 7) and not added[0].any() and not added[:, 0].any()
+    assert torch.equal(added[1:, 1:].diagonal(), torch.ones(6))
+    torch.testing.assert_close(added[1, 6], torch.tensor(-(1**2 + 2**2) / 8).exp())  # from (0, 0) to (1, 2)
+
+
+def test_only_the_alike_are_attended_to() -> None:
+    likeness = torch.tensor([[[1.0, 0.5, 0.0], [0.5, 1.0, 0.0], [0.0, 0.0, 1.0]]])  # mean 4/9
+    weights = sharpened(likeness, 1.0, 3.0)[0]
+    torch.testing.assert_close(weights.sum(1), torch.ones(3))
+    assert torch.equal(weights == 0, likeness[0] < 4 / 9)
+    assert weights[0, 0] / weights[0, 1] == pytest.approx(2.718281828**1.5, rel=1e-5)
+    torch.testing.assert_close(sharpened(torch.ones(1, 2, 2), 1.2, 3.0), torch.full((1, 2, 2), 0.5))
+
+
+def test_a_depth_is_that_of_twelve_blocks_scaled() -> None:
+    assert [level(index, 12) for index in range(11)] == list(range(11))
+    assert [level(index, 24) for index in (0, 3, 8, 10)] == [0, 7, 18, 22]
+    assert [level(index, 4) for index in (0, 3, 8, 10)] == [0, 1, 2, 2]
+
+
+def test_maps_are_enlarged_as_the_harness_does() -> None:
+    maps = images(1, 4, 5)
+    assert enlarged(maps, (4, 5)) is maps and enlarged(maps, (9, 11)).shape == (1, 3, 9, 11)
