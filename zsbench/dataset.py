@@ -107,6 +107,10 @@ class Dataset(ABC):
     def read(self, split: str, image_id: str) -> Sample:
         """Decode one image and its label. Raises `UserError` naming the file when something is wrong with it."""
 
+    def label(self, split: str, image_id: str) -> NDArray[np.int32]:
+        """int32 (H, W): the label alone, which is cheaper to read where it lies apart from the image."""
+        return self.read(split, image_id).label
+
     def verify(self, split: str, ids: Sequence[str]) -> None:  # noqa: B027  # without files, nothing to verify
         """Raise `UserError` where a file of these images is absent: asked once, before anything long starts."""
 

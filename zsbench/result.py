@@ -37,7 +37,9 @@ class File(Schema):
     """A file that a run was given: known by its content, not by where it lay."""
 
     name: str = Field(description="name without folders")
-    sha256: str | None = Field(description="hash of the content; null for a folder, and where schema 1 did not know it")
+    sha256: str | None = Field(
+        description="hash of the content; null for a folder that was not read whole, and where schema 1 did not know it"
+    )
 
 
 class Metric(Schema):
@@ -76,18 +78,22 @@ class WordsInfo(Schema):
 class MethodInfo(Schema):
     name: str = Field(description="name in the registry")
     variant: str | None = Field(description="named set of options")
-    oracle: bool = Field(False, description="predictions use the ground truth: an upper bound, never ranked")
+    oracle: bool = Field(default=False, description="predictions use the ground truth: an upper bound, never ranked")
     options: dict[str, Any] = Field(
         description="every option with its value; in the place of a path, a name and a hash"
     )
     clip: str | None = Field(description="CLIP model; null for a method that needs none")
     templates: str | File | None = Field(description="prompt templates; null where no text was encoded")
-    text_embeddings: File | None = Field(None, description="ready text embeddings, in the place of templates")
+    text_embeddings: File | None = Field(default=None, description="ready text embeddings, in the place of templates")
     weights: WeightsInfo | None = Field(description="the CLIP weights")
-    words: WordsInfo | None = Field(None, description="the word vectors of a method that needs no CLIP")
+    words: WordsInfo | None = Field(default=None, description="the word vectors of a method that needs no CLIP")
     checkpoint_sha256: str | None = Field(description="hash of the learnt weights; null for a training-free method")
+    predictions: File | None = Field(
+        default=None,
+        description="scored: label maps made elsewhere, in the place of a method; hash of all their names and content",
+    )
     learnt_from: str | None = Field(
-        None, description="the dataset whose classes it learnt, if another one than the evaluated"
+        default=None, description="the dataset whose classes it learnt, if another one than the evaluated"
     )
 
 
@@ -193,7 +199,7 @@ class Environment(Schema):
     threads: int = Field(description="CPU threads of torch, of each process")
     processes: int = Field(1, description="processes that shared the evaluation, each on a device of its own")
     dtype: str = Field(description="type in which logits were computed")
-    driver: str | None = Field(None, description="version of the GPU's driver, where NVML says it")
+    driver: str | None = Field(default=None, description="version of the GPU's driver, where NVML says it")
     clocks_mhz: dict[str, int] = Field(default_factory=dict, description="GPU clocks as found and at most, by NVML")
     flags: dict[str, bool] = Field(default_factory=dict, description="TF32 and cuDNN switches of torch")
 
@@ -240,12 +246,12 @@ class Result(Schema):
 
     schema_version: Literal[2] = Field(default=2, description="version of this schema")
     date: str = Field(description="UTC time of the end of the run, ISO 8601")
-    verb: str = Field(description="run or eval")
+    verb: str = Field(description="run, eval or score")
     request: dict[str, Any] = Field(description="all that was asked for; in the place of a path, a name and a hash")
     command: str = Field(description="the same as a command line, for people")
     method: MethodInfo = Field(description="what was measured")
     dataset: DatasetInfo = Field(description="on what")
-    setting: str = Field(description="inductive, transductive, supervised or training-free")
+    setting: str = Field(description="inductive, transductive, supervised, training-free, or not stated")
     shown: Shown = Field(description="what the method saw before the test")
     protocol: dict[str, Any] = Field(description="resizing and sliding window")
     seed: int = Field(description="seed of initialisation, order and augmentation; of a checkpoint, its own")

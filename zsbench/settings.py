@@ -23,12 +23,15 @@ supervised: everything. training-free: no training data."""
 
 SETTINGS: tuple[Setting, ...] = get_args(Setting)
 
+NOT_STATED = "not stated"
+"""In the place of a setting, where predictions come from elsewhere and nobody says how they were made."""
 
 SHOWN: Mapping[str, tuple[str, str]] = {
     "inductive": ("seen", "seen"),
     "transductive": ("unlabelled", "all"),
     "supervised": ("all", "all"),
     "training-free": ("none", "none"),
+    NOT_STATED: ("not stated", "not stated"),
 }
 """What a setting shows of classes before the test: labels of pixels, and names (see `zsbench.result.Shown`)."""
 

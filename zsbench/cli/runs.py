@@ -55,8 +55,10 @@ def run_all(verb: Verb, requests: Sequence[Request]) -> None:
 
     results = []
     for request in requests:
-        out = request.out / f"seed{request.seed}" if request.out and len(requests) > 1 else request.out
-        plan = make_plan(verb, request.model_copy(update={"out": out}))
+        apart = {"out": request.out, "save_predictions": request.save_predictions}
+        if len(requests) > 1:
+            apart = {name: folder and folder / f"seed{request.seed}" for name, folder in apart.items()}
+        plan = make_plan(verb, request.model_copy(update=apart))
         show_plan(console, plan)
         result = execute(plan, console)
         if result is not None:

@@ -1,23 +1,24 @@
-"""Proposals in a file: COCO results in JSON with run-length encoded masks, as segment generators write them."""
+"""COCO results in JSON with run-length encoded masks: proposals as segment generators write them, and predictions."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pycocotools import mask as rle
-from torch import Tensor
 
 from zsbench.data.coco import read_json
 from zsbench.data.rle import decode_region, region_runs
 from zsbench.errors import UserError
 from zsbench.utils.files import write_text
+
+if TYPE_CHECKING:  # results are read without torch, too
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,25 @@ class Segments:
 
     def masks(self) -> Tensor:
         """bool (Q, h, w)."""
+        import torch
+
         return torch.from_numpy(np.stack([decode_region(region, *self.size) for region in self.regions]))
 
 
 def read_proposals(path: Path) -> dict[str, Segments]:
-    """Segments by image id of a COCO-results file: a list of `{"image_id", "segmentation": {"size", "counts"}, ...}`.
+    """Segments by image id of a file of COCO results. Scores and categories, if any, are not used."""
+    return {
+        image_id: Segments(tuple(entries[0]["segmentation"]["size"]), tuple(each["segmentation"] for each in entries))
+        for image_id, entries in read_results(path).items()
+    }
 
-    Counts may be compressed (a string) or a list. Scores and categories, if any, are not used. Raises `UserError` for
-    anything else, for runs that do not fill their image, and where the segments of one image differ in size.
+
+def read_results(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """The entries of a file of COCO results, by image: a list of `{"image_id", "segmentation": {"size", "counts"}, ...}`.
+
+    In the place of the id there may be a `file_name`, of which the name without folders and suffix counts, as in what
+    detectron2 writes. Counts may be compressed (a string) or a list. Raises `UserError` for anything else, for runs that do
+    not fill their image, and where the segments of one image differ in size.
     """
     entries = read_json(path)
     if not isinstance(entries, list):
@@ -47,17 +59,18 @@ def read_proposals(path: Path) -> dict[str, Segments]:
             region = entry["segmentation"]
             height, width = region["size"]
             region_runs(region, height, width)
-            found.setdefault(str(entry["image_id"]), []).append(region)
+            name = PurePath(entry["file_name"]).stem if "file_name" in entry else str(entry["image_id"])
+            found.setdefault(name, []).append(entry)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise UserError(
                 f'{path}, entry {number}: expected {{"image_id": ..., "segmentation": {{"size": [height, width], '
                 f'"counts": ...}}}}, with the mask run-length encoded. ({type(error).__name__}: {error})'
             ) from error
-    for image_id, regions in found.items():
-        sizes = {tuple(region["size"]) for region in regions}
+    for name, of_image in found.items():
+        sizes = {tuple(entry["segmentation"]["size"]) for entry in of_image}
         if len(sizes) > 1:
-            raise UserError(f"{path}: the segments of image {image_id} have several sizes: {sorted(sizes)}.")
-    return {image_id: Segments(tuple(regions[0]["size"]), tuple(regions)) for image_id, regions in found.items()}
+            raise UserError(f"{path}: the segments of image {name} have several sizes: {sorted(sizes)}.")
+    return found
 
 
 def check_ids(found: Iterable[str], known: Sequence[str], path: Path) -> None:

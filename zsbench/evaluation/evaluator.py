@@ -35,7 +35,8 @@ class Conditions:
     """How an evaluation runs: none of it decides more than the rounding of a number.
 
     `dtype`: of the logits; everything after them is float32. `batch_size`: images read together. `workers`: processes that
-    read ahead, 0 for none. `share`: of this process, by default all that the journal lacks.
+    read ahead, 0 for none. `share`: of this process, by default all that the journal lacks. `save` is given the id and the
+    predicted classes, int32 (H, W), of each image before it is recorded.
     """
 
     device: torch.device
@@ -43,6 +44,7 @@ class Conditions:
     batch_size: int = 1
     workers: int = 0
     share: Share | None = None
+    save: Callable[[str, torch.Tensor], None] = lambda image_id, classes: None
 
 
 def evaluate_records(
@@ -73,9 +75,12 @@ def evaluate_records(
                 batch = next(loader).to(device)
             predictions = predict_unequal(method, batch, protocol, watch)
             with watch.stage("metrics"):
+                found = [as_classes(prediction, word_to_class) for prediction in predictions]
+                for image_id, classes in zip(batch.ids, found, strict=True):
+                    conditions.save(image_id, classes)
                 rows = [
-                    count_tensors(label, as_classes(prediction, word_to_class), len(dataset.classes))
-                    for label, prediction in zip(batch.labels.unpack(), predictions, strict=True)
+                    count_tensors(label, classes, len(dataset.classes))
+                    for label, classes in zip(batch.labels.unpack(), found, strict=True)
                 ]
                 journal.append(batch.ids, rows)
             watch.settle()

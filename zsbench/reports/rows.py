@@ -12,16 +12,17 @@ from typing import Any
 
 from zsbench.recipe import Recipe
 from zsbench.result import File, Result
-from zsbench.runs.request import UNSAID, Request, as_word
+from zsbench.runs.request import UNSAID, ScoreRequest, as_word
 from zsbench.utils.files import slug
 
 NO_CHOICE = (
     *("method", "dataset", "setting", "variant", "seed", "classes", "transfer"),  # have places of their own in a page
     *("checkpoint", "device", "eval_batch", "plugin"),  # say where and from what it was computed
+    *("predictions", "mapping", "name"),  # say what was scored: `(scored)` in the label
     *UNSAID,  # say where things lay, and how they were read
 )
 RECIPE = {name: field.default for name, field in Recipe.model_fields.items()}
-DEFAULTS = {name: field.default for name, field in Request.model_fields.items()}
+DEFAULTS = {name: field.default for name, field in ScoreRequest.model_fields.items()}
 Fields = Mapping[str, Any]
 
 
@@ -79,6 +80,7 @@ def identity(result: Result) -> dict[str, Any]:
         "method": method.name,
         "variant": method.variant,
         "oracle": method.oracle,
+        "scored": method.predictions and True,
         "clip": method.clip,
         "weights": method.weights and (method.weights.sha256 or method.weights.source),
         "templates": content(method.templates),
@@ -181,7 +183,8 @@ def row_labels(rows: Mapping[str, Sequence[StoredResult]]) -> dict[str, str]:
 
 def label(entry: StoredResult) -> str:
     method = entry.result.method
-    return " ".join(filter(None, (method.variant, "(oracle)" if method.oracle else None, *choices(entry.result))))
+    marks = ("(oracle)" if method.oracle else None, "(scored)" if method.predictions else None)
+    return " ".join(filter(None, (method.variant, *marks, *choices(entry.result))))
 
 
 def telling(alternatives: Sequence[Fields]) -> list[str]:

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from zsbench.checkpoint import CheckpointInfo
+from zsbench.class_names import NameSet
 from zsbench.dataset import Dataset
-from zsbench.method import Method
 from zsbench.metrics import scores as metrics
 from zsbench.metrics.fingerprint import labels_fingerprint
 from zsbench.metrics.intervals import Support, bootstrap
@@ -31,9 +32,12 @@ from zsbench.result import (
     WordsInfo,
 )
 from zsbench.runs.asked import as_file, as_named, asked, portable
-from zsbench.runs.plan import Plan
 from zsbench.settings import shown
 from zsbench.utils.files import sha256
+
+if TYPE_CHECKING:  # scoring needs no torch
+    from zsbench.method import Method
+    from zsbench.runs.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -56,32 +60,41 @@ def aggregate(
     environment: Environment,
 ) -> Result:
     """The result of `records`, those of all images of the plan. `checkpoint`: where what the method learnt is stored."""
-    dataset, learnt = plan.dataset, plan.trained_before
-    about = dataset_info(plan, records)
-    groups = {name: np.isin(dataset.classes, members) for name, members in (about.groups or {}).items()}
-    counts = metrics.Counts.of(records, len(dataset.classes))
-    estimates = bootstrap(records, len(dataset.classes), dataset.seen_mask, groups)
-    return Result(
-        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    learnt = plan.trained_before
+    return from_records(
+        records,
+        plan.dataset,
+        dataset_info(plan.dataset, plan.protocol.split, plan.names, records, whole=plan.request.limit is None),
         verb=plan.verb,
         request=asked(plan.request),
         command=as_named(plan.request).command(plan.verb),
         method=method_info(plan, method, checkpoint),
-        dataset=about,
         setting=plan.setting,
         shown=what_was_shown(plan),
         protocol=asdict(plan.protocol),
         seed=learnt.seed if learnt else plan.request.seed,
-        metrics={name: Metric(**asdict(estimate)) for name, estimate in estimates.items()},
-        note=Support.of(records, len(dataset.classes)).warning,
-        classes_scored=int((~np.isnan(metrics.iou(counts))).sum()),
-        per_class=class_rows(counts, dataset),
         training=said_of_training(learnt) if learnt else training,
         efficiency=efficiency,
         timing=Timing(**evaluation.seconds),
         statistics=dict(evaluation.statistics),
         environment=environment,
+    )
+
+
+def from_records(records: Records, dataset: Dataset, about: DatasetInfo, **said: Any) -> Result:
+    """A result: what follows from `records`, and beside it what is `said` in the other fields."""
+    groups = {name: np.isin(dataset.classes, members) for name, members in (about.groups or {}).items()}
+    counts = metrics.Counts.of(records, len(dataset.classes))
+    estimates = bootstrap(records, len(dataset.classes), dataset.seen_mask, groups)
+    return Result(
+        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        dataset=about,
+        metrics={name: Metric(**asdict(estimate)) for name, estimate in estimates.items()},
+        note=Support.of(records, len(dataset.classes)).warning,
+        classes_scored=int((~np.isnan(metrics.iou(counts))).sum()),
+        per_class=class_rows(counts, dataset),
         records_sha256=records.sha256(),
+        **said,
     )
 
 
@@ -115,18 +128,18 @@ def method_info(plan: Plan, method: Method, checkpoint: Path | None) -> MethodIn
     )
 
 
-def dataset_info(plan: Plan, records: Records) -> DatasetInfo:
-    dataset, split = plan.dataset, plan.protocol.split
+def dataset_info(dataset: Dataset, split: str, names: NameSet, records: Records, *, whole: bool) -> DatasetInfo:
+    """On what was measured; `whole`: all images that the split has here were."""
     return DatasetInfo(
         name=dataset.name,
         split=split,
         images=len(records.ids),
-        complete=plan.request.limit is None and dataset.full_size(split) in (None, len(records.ids)),
+        complete=whole and dataset.full_size(split) in (None, len(records.ids)),
         classes=len(dataset.classes),
         unseen=list(dataset.unseen),
         groups={f"mIoU:{name}": list(members) for name, members in dataset.groups.items()},
-        names=plan.names.name,
-        classes_sha256=plan.names.sha256,
+        names=names.name,
+        classes_sha256=names.sha256,
         labels_sha256=labels_fingerprint(records),
     )
 

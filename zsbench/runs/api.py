@@ -16,7 +16,7 @@ from zsbench.runs.backends import Local
 from zsbench.runs.folder import CHECKPOINT, free_folder
 from zsbench.runs.grid import PROFILES, RUNS, Entry, Finished, arranged, make_cells, run_grid, silent
 from zsbench.runs.own_classes import own_request
-from zsbench.runs.request import DEFAULT_DATASET, DEFAULT_METHOD, ProfileRequest, Request, Verb
+from zsbench.runs.request import DEFAULT_DATASET, DEFAULT_METHOD, ProfileRequest, Request, ScoreRequest, Verb
 from zsbench.runs.resolve import open_dataset, resolve
 from zsbench.runs.sweep_file import read_sweep, sweep_cells
 
@@ -99,6 +99,17 @@ def profile(method: str = DEFAULT_METHOD, dataset: str = DEFAULT_DATASET, **requ
     from zsbench.runs.measure import measure
 
     return measure(asked)
+
+
+def score(predictions: str | Path, dataset: str = DEFAULT_DATASET, **request: Any) -> Result:
+    """Score predictions made elsewhere, label maps in a folder or a file of COCO results: `zsbench score`.
+
+    >>> zsbench.score("predictions", "pascal-voc", mapping="one-based", name="my-method").metrics["mIoU"].value
+    """
+    asked = ScoreRequest.of("score", {"predictions": predictions, "dataset": dataset, **request})
+    from zsbench.runs import scoring
+
+    return scoring.score(asked)
 
 
 def predict(

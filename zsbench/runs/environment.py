@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import platform
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import metadata
-from pathlib import Path
 
 import torch
 
@@ -15,50 +11,14 @@ from zsbench import __version__
 from zsbench.evaluation.prediction import fused_labels_on
 from zsbench.profiling.energy import find_gpu
 from zsbench.result import Environment
-
-PACKAGES = ("torch", "torchvision", "timm", "open_clip_torch", "numpy", "accelerate")
-
-
-def versions() -> dict[str, str]:
-    """Installed versions of the packages that influence a result."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+from zsbench.runs.software import cpu_name, revision, versions
 
 
 def device_name(device: torch.device) -> str:
     """The processor's or the GPU's name."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return _cpu_name() or platform.processor() or platform.machine()
-
-
-def _cpu_name() -> str | None:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return None
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), None)
-
-
-def revision() -> tuple[str | None, bool | None]:
-    """`(commit, dirty)` of the checkout that zsbench runs from; Nones for an installed package."""
-    root = Path(__file__).resolve().parents[2]
-
-    def git(*words: str) -> str:
-        run = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True, timeout=10)
-        return run.stdout.strip()
-
-    try:
-        if Path(git("rev-parse", "--show-toplevel")).resolve() != root:
-            return None, None
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
-    except (OSError, subprocess.SubprocessError):
-        return None, None
+    return cpu_name()
 
 
 def flags(device: torch.device) -> dict[str, bool]:

@@ -5,18 +5,25 @@ from __future__ import annotations
 import logging
 import shutil
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 
 from zsbench import __version__
 from zsbench.checkpoint import CheckpointInfo, save_checkpoint
 from zsbench.clip.text import Vocabulary
+from zsbench.data.predictions import Saving
 from zsbench.dataset import Sample
 from zsbench.errors import UserError
 from zsbench.evaluation import evaluator
-from zsbench.evaluation.evaluator import Share, evaluate_records
+from zsbench.evaluation.evaluator import Share, as_classes, evaluate_records
+from zsbench.evaluation.prediction import predict_labels, resize
+from zsbench.method import ImageBatch
 from zsbench.metrics.journal import Journal, journal_path, read_journals
 from zsbench.metrics.records import Records
 from zsbench.profiling import Conditions, profile_method
@@ -167,6 +174,8 @@ class Run:
         )
         share = Share(self.accelerator.process_index, processes, done)
         how = evaluator.Conditions(self.device, plan.dtype, plan.eval_batch, plan.request.workers, share)
+        if plan.request.save_predictions is not None:
+            how = replace(how, save=self.open_predictions(plan.request.save_predictions, done))
         own = Journal(journal_path(self.out, share.index), plan.fingerprint)
         with own as journal, progress_bar(self.console, "evaluate", len(plan.eval_ids), len(done)) as bar:
             before = len(journal.done)
@@ -185,6 +194,16 @@ class Run:
         images, statistics, seconds = zip(*parts, strict=True)
         total = {name: sum(part[name] for part in seconds) for name in watch.seconds}
         return Evaluation(total, mean_by_name(statistics, images))
+
+    def open_predictions(self, folder: Path, done: frozenset[str]) -> Callable[[str, torch.Tensor], None]:
+        """What saves a prediction; a `UserError` where those of images that a journal has were not saved."""
+        saving = Saving(folder, self.plan.dataset.palette)
+        if lost := [image_id for image_id in done if not saving.path(image_id).exists()]:
+            raise UserError(
+                f"--save-predictions {folder}: {len(lost)} images were evaluated before, and their predictions are not "
+                f"there. Give the folder as before, or delete {self.out} to start again."
+            )
+        return lambda image_id, classes: saving(image_id, classes.cpu().numpy())
 
     def records(self) -> Records:
         """What all processes recorded, in the order of the split; kept in `records.npz`. An image missing is an error."""
@@ -207,7 +226,8 @@ class Run:
         )
         log.info("evaluated %d images: %s", result.dataset.images, evaluation.seconds)
         result.save(self.out / RESULT)
-        draw_gallery(self.out / GALLERY, plan, self.method, self.device)
+        title = f"{plan.method_class.name} on {plan.dataset.name}, {plan.setting}"
+        draw_gallery(self.out / GALLERY, plan.dataset, plan.protocol.split, plan.eval_ids, title, self.predict)
         self.tidy()
         return result
 
@@ -215,6 +235,14 @@ class Run:
         """Nothing is left to resume."""
         for leftover in leftovers(self.out):
             leftover.unlink()
+
+    def predict(self, sample: Sample) -> NDArray[Any]:
+        """The classes of one image, int32 (H, W); the method has been told the vocabulary."""
+        image = resize(sample.image, self.plan.protocol)[None].to(self.device)
+        batch = ImageBatch(image, [sample.id], [torch.tensor(sample.label)])
+        with torch.inference_mode():
+            (found,) = predict_labels(self.method, batch, [sample.label.shape], self.plan.protocol)
+        return as_classes(found, self.plan.word_to_class).cpu().numpy()
 
     def profile(self, seconds: float = 5.0) -> Efficiency:
         plan, first = self.plan, self.first()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from zsbench import registry
 from zsbench.data.image import read_image
+from zsbench.data.predictions import save_map
 from zsbench.dataset import Dataset
 from zsbench.errors import UserError
 from zsbench.evaluation.prediction import predict_labels, resize
@@ -21,7 +22,7 @@ from zsbench.runs.own_classes import OwnClasses, own_classes
 from zsbench.runs.plan import Plan, make_plan
 from zsbench.runs.request import Request
 from zsbench.runs.resolve import is_dataset
-from zsbench.utils.figures import Palette, save_label_map, save_overlay
+from zsbench.utils.figures import Palette, save_overlay
 from zsbench.utils.files import make_folder
 
 
@@ -43,7 +44,7 @@ class Segmentation:
         folder = make_folder(Path(folder))
         overlay, label_map = (folder / f"{self.path.stem}-{kind}.png" for kind in ("overlay", "labels"))
         save_overlay(overlay, self.image, self.labels, self.classes, self.palette)
-        save_label_map(label_map, self.labels, self.palette)
+        save_map(label_map, self.labels, self.palette)
         return overlay, label_map
 
 

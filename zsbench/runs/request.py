@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.fields import FieldInfo
@@ -18,8 +18,10 @@ from zsbench.utils.validation import validated
 DEFAULT_METHOD, DEFAULT_DATASET, DEFAULT_PREDICTOR = "zegclip", "miniworld", "maskclip"
 """What a command without words takes, and a prediction without a checkpoint: the harness names no other plugin."""
 
-Verb = Literal["run", "train", "eval", "profile", "predict", "propose", "load"]
-"""What is done with a request; the first three and `propose` need images of the dataset."""
+Verb = Literal["run", "train", "eval", "profile", "predict", "propose", "load", "score"]
+"""What is done with a request; the first three, `propose` and `score` need images of the dataset."""
+METHODS: tuple[Verb, ...] = ("run", "train", "eval", "profile", "predict", "propose", "load")
+"""What is done with a method."""
 RUNS: tuple[Verb, ...] = ("run", "train", "eval")
 
 AnyRequest = TypeVar("AnyRequest", bound="Request")
@@ -30,11 +32,14 @@ class Place:
     """Where an option is offered: its panel of the help, the verbs that have it, and its flags if not `--<its name>`."""
 
     panel: str
-    verbs: tuple[Verb, ...] = get_args(Verb)
+    verbs: tuple[Verb, ...] = METHODS
     flags: tuple[str, ...] = ()
 
     def only(self, *verbs: Verb) -> Place:
         return replace(self, verbs=verbs)
+
+    def also(self, *verbs: Verb) -> Place:
+        return replace(self, verbs=(*self.verbs, *verbs))
 
     def under(self, *flags: str) -> Place:
         return replace(self, flags=flags)
@@ -45,8 +50,9 @@ TRAINING = Place("Training", ("run", "train"))
 WORDS = Place("CLIP and words")
 EVALUATION = Place("Evaluation", ("run", "eval"))
 PROFILE = Place("Profile", ("profile",))
+PREDICTIONS = Place("Options", ("score",))
 WHERE = Place("Where it runs, and what it leaves")
-UNSAID = ("out", "data_root", "workers", "resume")
+UNSAID = ("out", "data_root", "workers", "resume", "save_predictions")
 """Left out of the command that gives the same numbers again."""
 
 
@@ -100,10 +106,12 @@ class Request(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     method: Annotated[str, WHAT] = option(DEFAULT_METHOD, "name of a method (`zsbench list methods`)")
-    dataset: Annotated[str, WHAT] = option(
+    dataset: Annotated[str, WHAT.also("score")] = option(
         DEFAULT_DATASET, "name of a dataset (`zsbench list datasets`), or a card (.toml)"
     )
-    setting: Annotated[Setting | None, WHAT.only(*RUNS, "propose")] = option(None, "what the method may learn from")
+    setting: Annotated[Setting | None, WHAT.only(*RUNS, "propose", "score")] = option(
+        None, "what the method may learn from"
+    )
     variant: Annotated[str | None, WHAT] = option(None, "a named set of options of the method")
     options: Annotated[Pairs, WHAT.under("--option", "-o")] = option({}, "an option of the method; may be repeated")
     checkpoint: Annotated[Path | None, WHAT] = option(
@@ -112,7 +120,7 @@ class Request(BaseModel):
     transfer: Annotated[bool, WHAT.only(*RUNS, "profile", "propose", "load")] = option(
         False, "use a checkpoint with another dataset's classes"
     )
-    limit: Annotated[int | None, WHAT.only(*RUNS, "propose")] = option(
+    limit: Annotated[int | None, WHAT.only(*RUNS, "propose", "score")] = option(
         None, "a trial: the first N images of each split, one training step unless --iterations says more", ge=1
     )
     recipe: Annotated[Pairs, TRAINING.under("--recipe", "-r")] = option(
@@ -126,7 +134,7 @@ class Request(BaseModel):
     weights: Annotated[str | None, WORDS] = option(
         None, "open_clip tag, local file, or `random`; default: the dataset's"
     )
-    classes: Annotated[str | None, WORDS] = option(
+    classes: Annotated[str | None, WORDS.also("score")] = option(
         None, "a name set of the dataset, or a text file: one class a line, synonyms after `;`"
     )
     background_threshold: Annotated[Threshold, WORDS.only("run", "eval", "profile")] = option(
@@ -142,18 +150,25 @@ class Request(BaseModel):
         None, "word vectors of a method without CLIP: .npz, .vec, .txt or .bin (`zsbench data words`)"
     )
     eval_batch: Annotated[int | None, EVALUATION] = option(None, "images scored together", ge=1)
-    workers: Annotated[int, EVALUATION] = option(0, "processes that read images for evaluation", ge=0)
-    data_root: Annotated[Path | None, WHERE.only(*RUNS, "propose")] = option(
+    workers: Annotated[int, EVALUATION.also("score")] = option(0, "processes that read images for evaluation", ge=0)
+    save_predictions: Annotated[Path | None, EVALUATION] = option(
+        None, "folder for the predicted label maps, as `zsbench score` reads them"
+    )
+    data_root: Annotated[Path | None, WHERE.only(*RUNS, "propose", "score")] = option(
         None, "where the data lies; else $ZSBENCH_DATA, else ./data"
     )
-    seed: Annotated[int, TRAINING.only(*RUNS)] = option(0, "seed of initialisation, order and augmentation", ge=0)
+    seed: Annotated[int, TRAINING.only(*RUNS, "score")] = option(
+        0, "seed of initialisation, order and augmentation", ge=0
+    )
     device: Annotated[str | None, WHERE] = option(None, "cpu, cuda or cuda:N; default: CUDA where there is one")
     dtype: Annotated[Literal["float32", "bfloat16", "float16"], WHERE.only(*RUNS, "profile", "predict")] = option(
         "float32", "type of the arithmetic (float16: not in training)"
     )
     resume: Annotated[bool, WHERE.only(*RUNS)] = option(False, "go on where this very run was stopped")
-    out: Annotated[Path | None, WHERE] = option(None, "output folder; default: runs/<what it is>-seed<N>")
-    plugin: Annotated[Paths, WHAT] = option((), "a Python file that registers methods or datasets; may be repeated")
+    out: Annotated[Path | None, WHERE.also("score")] = option(None, "output folder; default: runs/<what it is>-seed<N>")
+    plugin: Annotated[Paths, WHAT.also("score")] = option(
+        (), "a Python file that registers methods or datasets; may be repeated"
+    )
 
     @classmethod
     def of(cls: type[AnyRequest], verb: Verb, given: Mapping[str, Any]) -> AnyRequest:
@@ -184,6 +199,23 @@ class Request(BaseModel):
             else:
                 single += [flag] if value is True else [flag, str(value)]
         return single + repeated
+
+
+class ScoreRequest(Request):
+    """What a user can say about predictions made elsewhere."""
+
+    predictions: Annotated[Path | None, PREDICTIONS] = option(
+        None, "folder of label maps (PNG, TIFF, NPY, NPZ) named by image id, or a JSON file of COCO results"
+    )
+    mapping: Annotated[str, PREDICTIONS] = option(
+        "zero-based", "what the values mean: zero-based, one-based, or a TOML file (docs/reports.md)"
+    )
+    name: Annotated[str | None, PREDICTIONS] = option(
+        None, "what made the predictions; default: the name of the folder", min_length=1
+    )
+    allow_missing: Annotated[bool, PREDICTIONS] = option(
+        False, "an image without a prediction is wrong in every pixel, not an error"
+    )
 
 
 class ProfileRequest(Request):

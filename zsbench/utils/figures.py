@@ -11,7 +11,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
-from PIL import Image
 
 from zsbench.utils.files import write_atomically
 
@@ -108,13 +107,3 @@ def save_overlay(
 def save_figure(path: Path, figure: Figure) -> None:
     canvas = FigureCanvasAgg(figure)
     write_atomically(path, lambda temporary: canvas.print_figure(temporary, format="png", dpi=110))
-
-
-def save_label_map(path: Path, label: NDArray[np.int32], palette: Palette) -> None:
-    """Write the labels as a PNG: 8-bit with palette for up to 256 classes, else 16-bit grey."""
-    if len(palette) > 256:
-        picture = Image.fromarray(label.astype(np.uint16))
-    else:
-        picture = Image.fromarray(label.astype(np.uint8))
-        picture.putpalette([channel for colour in palette for channel in colour])
-    write_atomically(path, lambda temporary: picture.save(temporary, format="PNG"))

@@ -1,0 +1,186 @@
+"""Score predictions made elsewhere: label maps in, and out of them the records and the result that a method leaves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+from zsbench import __version__, registry
+from zsbench.class_names import NameSet
+from zsbench.data.label_map import LabelMap
+from zsbench.data.mapping import read_mapping
+from zsbench.data.predictions import Predictions, find_predictions, some
+from zsbench.dataset import IGNORE, Dataset, Sample, split_ids
+from zsbench.errors import UserError
+from zsbench.metrics.class_counts import Ints
+from zsbench.metrics.counts import count
+from zsbench.metrics.records import Records
+from zsbench.result import Environment, File, MethodInfo, Result, Shown, Timing
+from zsbench.runs.aggregate import dataset_info, from_records
+from zsbench.runs.asked import as_named, portable
+from zsbench.runs.folder import GALLERY, RECORDS, RESULT, free_folder, is_finished, prepare_run_dir
+from zsbench.runs.gallery import draw_gallery
+from zsbench.runs.request import ScoreRequest
+from zsbench.runs.resolve import open_dataset
+from zsbench.runs.software import cpu_name, revision, versions
+from zsbench.settings import NOT_STATED, SHOWN
+from zsbench.utils.files import slug
+from zsbench.utils.parallel import parallel_map
+from zsbench.utils.progress import progress_bar
+
+
+@dataclass(frozen=True)
+class Counted:
+    """The confusion of one image as `count` gives it, and the seconds that reading and counting took."""
+
+    rows: Ints
+    read: float
+    counted: float
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """A request with everything resolved."""
+
+    request: ScoreRequest
+    name: str
+    dataset: Dataset
+    split: str
+    names: NameSet
+    ids: tuple[str, ...]
+    predictions: Predictions
+    meaning: LabelMap
+
+    def predict(self, sample: Sample) -> NDArray[np.integer[Any]]:
+        return self.prediction(sample.id, sample.label.shape)
+
+    def prediction(self, image_id: str, shape: tuple[int, ...]) -> NDArray[np.integer[Any]]:
+        """(H, W) classes of an image whose annotation has that shape, -1 where there is none."""
+        if image_id not in self.predictions.found:
+            return np.full(shape, IGNORE, np.int32)
+        found = self.predictions.read(image_id, self.meaning)
+        if found.shape != shape:
+            here, there = (f"{width}x{height}" for height, width in (found.shape, shape))
+            raise UserError(
+                f"{self.predictions.path(image_id)}: the prediction of image {image_id} is {here} pixels (width x height), "
+                f"its annotation {there}. Save predictions at the size of the "
+                "original image: label maps are never resized."
+            )
+        return found
+
+    def count(self, image_id: str) -> Counted:
+        began = time.perf_counter()
+        label = self.dataset.label(self.split, image_id)
+        found = self.prediction(image_id, label.shape)
+        read = time.perf_counter()
+        rows = count(label, found, len(self.dataset.classes))
+        return Counted(rows, read - began, time.perf_counter() - read)
+
+
+def prepare(request: ScoreRequest) -> Scoring:
+    """Look up all that a request names. Raises `UserError` for anything unknown, contradictory or absent."""
+    for path in request.plugin:
+        registry.add_file(path)
+    source = request.predictions
+    if source is None:
+        raise UserError("no predictions: give --predictions, a folder of label maps or a file of COCO results.")
+    dataset = open_dataset(request.dataset, request.data_root)
+    meaning = read_mapping(request.mapping, dataset.classes)
+    split = dataset.defaults.protocol.split
+    ids = split_ids(dataset, split, request.limit)
+    predictions = find_predictions(source, dataset.ids(split))
+    missing = [image_id for image_id in ids if image_id not in predictions.found]
+    if missing and not request.allow_missing:
+        raise UserError(
+            f"{source} has no prediction of {len(missing)} of {len(ids)} images: {some(missing)}. Add them, or give "
+            "--allow-missing to count every pixel of them as wrong."
+        )
+    name = request.name or source.resolve().stem
+    return Scoring(request, name, dataset, split, dataset.names(request.classes), tuple(ids), predictions, meaning)
+
+
+def score(request: ScoreRequest, console: Console | None = None) -> Result:
+    """Carry out a request, in this process and `workers` others; the result is also written to the output folder."""
+    console = console or Console(quiet=True)
+    scoring = prepare(request)
+    if ignored := scoring.predictions.ignored:
+        console.print(f"ignored, as no predictions: {some(ignored)}", style="yellow", markup=False, soft_wrap=True)
+    usual = Path("runs") / slug(scoring.name, scoring.dataset.name, "scored")
+    out = request.out or free_folder(usual, lambda folder: is_finished(folder, trains=False))
+    out = prepare_run_dir(out, trains=False, resume=False)
+    counted = []
+    with progress_bar(console, "score", len(scoring.ids)) as bar:
+        for found in parallel_map(scoring.count, scoring.ids, request.workers):
+            counted.append(found)
+            bar.reach(len(counted))
+    records = Records.of(scoring.ids, [each.rows for each in counted])
+    records.save(out / RECORDS)
+    result = conclude(scoring, records, counted)
+    result.save(out / RESULT)
+    title = f"{scoring.name} on {scoring.dataset.name} (scored)"
+    draw_gallery(out / GALLERY, scoring.dataset, scoring.split, scoring.ids, title, scoring.predict)
+    console.print(f"written to {out}", markup=False, soft_wrap=True)
+    return result
+
+
+def conclude(scoring: Scoring, records: Records, counted: Sequence[Counted]) -> Result:
+    request, predictions = scoring.request, scoring.predictions
+    setting = request.setting or NOT_STATED
+    read, counting = (sum(getattr(each, stage) for each in counted) for stage in ("read", "counted"))
+    return from_records(
+        records,
+        scoring.dataset,
+        dataset_info(scoring.dataset, scoring.split, scoring.names, records, whole=request.limit is None),
+        verb="score",
+        request={name: portable(getattr(request, name)) for name in type(request).offered("score")},
+        command=as_named(request).command("score"),
+        method=MethodInfo(
+            name=scoring.name,
+            variant=None,
+            options={},
+            clip=None,
+            templates=None,
+            weights=None,
+            checkpoint_sha256=None,
+            predictions=File(name=predictions.source.name, sha256=predictions.sha256),
+        ),
+        setting=setting,
+        shown=Shown(pixels=SHOWN[setting][0], names=SHOWN[setting][1]),
+        protocol={},
+        seed=request.seed,
+        timing=Timing(data=read, model=0, post=0, metrics=counting),
+        statistics=abstention(records, scoring),
+        environment=environment(request.workers),
+    )
+
+
+def abstention(records: Records, scoring: Scoring) -> dict[str, float]:
+    """Percent of the labelled pixels without a predicted class, and images without a prediction, where there are any."""
+    confusion = records.confusion(len(scoring.dataset.classes))
+    missing = len(set(scoring.ids) - scoring.predictions.found.keys())
+    share = 100.0 * float(confusion[:, -1].sum()) / max(float(confusion.sum()), 1.0)
+    said = {"percent_of_pixels_without_class": share, "images_without_prediction": float(missing)}
+    return {name: value for name, value in said.items() if value}
+
+
+def environment(workers: int) -> Environment:
+    """What a result has to tell of this machine; that of the predictions is not known."""
+    commit, dirty = revision()
+    return Environment(
+        zsbench=__version__,
+        commit=commit,
+        dirty=dirty,
+        versions=versions(),
+        device="cpu",
+        device_name=cpu_name(),
+        threads=1,
+        processes=workers or 1,
+        dtype="not stated",
+    )
