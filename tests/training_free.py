@@ -18,6 +18,7 @@ from zsbench.clip.text import Vocabulary
 from zsbench.dataset import EvalProtocol
 from zsbench.evaluation.evaluator import as_classes
 from zsbench.evaluation.prediction import predict_labels
+from zsbench.method import ImageBatch
 from zsbench.registry import load_method_class
 
 GOLDENS = Path(__file__).parents[2] / "shared" / "goldens"
@@ -84,8 +85,11 @@ def labelled(
 ) -> NDArray[np.int32]:
     """The label map of an image as the harness makes it. `owners`: the class of each word; background by threshold is 0."""
     whole = {"short_side": None, "crop": None, "stride": None}
-    words = predict_labels(method, image, [size], EvalProtocol(**(whole | protocol)))[0]
-    return as_classes(words, [*(range(len(method.vocabulary)) if owners is None else owners), 0]).numpy()
+    classes = [*(range(len(method.vocabulary)) if owners is None else owners), 0]
+    words = predict_labels(
+        method, ImageBatch(image), [size], EvalProtocol(**(whole | protocol)), word_to_class=classes
+    )[0]
+    return as_classes(words, classes).numpy()
 
 
 def assert_same_labels(found: NDArray[Any], expected: NDArray[Any], pixels: int = 6) -> None:

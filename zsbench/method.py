@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self  # of typing from Python 3.11 on
 
     from zsbench.clip.model import Clip
+    from zsbench.refining import Refining
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,11 @@ class Method(nn.Module, ABC):
         """What scores are multiplied by before a softmax over the words makes probabilities of them, for background by
         threshold; None where scores are probabilities already."""
         return 1.0
+
+    @property
+    def refining(self) -> Refining | None:
+        """What the harness does with scores at the label's size, beside the arg max; None for nothing."""
+        return None
 
     def losses(self, images: Tensor, labels: Tensor) -> Mapping[str, Tensor] | Losses:
         """Named scalar losses, summed by the harness: means over images, or `Losses` that say what they are means of.

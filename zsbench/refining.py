@@ -45,6 +45,18 @@ class Pamr:
         return scores
 
 
+@dataclass(frozen=True)
+class Refining:
+    """What happens to a method's scores at the label's size before they become labels.
+
+    `pamr`: propagation by the image's colours. `area_threshold`: classes with no more than this share of the pixels of all
+    classes but background are dropped, and the best of the others takes their place.
+    """
+
+    pamr: Pamr | None = None
+    area_threshold: float | None = None
+
+
 def shifted(maps: Tensor, dilations: Sequence[int]) -> Iterator[Tensor]:
     """Each pixel's neighbours in turn, for maps (c, H, W); beyond the border, the border goes on."""
     reach, (height, width) = max(dilations), maps.shape[-2:]

@@ -14,6 +14,7 @@ from zsbench.clip.towers import tower_of
 from zsbench.clip.vit import normalise
 from zsbench.errors import UserError
 from zsbench.method import Method
+from zsbench.refining import Pamr, Refining
 
 from .frames import enlarged, framed
 from .options import DenseOptions
@@ -51,6 +52,11 @@ class DenseClip(Method):
     def predict(self, images: Tensor) -> Tensor:
         height, width = images.shape[-2:]
         top, left, padded = framed(normalise(images, self.mean, self.std), self.multiple, self.options.padding)
+        if min(padded.shape[-2:]) < self.tower.patch:
+            side = self.tower.patch
+            raise UserError(
+                f"an image of {width}x{height} px is smaller than a patch of CLIP, which has {side}x{side} px."
+            )
         logits = self.cosines(padded)
         if (top, left) != (0, 0) or (self.options.padding == "centred" and padded.shape != images.shape):
             return enlarged(logits, padded.shape[-2:])[..., top : top + height, left : left + width]
@@ -83,6 +89,13 @@ class DenseClip(Method):
     def multiple(self) -> int:
         """Images are padded to multiples of so many pixels, if at all."""
         return self.tower.patch
+
+    @property
+    def refining(self) -> Refining | None:
+        options = self.options
+        if not options.pamr and options.area_threshold is None:
+            return None
+        return Refining(Pamr(options.pamr) if options.pamr else None, options.area_threshold)
 
     @property
     def logit_scale(self) -> float:

@@ -185,11 +185,18 @@ Score = Callable[[Tensor, slice], Tensor]
 """A pointwise function of logits (..., c, H, W) of some classes, as `Method.score`."""
 
 
-def feed(best: RunningMax, score: Score | None, logits: Tensor, tiling: Tiling, chunk: int | None = None) -> None:
+def feed(
+    best: RunningMax,
+    score: Score | None,
+    logits: Tensor,
+    tiling: Tiling,
+    chunk: int | None = None,
+    refine: Callable[[Tensor], Tensor] | None = None,
+) -> None:
     """Show `best` the scores of all classes at its size, from the logits float32 (n, C, h, w) of an image's windows.
 
     `score` None: logits are the scores, and those of one window go straight to the size of `best`. `chunk`: classes at a
-    time, by default from a byte budget.
+    time, by default from a byte budget. `refine`: of scores (c, H, W) at that size, class by class.
     """
     size = (best.score.shape[0], best.score.shape[1])
     direct = score is None and len(tiling.places) == 1
@@ -199,7 +206,7 @@ def feed(best: RunningMax, score: Score | None, logits: Tensor, tiling: Tiling, 
         scores = logits[:, part].contiguous() if direct else window_scores(score, logits, part, tiling, counts)
         if direct or size != tiling.shape:
             scores = F.interpolate(scores, size=size, mode="bilinear")
-        best.update(scores[0], part.start)
+        best.update(scores[0] if refine is None else refine(scores[0]), part.start)
 
 
 def window_scores(score: Score | None, logits: Tensor, part: slice, tiling: Tiling, counts: Tensor) -> Tensor:

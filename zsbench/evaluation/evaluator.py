@@ -73,7 +73,7 @@ def evaluate_records(
         for _ in waiting:
             with watch.stage("data"):
                 batch = next(loader).to(device)
-            predictions = predict_unequal(method, batch, protocol, watch)
+            predictions = predict_unequal(method, batch, protocol, watch, word_to_class)
             with watch.stage("metrics"):
                 found = [as_classes(prediction, word_to_class) for prediction in predictions]
                 for image_id, classes in zip(batch.ids, found, strict=True):
@@ -88,7 +88,13 @@ def evaluate_records(
     return journal.records(), watch
 
 
-def predict_unequal(method: Method, batch: Batch, protocol: EvalProtocol, watch: Stopwatch) -> list[torch.Tensor]:
+def predict_unequal(
+    method: Method,
+    batch: Batch,
+    protocol: EvalProtocol,
+    watch: Stopwatch,
+    word_to_class: Sequence[int] | None = None,
+) -> list[torch.Tensor]:
     """The predicted words, int32 (H', W') for each image; images of equal size go through the method together."""
     predictions: dict[int, torch.Tensor] = {}
     images, labels = batch.images.unpack(), batch.labels.unpack()
@@ -97,7 +103,9 @@ def predict_unequal(method: Method, batch: Batch, protocol: EvalProtocol, watch:
             alike = torch.stack([images[i] for i in indices])
         truth = [labels[i] for i in indices]
         known = ImageBatch(alike, [batch.ids[i] for i in indices], truth)
-        found = predict_labels(method, known, [label.shape for label in truth], protocol, watch)
+        found = predict_labels(
+            method, known, [label.shape for label in truth], protocol, watch, word_to_class=word_to_class
+        )
         predictions.update(zip(indices, found, strict=True))
     return [predictions[i] for i in range(len(batch.ids))]
 

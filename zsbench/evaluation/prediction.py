@@ -13,6 +13,7 @@ from torch import Tensor
 from zsbench.dataset import EvalProtocol
 from zsbench.errors import UserError
 from zsbench.evaluation.argmax import RunningMax, RunningProbability, feed, upsampled_argmax
+from zsbench.evaluation.refine import Scores, refined_labels
 from zsbench.evaluation.tiling import Place, Tiling, resize, resized_shape, windows
 from zsbench.evaluation.watch import Watch
 from zsbench.method import ImageBatch, Method, Prediction, Scoring, Statistics
@@ -31,13 +32,14 @@ def predict_labels(
     watch: Watch | None = None,
     window_batch: int = 16,
     chunk: int | None = None,
+    word_to_class: Sequence[int] | None = None,
 ) -> list[Tensor]:
     """Label maps of whole images, int32 (H', W') each, on their device.
 
     `batch`: images as `resize` gives them; if it has labels, they reach an oracle only. `sizes`: (H', W') of each label.
     `watch`: times the stages `model` and `post`, and notes what the method counts. `window_batch`: windows, of any of the
     images, that go through the method together. `chunk`: classes whose scores are held at a time, rounded up to a multiple
-    of 16; by default from a byte budget.
+    of 16; by default from a byte budget. `word_to_class`: as in `refined_labels`, for methods that declare `refining`.
 
     Each window's logits are upsampled to the window, `method.score` is applied, windows are averaged where they
     overlap, and the result is resized to the label: all bilinear with `align_corners=False`, in float32. With one
@@ -52,14 +54,20 @@ def predict_labels(
         logits, statistics = window_logits(method, batch, tiling, window_batch)
     for numbers in statistics:
         watch.note(numbers)
-    with watch.stage("post"), torch.autocast(logits.device.type, enabled=False):
+    refining = method.refining
+    with watch.stage("refine" if refining else "post"), torch.autocast(logits.device.type, enabled=False):
         labels, threshold = [], protocol.background_threshold
         finite = torch.isfinite(logits).flatten(1).all(1).tolist()
         for index, (height, width, *_) in enumerate(sizes):
             try:
                 if not finite[index]:
                     raise FloatingPointError("logits are NaN or infinite")
-                labels.append(label_map(method, logits[index], tiling, (height, width), chunk, threshold))
+                if refining is None:
+                    labels.append(label_map(method, logits[index], tiling, (height, width), chunk, threshold))
+                    continue
+                image, size = batch.images[index], (height, width)
+                scores = Scores(plain_score(method), logits[index], tiling, image, size, method.logit_scale, chunk)
+                labels.append(refined_labels(scores, refining, threshold, word_to_class))
             except FloatingPointError as error:
                 name = batch.ids[index] if batch.ids else f"{index} of the batch"
                 raise UserError(f"{type(method).__name__}: {error} for image {name}. {NOT_FINITE}") from None
@@ -120,7 +128,7 @@ def label_map(
     declared = type(method).score is Method.score
     if declared and threshold is None and (fused := fused_labels_on(device)) is not None:
         return fused(logits, tiling, size, method.scoring)
-    score = None if declared and method.scoring.plain else method.score
+    score = plain_score(method)
     if threshold is None:
         if score is None and len(tiling.places) == 1:
             return upsampled_argmax(logits[0], size, chunk).int()
@@ -130,6 +138,11 @@ def label_map(
     likely = RunningProbability(size, device, method.logit_scale)
     feed(likely, score, logits, tiling, chunk)
     return checked(likely).int().masked_fill_(likely.below(threshold), logits.shape[1])
+
+
+def plain_score(method: Method) -> Callable[[Tensor, slice], Tensor] | None:
+    """`Method.score`, or None where scores are the logits."""
+    return None if type(method).score is Method.score and method.scoring.plain else method.score
 
 
 def checked(best: RunningMax) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 
 from zsbench.method import Statistics
 
-STAGES = ("data", "model", "post", "metrics")
+STAGES = ("data", "model", "post", "refine", "metrics")
 
 
 class Watch:

@@ -241,8 +241,9 @@ class Run:
         image = resize(sample.image, self.plan.protocol)[None].to(self.device)
         batch = ImageBatch(image, [sample.id], [torch.tensor(sample.label)])
         with torch.inference_mode():
-            (found,) = predict_labels(self.method, batch, [sample.label.shape], self.plan.protocol)
-        return as_classes(found, self.plan.word_to_class).cpu().numpy()
+            sizes, owners = [sample.label.shape], self.plan.word_to_class
+            (found,) = predict_labels(self.method, batch, sizes, self.plan.protocol, word_to_class=owners)
+        return as_classes(found, owners).cpu().numpy()
 
     def profile(self, seconds: float = 5.0) -> Efficiency:
         plan, first = self.plan, self.first()

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from zsbench import registry
 from zsbench.checkpoint import CheckpointInfo, read_info
 from zsbench.class_names import NameSet
+from zsbench.clip.files import says_its_model
 from zsbench.clip.templates import TEMPLATES, read_templates
 from zsbench.data.card import dataset_class
 from zsbench.dataset import Dataset, Defaults, EvalProtocol
@@ -76,15 +77,17 @@ class Resolved:
 
     def texts(self, checkpoint: CheckpointInfo | None) -> tuple[NameSet, str]:
         """The words of the classes and the templates: the asked ones, else what a checkpoint was trained with, else the
-        dataset's.
+        method's for the dataset (its names where the dataset has them), else the dataset's.
 
         Raises `UserError` where a checkpoint was trained with other texts and nobody says that this is meant.
         """
         request, learnt = self.request, None if self.request.transfer else checkpoint
-        names = self.dataset.names(request.classes or (learnt.names if learnt else None))
+        own = self.preset.names if self.preset.names in self.dataset.known_names else None
+        names = self.dataset.names(request.classes or (learnt.names if learnt else None) or own)
         if learnt is not None and request.checkpoint is not None:
             check_texts(learnt, request.checkpoint, names, request.text_embeddings)
-        templates = request.templates or (learnt.templates if learnt else None) or self.dataset.defaults.templates
+        templates = request.templates or (learnt.templates if learnt else None)
+        templates = templates or self.preset.templates or self.dataset.defaults.templates
         if templates not in TEMPLATES:
             read_templates(templates)
         return names, templates
@@ -147,10 +150,13 @@ def parse_text(value: Any, lists: bool = True) -> Any:
 def resolve_clip(clip: str | None, weights: str | None, defaults: Defaults) -> tuple[str, str]:
     """`(model, weights)`: what was asked for, else the defaults; the name of a dataset stands for the CLIP it comes with.
 
-    Weights belong to their model, so another model needs its own: raises `UserError` where they are not given.
+    Weights belong to their model, so another model needs its own, unless `--clip` is a folder or file that has them: raises
+    `UserError` where they are not given.
     """
     if clip is not None and is_dataset(clip):
         defaults, clip = registry.load_dataset_class(clip).defaults, None
+    if clip is not None and weights is None and says_its_model(clip):
+        weights = clip
     if clip is not None and clip != defaults.clip and weights is None:
         raise UserError(f"--clip {clip} needs --weights: an open_clip tag, a file, or `random`.")
     return clip or defaults.clip, weights or defaults.weights

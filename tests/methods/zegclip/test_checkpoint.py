@@ -198,11 +198,15 @@ def test_other_files(tmp_path, full):
 ran = []
 
 
+def run_code():
+    ran.append("code")
+
+
 class Code:
     """What a pickle could run."""
 
     def __reduce__(self):
-        return ran.append, ("code",)
+        return run_code, ()
 
 
 @pytest.fixture
