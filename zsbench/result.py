@@ -186,7 +186,9 @@ class Timing(Schema):
     data: Number = Field(description="seconds waiting for decoded and resized images")
     model: Number = Field(description="seconds in the method")
     post: Number = Field(description="seconds of upsampling, window averaging and argmax")
-    refine: Number = Field(0.0, description="the same with refinement by the image, of a method that declares it")
+    refine: Number = Field(
+        default=0.0, description="the same with refinement by the image, of a method that declares it"
+    )
     metrics: Number = Field(description="seconds of counting and writing records")
 
 
