@@ -116,7 +116,7 @@ class Descents:
 def image_losses(encoded: Sequence[Encoded], labels: Tensor, words: Tensor, parts: Adversaries) -> Descents:
     """The losses of images, encoded at each scale.
 
-    labels int64 (B, H, W): indices into `words` (C, D), negative where there is none; there the generator is given a vector of
+    labels int64 (B, H, W): indices into `words` (C, D), negative where there is none, which to the generator is a vector of
     zeros. The three parts share their terms: the gradient of each is computed before any of them moves.
     """
     first = encoded[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +46,7 @@ TRAIN, MIXED, SELF = "train", "mixed", "self-train"
 class CaGNet(WordMethod):
     """Generates features of unseen classes from words and context, for a classifier to learn (ACM MM 2020)."""
 
-    Options = CaGNetOptions
+    Options: ClassVar[type[CaGNetOptions]] = CaGNetOptions
     options: CaGNetOptions
     counts_classes = True
 
@@ -134,7 +135,8 @@ class CaGNet(WordMethod):
             weights = Weights(*self.options.class_weights)
         batch = step.batch()
         pixels, labels = caffe_pixels(batch.images), batch.labels
-        words, classify = self.vectors, plain
+        words = self.vectors
+        classify: Classify = plain
         if step.phase.name == SELF:
             labels, classify = self.pseudo_labels(pixels, labels)
             words = self.vectors * self.seen[:, None]  # as released: for a pseudo label the generator is given zeros

@@ -98,8 +98,9 @@ class JoEm(WordMethod):
         nn.init.xavier_uniform_(self.semantic.weight)
         nn.init.constant_(self.semantic.bias, 0.01)
         if isinstance(self.network, DeepLabV2):
-            for branch in self.network.head.branches:
-                nn.init.kaiming_normal_(branch.weight, mode="fan_out", nonlinearity="relu")
+            for name, parameter in self.network.head.named_parameters():
+                if name.endswith("weight"):
+                    nn.init.kaiming_normal_(parameter, mode="fan_out", nonlinearity="relu")
 
     def features(self, images: Tensor) -> Tensor:
         """(B, width, h, w), at least 0."""

@@ -340,7 +340,7 @@ class CaGNetOptions(DeepLabOptions):
     classes: int = Field(
         20, ge=1, description="classes of the data, seen and unseen; the classifier has one more channel"
     )
-    stretch: int | None = SpNetOptions.model_fields["stretch"]
+    stretch: int | None = Field(513, ge=1, description=SpNetOptions.model_fields["stretch"].description)
     discriminator_rate: float = Field(2.5e-4, gt=0, description="rate of discriminator and classifier (Adam)")
     generator_rate: float = Field(2e-4, gt=0, description="rate of the generator (Adam)")
     decay: tuple[int, int, float] = Field(

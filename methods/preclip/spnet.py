@@ -90,7 +90,7 @@ class SpNet(WordMethod):
 
     @torch.no_grad()
     def pseudo_labels(self, pixels: Tensor) -> Tensor:
-        """Of the teacher, at the size of its logits: an index into the unseen classes, or `IGNORE` where its views differ."""
+        """Of the teacher, at the size of its logits: an index into unseen classes, or `IGNORE` where its views differ."""
         (teacher,) = self.teacher
         unseen = self.vectors[~self.seen]
         return agreed(
@@ -109,7 +109,7 @@ class SpNet(WordMethod):
 
 
 def deeplab_groups(network: DeepLabV2, recipe: Recipe, head_rate: float) -> list[dict[str, Any]]:
-    """The backbone at the recipe's rate, the head's weights at `head_rate` times that, its biases at twice this, undecayed."""
+    """The backbone at the recipe's rate, the head's weights at `head_rate` times it, its biases at twice this, undecayed."""
     head = dict(network.head.named_parameters())
     weights = [tensor for name, tensor in head.items() if name.endswith("weight")]
     biases = [tensor for name, tensor in head.items() if name.endswith("bias")]

@@ -250,7 +250,7 @@ class Zs3(WordMethod):
     def nodes_of(
         self, graph: GraphGenerator, features: Tensor, labels: Tensor, step: Step, known: bool
     ) -> list[tuple[Tensor, Tensor]]:
-        """Features (N, D) and labels (N) of an image's regions, real ones where its classes are `known`; none of a single one."""
+        """Features (N, D) and labels (N) of an image's regions, real where its classes are `known`; none of one region."""
         made = generate_nodes(
             graph, features, labels, self.vectors, (lambda loss: step.update(graph=loss)) if known else None
         )
