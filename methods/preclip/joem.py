@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
+from zsbench.errors import UserError
 from zsbench.optimisation import Step, build_optimiser
 from zsbench.recipe import Recipe
 from zsbench.registry import register_method
@@ -128,6 +129,11 @@ class JoEm(WordMethod):
 
     def begin_phase(self, phase: Phase, view: TrainingView) -> None:
         self.note_unseen(phase)
+        if len(view.names) > self.options.classes:
+            raise UserError(
+                f"joem: its auxiliary classifier has {self.options.classes} channels, too few to learn {len(view.names)} classes: "
+                f"-o classes={len(view.names)} or more."
+            )
 
     def optimisers(self, phase: Phase) -> Mapping[str, Optimizer]:
         """Of the network and its classifier, by the recipe; of the encoder of words, Adam at a constant rate."""
