@@ -131,8 +131,8 @@ class JoEm(WordMethod):
         self.note_unseen(phase)
         if len(view.names) > self.options.classes:
             raise UserError(
-                f"joem: its auxiliary classifier has {self.options.classes} channels, too few to learn {len(view.names)} classes: "
-                f"-o classes={len(view.names)} or more."
+                f"joem: its auxiliary classifier has {self.options.classes} channels, too few for "
+                f"{len(view.names)} classes: -o classes={len(view.names)} or more."
             )
 
     def optimisers(self, phase: Phase) -> Mapping[str, Optimizer]:
