@@ -242,7 +242,11 @@ class Decoder(nn.Module):
 
 
 class DeepLabV3Plus(nn.Module):
-    """Features of `width` channels at stride 4, at least 0, from `pixels`; in training a batch needs two images."""
+    """Features of `width` channels at stride 4, at least 0, from `pixels`.
+
+    The pooled branch has one value of each channel for an image. The batch norm of a single image is not defined there: it
+    goes by its running statistics (the release leaves such batches out).
+    """
 
     def __init__(self, name: str, norm: Norm, weights: str, width: int = 256) -> None:
         super().__init__()
@@ -251,6 +255,7 @@ class DeepLabV3Plus(nn.Module):
         self.decoder = Decoder(self.backbone.channels[0], width)
 
     def forward(self, pixels: Tensor) -> Tensor:
+        self.aspp.convs[-1].train(self.training and len(pixels) > 1)
         low, _, _, high = self.backbone(pixels)
         return self.decoder(self.aspp(high), low)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+from ..deeplab import SCALES, DeepLabV2, resized
 
 
 def conv(channels: int, out: int, kernel: int, dilation: int = 1, bias: bool = False) -> nn.Conv2d:
@@ -81,3 +84,36 @@ class Context(Coder):
 def contextual_feature(maps: Tensor, code: Tensor) -> Tensor:
     """Features in 0..1 of `maps` (B, D, h, w), strengthened where the context's `code` is large."""
     return (maps + maps * code.sigmoid()).sigmoid()
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Of one image size: features (B, D, h, w), the code they were made with, and its distribution."""
+
+    features: Tensor
+    code: Tensor
+    context: Code
+
+
+class ContextualNetwork(nn.Module):
+    """DeepLab v2 whose features the contextual module strengthens. A code is drawn in training, else it is its mean.
+
+    `spatial`: what SIGN puts between the two, a map to a map of the same shape.
+    """
+
+    def __init__(self, backbone: DeepLabV2, context: Context, spatial: nn.Module | None = None) -> None:
+        super().__init__()
+        self.backbone, self.context, self.spatial = backbone, context, spatial
+
+    def forward(self, pixels: Tensor) -> Encoded:
+        maps = self.backbone(pixels)
+        maps = maps if self.spatial is None else self.spatial(maps)
+        context = self.context(maps)
+        code = context.drawn() if self.training else context.mean
+        return Encoded(contextual_feature(maps, code), code, context)
+
+    def scales(self, pixels: Tensor, scales: Sequence[float] = SCALES) -> list[Encoded]:
+        """At each scale of the image (sides rounded down), each with a draw of its own."""
+        height, width = pixels.shape[-2:]
+        sizes = [(int(height * scale), int(width * scale)) for scale in scales]
+        return [self(pixels if size == (height, width) else resized(pixels, size)) for size in sizes]

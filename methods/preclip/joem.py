@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
 
-from ..deeplab import resized
-from .labels import shrunk
+from zsbench.errors import UserError
+from zsbench.optimisation import Step, build_optimiser
+from zsbench.recipe import Recipe
+from zsbench.registry import register_method
+from zsbench.settings import Phase, Setting, TrainingView
+
+from ..deeplab import DeepLabV2, DeepLabV3Plus, aligned, imagenet_pixels, resized
+from .base import WordMethod, only
+from .labels import cross_entropy, shrunk
+from .options import JoEmOptions
 
 CHUNK = 64
 """Channels of a feature map that are upsampled at once where only their squares' sum is asked for."""
@@ -71,3 +80,92 @@ def apollonius(distances: Tensor, unseen: Tensor, sigma: float) -> Tensor:
     wins = second & ~first & (sigma * nearest[:, 1] < nearest[:, 0])
     swapped = torch.where(wins[:, None], nearest.flip(1), nearest)
     return -distances.scatter(1, index, swapped)
+
+
+@register_method("joem")
+class JoEm(WordMethod):
+    """Embeds words and pixels into one space, where the nearest prototype wins: "Joint" (ICCV 2021)."""
+
+    Options = JoEmOptions
+    options: JoEmOptions
+    unit = False
+
+    def __init__(self, clip: None, options: JoEmOptions) -> None:
+        super().__init__(clip, options)
+        backbone = (options.backbone, options.norm, options.backbone_weights, options.width)
+        self.network = DeepLabV2(*backbone) if options.network == "v2" else DeepLabV3Plus(*backbone)
+        self.classifier = nn.Conv2d(options.width, options.classes, 1)
+        self.semantic = nn.Linear(options.dim, options.width)
+        nn.init.xavier_uniform_(self.semantic.weight)
+        nn.init.constant_(self.semantic.bias, 0.01)
+        if isinstance(self.network, DeepLabV2):
+            for name, parameter in self.network.head.named_parameters():
+                if name.endswith("weight"):
+                    nn.init.kaiming_normal_(parameter, mode="fan_out", nonlinearity="relu")
+
+    def features(self, images: Tensor) -> Tensor:
+        """(B, width, h, w), at least 0."""
+        return self.network(imagenet_pixels(images)).relu()
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Squared distances from prototypes, negative: of calibrated ones at the size of the images (B, C, H, W).
+
+        Without a calibration what all classes have in common, |f|^2, is left out, which makes them linear in the feature:
+        then they are at the features' size.
+        """
+        features, prototypes = self.features(images), self.semantic(self.vectors)
+        sigma = 1.0 if bool(self.knows_unseen) else self.options.sigma
+        if sigma == 1:
+            products = torch.einsum("bdhw,cd->bchw", features, prototypes)
+            return 2 * products - prototypes.square().sum(1)[:, None, None]
+        size = images.shape[-2:]
+        distances = [squared_distances(each[None], prototypes, size) for each in features]  # one image at a time
+        return torch.cat([apollonius(each, ~self.seen, sigma) for each in distances])
+
+    @classmethod
+    def phases(cls, setting: Setting, recipe: Recipe, options: JoEmOptions) -> tuple[Phase, ...]:
+        only("inductive", "supervised", setting=setting, method="joem")
+        return super().phases(setting, recipe, options)
+
+    def begin_phase(self, phase: Phase, view: TrainingView) -> None:
+        self.note_unseen(phase)
+        if len(view.names) > self.options.classes:
+            raise UserError(
+                f"joem: its auxiliary classifier has {self.options.classes} channels, too few for "
+                f"{len(view.names)} classes: -o classes={len(view.names)} or more."
+            )
+
+    def optimisers(self, phase: Phase) -> Mapping[str, Optimizer]:
+        """Of the network and its classifier, by the recipe; of the encoder of words, Adam at a constant rate."""
+        recipe = phase.recipe
+        backbone = list(self.network.backbone.parameters())
+        held = {id(each) for each in backbone}
+        others = [each for each in (*self.network.parameters(), *self.classifier.parameters()) if id(each) not in held]
+        groups: list[dict[str, Any]] = [
+            {"params": backbone},
+            {"params": others, "lr": self.options.head_rate * recipe.learning_rate},
+        ]
+        words = {"params": list(self.semantic.parameters()), "scheduled": False}
+        return {
+            "visual": build_optimiser(recipe, groups),
+            "semantic": Adam([words], lr=self.options.semantic_rate),
+        }
+
+    def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Of boundaries, of the auxiliary classifier, and of relations between the words shown."""
+        features = self.features(images)
+        logits = aligned(self.classifier(features), labels.shape[-2:])
+        options, prototypes = self.options, self.semantic(self.vectors)
+        relations = relation_loss(self.vectors, prototypes, options.tau, options.relation)
+        return {
+            "boundary": boundary_loss(features, labels, self.vectors, self.semantic, options.ratio),
+            "class": cross_entropy(logits, labels),
+            "relation": options.relation_weight * relations,
+        }
+
+    def train_step(self, step: Step) -> Mapping[str, Tensor | float]:
+        batch = step.batch()
+        losses = self.losses(batch.images, batch.labels)
+        total = torch.stack(list(losses.values())).sum()
+        step.update(visual=total, semantic=total)
+        return losses

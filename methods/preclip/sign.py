@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from zsbench.dataset import UNLABELLED
+from zsbench.registry import register_method
+from zsbench.settings import Phase, TrainingView
+
+from .adversaries import Classify
+from .cagnet import SELF, CaGNet
 from .contextual import Coder, Pyramid
 from .labels import shrunk
+from .options import SignOptions
 
 SPAN = 511.0
 """The last position of an axis, however many cells it has: positions are relative to the image."""
@@ -80,10 +88,10 @@ def weighted_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> T
     return (weights * each).sum() / (weights.sum() + SMALL)
 
 
-def pseudo_labels(scores: Tensor, labels: Tensor, unseen: Tensor) -> Tensor:
-    """Labels int64 (B, h, w), where negative the best by `scores` (B, C, h, w) of the `unseen` classes, bool (C,)."""
+def best_unseen(scores: Tensor, labels: Tensor, unseen: Tensor) -> Tensor:
+    """Labels int64 (B, h, w); where `UNLABELLED` the best by `scores` (B, C, h, w) of the `unseen` classes, bool (C,)."""
     best = scores.masked_fill(~unseen[:, None, None], -torch.inf).argmax(1)
-    return torch.where(labels >= 0, labels, best)
+    return torch.where(labels == UNLABELLED, best, labels)
 
 
 def annealed_weights(scores: Tensor, labels: Tensor, pseudo: Tensor, temperature: float) -> Tensor:
@@ -105,3 +113,41 @@ def released_weights(labels: Tensor) -> Tensor:
     weights as integers.
     """
     return (labels >= 0).float()
+
+
+@register_method("sign")
+class Sign(CaGNet):
+    """CaGNet with positions, and annealed self-training; its hyper-parameters are CaGNet's (ICCV 2021).
+
+    A re-implementation: the paper's configurations are not published. Annealed self-training does nothing as released, since
+    every pseudo label gets weight 0; the variant `annealed` is what the paper describes. The teacher is a frozen copy.
+    """
+
+    Options = SignOptions
+    options: SignOptions
+    teacher: tuple[CaGNet, ...] = ()
+
+    def spatial(self, width: int) -> nn.Module | None:
+        options: SignOptions = self.options
+        return None if options.spatial is None else SpatialBranch(options.dim, options.spatial, width)
+
+    def begin_phase(self, phase: Phase, view: TrainingView) -> None:
+        super().begin_phase(phase, view)
+        self.teacher = (self.frozen_copy(),) if phase.name == SELF else ()
+
+    def context_parameters(self) -> list[nn.Parameter]:
+        """All of the contextual module and of the spatial branch."""
+        spatial = [] if self.network.spatial is None else list(self.network.spatial.parameters())
+        return [*self.network.context.parameters(), *spatial]
+
+    @torch.no_grad()
+    def pseudo_labels(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Classify]:
+        (teacher,) = self.teacher
+        scores = teacher.scores(pixels)
+        small = shrunk(labels, scores.shape[-2:])
+        pseudo = best_unseen(scores, small, torch.cat([~self.seen, self.seen.new_zeros(1)]))
+        if self.options.pseudo_weights == "released":
+            weights = released_weights(small)
+        else:
+            weights = annealed_weights(scores, small, pseudo, self.options.temperature)
+        return pseudo, partial(weighted_cross_entropy, weights=weights)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from zsbench.dataset import IGNORE
+from zsbench.dataset import IGNORE, UNLABELLED
 from zsbench.methods.deeplab import DeepLabV2
-from zsbench.methods.preclip import cagnet, sign
-from zsbench.methods.preclip.contextual import Context, contextual_feature
+from zsbench.methods.preclip import adversaries, sign
+from zsbench.methods.preclip.contextual import Context, ContextualNetwork, contextual_feature
 from zsbench.methods.preclip.labels import shrunk
 
 from .conftest import GOLDENS, assert_near
@@ -23,7 +23,6 @@ from .test_cagnet import (
     gaussian,  # noqa: F401  # a fixture
     labels_of,
     pixels_of,
-    total,
     voc_words,
 )
 
@@ -89,7 +88,11 @@ def test_weights_of_pseudo_labels(golden, rule):
     scores = 2 * rule.noise("n", (2, 9, 9, 21), "sign-ast-scores").movedim(-1, 1)
     labels = torch.from_numpy(stored["ast_gt_in"]).long()
     labels = torch.where(labels == 255, IGNORE, labels)
-    pseudo = sign.pseudo_labels(scores, labels, torch.arange(21).clamp(max=20).ge(15) & torch.arange(21).lt(20))
+    pseudo = sign.best_unseen(
+        scores,
+        torch.where(labels < 0, UNLABELLED, labels),
+        torch.arange(21).clamp(max=20).ge(15) & torch.arange(21).lt(20),
+    )
     assert torch.equal(pseudo, torch.from_numpy(stored["ast_gt_new"]).long())
     for temperature in (1, 10, 100):
         weights = sign.annealed_weights(scores, labels, pseudo, temperature)
@@ -99,7 +102,7 @@ def test_weights_of_pseudo_labels(golden, rule):
             torch.from_numpy(stored[f"ast_weight_after_resize_target_T{temperature}"]).float(),
         )
     for top in (1, 3, 10):
-        kept = cagnet.ranked_labels(scores, labels, SEEN, top)
+        kept = adversaries.ranked_labels(scores, labels, SEEN, top)
         assert torch.equal(torch.where(kept < 0, 255, kept), torch.from_numpy(stored[f"cagnet_gt_new_top{top}"]).long())
 
 
@@ -137,7 +140,7 @@ def test_self_training(golden, words, rule, gaussian):  # noqa: F811
     unseen = torch.cat([~SEEN, torch.tensor([False])])
     with torch.no_grad():
         scores = build_adversaries(rule).discriminator(network(pixels).features)[1]
-    pseudo = sign.pseudo_labels(scores, cells, unseen)
+    pseudo = sign.best_unseen(scores, torch.where(cells < 0, UNLABELLED, cells), unseen)
     assert torch.equal(torch.where(cells < 0, 255, cells), torch.from_numpy(stored["gt_low"]).long())
     assert torch.equal(pseudo, torch.from_numpy(stored["gt_new"]).long())
     network.train()
@@ -147,19 +150,14 @@ def test_self_training(golden, words, rule, gaussian):  # noqa: F811
             encoded = network.scales(pixels)
             parts = build_adversaries(rule, classify=classify(weights))
             known = voc_words(words) * SEEN[:, None]
-            batch = cagnet.batch_of(encoded, pseudo, known, parts.generator)
-            sums = {
-                "D": cagnet.discriminator_losses(batch, parts),
-                "B": cagnet.backbone_losses(batch, parts),
-                "G": cagnet.generator_losses(batch, parts),
-            }
-        for part, losses in sums.items():
-            assert total(losses).item() == pytest.approx(told[form][part], rel=1e-5), (form, part)
+            losses = adversaries.image_losses(encoded, pseudo, known, parts)
+        for part, loss in (("D", losses.discriminator), ("B", losses.backbone), ("G", losses.generator)):
+            assert loss.item() == pytest.approx(told[form][part], rel=1e-5), (form, part)
 
 
 def test_a_network_without_a_branch_is_cagnet():
-    network = cagnet.Network(DeepLabV2("miniature", "frozen", "random", 24), Context(24, 8))
-    spatial = cagnet.Network(network.backbone, network.context, sign.SpatialBranch(24, "1", 8))
+    network = ContextualNetwork(DeepLabV2("miniature", "frozen", "random", 24), Context(24, 8))
+    spatial = ContextualNetwork(network.backbone, network.context, sign.SpatialBranch(24, "1", 8))
     pixels = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         assert not np.allclose(network.eval()(pixels).features, spatial.eval()(pixels).features)

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from zsbench.dataset import IGNORE
+from zsbench.method import Scoring
 from zsbench.methods.deeplab import DeepLabV2, caffe_pixels, multiscale, resized
-from zsbench.methods.preclip.labels import shrunk
-from zsbench.methods.preclip.spnet import calibrated, projected, scale_losses
+from zsbench.methods.preclip.labels import cross_entropy, shrunk
+from zsbench.methods.preclip.spnet import projected
 
 from .conftest import GOLDENS, assert_near, assert_same_labels, fastnvec, v2_name
 
@@ -58,7 +59,8 @@ def test_evaluation(network, golden, words, rule, file, table, side, step):
     every = int(name.removeprefix("prob_s"))
     assert_near(probabilities[0, :, ::every, ::every], stored[name], 1e-5)
     for name in (key for key in stored if key.startswith("pred_")):
-        labels = calibrated(probabilities, seen, float(name.removeprefix("pred_"))).argmax(1)[0, ::2, ::2]
+        scoring = Scoring(class_bias=float(name.removeprefix("pred_")) * seen)
+        labels = scoring(probabilities, slice(None)).argmax(1)[0, ::2, ::2]
         assert_same_labels(labels, stored[name])
 
 
@@ -80,7 +82,7 @@ def test_training_step(network, golden, words, rule, file, side, cells, classes)
     vectors = vectors_of(words, table, ids[:seen])
     network.zero_grad()
     maps = multiscale(lambda image: projected(network(image), vectors), pixels)
-    losses = scale_losses(maps, labels)
+    losses = [cross_entropy(logits, shrunk(labels, logits.shape[-2:])) for logits in maps]
     sum(losses).backward()
     for number, (logits, loss) in enumerate(zip(maps, losses, strict=True)):
         assert torch.equal(shrunk(labels, logits.shape[-2:]), torch.from_numpy(stored[f"target_{number}"]))

@@ -1,5 +1,6 @@
 """ZS3 against the released code: the network, the generators, the discrepancy, both phases and the graph context."""
 
+import functools
 import json
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from zsbench.dataset import IGNORE
+from zsbench.dataset import IGNORE, UNLABELLED
 from zsbench.methods.deeplab import DeepLabV3Plus, aligned, imagenet_pixels
 from zsbench.methods.preclip import zs3
 from zsbench.methods.preclip.graph import GraphGenerator, region_graph
@@ -191,6 +192,9 @@ class Steps:
     def __init__(self, **optimisers):
         self.optimisers, self.losses = optimisers, {name: [] for name in optimisers}
 
+    def down(self, name):
+        return functools.partial(self, name)
+
     def __call__(self, name, loss):
         self.losses[name].append(loss.item())
         self.optimisers[name].zero_grad()
@@ -255,9 +259,9 @@ def classifier_losses(graph, generator, nodes, classifier, batch, vectors, seen,
     for features, label in zip(real, small, strict=True):
         known = bool(seen[label[label >= 0]].all())
         before = {name: len(steps.losses[name]) for name in ("generator", "graph")}
-        fake = zs3.generate(generator, features, label, vectors, lambda c, k=known: k and bool(seen[c]), steps)
+        fake = zs3.generate(generator, features, label, vectors, steps.down("generator") if known else None)
         if graph:
-            made = zs3.generate_nodes(nodes, features, label, vectors, known, steps)
+            made = zs3.generate_nodes(nodes, features, label, vectors, steps.down("graph") if known else None)
             if made is not None:
                 points = zs3.first_cells(features, made[1]) if known else made[0]
                 regions.append((points, made[1].labels))
@@ -287,6 +291,6 @@ def test_region_graph():
 
 def test_confident_share_of_an_image():
     """A quarter of the unlabelled pixels, the surest; the others stay without a label."""
-    labels = torch.tensor([[0, IGNORE, IGNORE, IGNORE, IGNORE]])
+    labels = torch.tensor([[0, UNLABELLED, UNLABELLED, UNLABELLED, UNLABELLED]])
     scores = F.one_hot(torch.tensor([[1, 1, 1, 1, 1]]), 2).movedim(-1, 0) * torch.tensor([[0.9, 0.2, 0.8, 0.4, 0.3]])
     assert zs3.confident(scores, labels, 0.25).tolist() == [[0, IGNORE, 1, IGNORE, IGNORE]]
