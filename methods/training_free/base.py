@@ -11,7 +11,7 @@ from torch import Tensor
 from zsbench.clip.model import Clip
 from zsbench.clip.tower import Tokens, Tower
 from zsbench.clip.towers import tower_of
-from zsbench.clip.vit import normalise
+from zsbench.clip.vit import check_side, normalise
 from zsbench.errors import UserError
 from zsbench.method import Method
 
@@ -51,6 +51,7 @@ class DenseClip(Method):
     def predict(self, images: Tensor) -> Tensor:
         height, width = images.shape[-2:]
         top, left, padded = framed(normalise(images, self.mean, self.std), self.multiple, self.options.padding)
+        check_side(padded, self.tower.patch)
         logits = self.cosines(padded)
         if (top, left) != (0, 0) or (self.options.padding == "centred" and padded.shape != images.shape):
             return enlarged(logits, padded.shape[-2:])[..., top : top + height, left : left + width]
