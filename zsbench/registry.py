@@ -2,20 +2,27 @@
 
 A plugin is a class under `@register_method("name")` or `@register_dataset("name")`: in a built-in folder, in
 a package with entry points of the group `zsbench.methods` or `zsbench.datasets` (`name = "module:Class"`), or
-in a file given by the user. One class has one name; a file may hold several classes.
+in a file given by the user. One class has one name; a file may hold several classes. What is listed is read from
+the source; a module is imported only when something of it is loaded.
 """
 
 from __future__ import annotations
 
+import ast
+import hashlib
 import importlib
 import importlib.util
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 from zsbench.errors import UserError, did_you_mean
 
@@ -23,120 +30,72 @@ if TYPE_CHECKING:
     from zsbench.dataset import Dataset
     from zsbench.method import Method
     from zsbench.options import Options
-import ast
-import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache
-from importlib import metadata
-from importlib.machinery import PathFinder
-from typing import Literal
 
 Kind = Literal["method", "dataset"]
-DECORATORS: dict[str, Kind] = {"register_method": "method", "register_dataset": "dataset"}
+KINDS: tuple[Kind, ...] = ("method", "dataset")
+Origin = tuple[str, str]
+"""A module, perhaps relative, and a name in it."""
+Class = TypeVar("Class", bound=type)
+MethodClass = TypeVar("MethodClass", bound="type[Method]")
+DatasetClass = TypeVar("DatasetClass", bound="type[Dataset]")
+
+_classes: dict[tuple[Kind, str], type] = {}
+"""What the decorators have recorded: the classes of the modules imported so far."""
+_files: list[Path] = []
+"""Files given by the user, resolved, in order."""
 
 
-@dataclass(frozen=True)
-class Declaration:
-    """A top-level class and what its decorator says. `kind` and `name` are None for a class without one.
+def register_method(name: str, needs: Iterable[str] = ()) -> Callable[[MethodClass], MethodClass]:
+    """Class decorator: make a `Method` known as `name`. `needs`: packages that zsbench itself does not need.
 
-    `options`: module and name of its `Options`, where the class body says `Options = <what another module has>`.
+    Both must be literals, for they are read from the source before anything is imported. A need is what pip
+    would be given: `some_package`, or `name @ git+https://...`. Raises `UserError` for a name that is taken.
     """
-
-    kind: Kind | None
-    name: str | None
-    class_name: str
-    summary: str
-    needs: tuple[str, ...]
-    options: tuple[str, str] | None
+    return lambda cls: record("method", name, cls)
 
 
-def read_declarations(path: Path) -> list[Declaration]:
-    """The top-level classes of a Python file, in order.
-
-    Raises `SyntaxError` where the file is not Python or a decorator's arguments are not literals, `OSError`
-    where it cannot be read.
-    """
-    return list(parse(path.read_bytes(), path))
+def register_dataset(name: str, needs: Iterable[str] = ()) -> Callable[[DatasetClass], DatasetClass]:
+    """Class decorator: make a `Dataset` known as `name`; otherwise as `register_method`."""
+    return lambda cls: record("dataset", name, cls)
 
 
-@cache  # the same text says the same, and a run asks more than once
-def parse(source: bytes, path: Path) -> tuple[Declaration, ...]:
-    """The top-level classes of a source text; `path` is for messages."""
-    body = ast.parse(source, str(path)).body
-    imported = {
-        alias.asname or alias.name: ("." * node.level + (node.module or ""), alias.name)
-        for node in body
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-    }
-    classes = [node for node in body if isinstance(node, ast.ClassDef)]
-    return tuple(found for node in classes for found in declared(node, path, imported))
+def record(kind: Kind, name: str, cls: Class) -> Class:
+    """Name a class and remember it. The same place may come again (a module imported anew), no other may."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
+        raise UserError(f"{place(cls)}: {name!r} is no name for a {kind}; use lower-case letters, digits, - or _.")
+    own = vars(cls).get("name", name)
+    if own != name:
+        raise UserError(f"{place(cls)} is registered as {own!r} and as {name!r}; write one class for each.")
+    known = _classes.setdefault((kind, name), cls)
+    if place(known) != place(cls):
+        raise UserError(f"two {kind}s are called {name!r}: {place(known)} and {place(cls)}. Rename one.")
+    cls.name = name  # type: ignore[attr-defined]
+    _classes[kind, name] = cls
+    return cls
 
 
-def declared(node: ast.ClassDef, path: Path, imported: Mapping[str, tuple[str, str]]) -> list[Declaration]:
-    """One declaration for each registering decorator of a class, or one without a name if there are none."""
-    summary = (ast.get_docstring(node) or "").partition("\n")[0]
-    calls = [(kind, call) for call in node.decorator_list if (kind := decorator_kind(call)) is not None]
-    options = options_home(node, imported)
-    if not calls:
-        return [Declaration(None, None, node.name, summary, (), options)]
-    return [Declaration(kind, *arguments(call, node.name, summary, path), options) for kind, call in calls]
-
-
-def options_home(node: ast.ClassDef, imported: Mapping[str, tuple[str, str]]) -> tuple[str, str] | None:
-    """From where a class imports its `Options`; None where its source does not tell."""
-    given: dict[str, ast.expr | None] = {}
-    for statement in node.body:
-        targets = getattr(statement, "targets", [getattr(statement, "target", None)])
-        given |= {target.id: getattr(statement, "value", None) for target in targets if isinstance(target, ast.Name)}
-    options = given.get("Options")
-    return imported.get(options.id) if isinstance(options, ast.Name) else None
-
-
-def decorator_kind(call: ast.expr) -> Kind | None:
-    """`method` for `@register_method(...)` or `@registry.register_method(...)`, and so on."""
-    function = call.func if isinstance(call, ast.Call) else call
-    name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
-    return DECORATORS.get(name)
-
-
-def arguments(call: ast.expr, class_name: str, summary: str, path: Path) -> tuple[str, str, str, tuple[str, ...]]:
-    """Name, class name, summary and needs, as the decorator call spells them."""
-    try:
-        if not isinstance(call, ast.Call):
-            raise ValueError
-        given = dict(zip(("name", "needs"), map(ast.literal_eval, call.args), strict=False))
-        given |= {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
-        name, needs = given["name"], given.get("needs", ())
-        if not isinstance(name, str) or isinstance(needs, str) or not all(isinstance(n, str) for n in needs):
-            raise ValueError
-    except (ValueError, KeyError, TypeError):
-        raise SyntaxError(
-            f'class {class_name}: its decorator takes literals only: ("name", needs=("package", ...))',
-            (str(path), call.lineno, call.col_offset, None),
-        ) from None
-    return name, class_name, summary, tuple(needs)
+def place(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 @dataclass(frozen=True)
 class Plugin:
-    """A method or a dataset that can be loaded, known from its source text."""
+    """A method or a dataset that can be loaded, known from its source text.
+
+    `summary`: first line of the class docstring. `source`: `built-in`, `package <distribution>` or `file <path>`.
+    `location`: the source file; None where a package does not show it without being imported. `needs`: packages beyond
+    those of zsbench, as one would give them to pip. `options`: where a method's options are, if in a module of their own.
+    """
 
     kind: Kind
     name: str
     summary: str
-    """First line of the class docstring."""
     source: str
-    """`built-in`, `package <distribution>` or `file <path>`."""
     location: Path | None
-    """The source file; None where a package does not show it without being imported."""
     module: str
     class_name: str
     needs: tuple[str, ...] = ()
-    """Packages beyond those of zsbench, as one would give them to pip."""
-    options: tuple[str, str] | None = None
-    """Module (perhaps relative) and name of a method's options, where they are a module's of their own."""
+    options: Origin | None = None
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -147,59 +106,140 @@ class Plugin:
         return f"{self.class_name} in {self.location or self.module} ({self.source})"
 
 
-@dataclass
+def is_installed(need: str) -> bool:
+    """Whether a requirement's project is installed (any version), or a module of its name can be imported."""
+    name = re.split(r"[^\w.-]", need, maxsplit=1)[0]
+    try:
+        metadata.distribution(name)
+    except (metadata.PackageNotFoundError, ValueError):
+        return importlib.util.find_spec(name.replace("-", "_").partition(".")[0]) is not None
+    return True
+
+
+class Declared(NamedTuple):
+    """What the source of a top-level class tells. `names`: kind, name and needs that each decorator gives it."""
+
+    class_name: str
+    summary: str
+    names: tuple[tuple[Kind, str, tuple[str, ...]], ...]
+    options: Origin | None
+
+
+@cache  # the same text says the same, and a run asks more than once
+def parse(text: bytes, path: Path) -> tuple[Declared, ...]:
+    """The top-level classes of a source text, in order; `path` is for messages.
+
+    Raises `SyntaxError` or `ValueError` where it is not Python, or a decorator's arguments are not literals.
+    """
+    body = ast.parse(text, str(path)).body
+    imports = [(node, alias) for node in body if isinstance(node, ast.ImportFrom) for alias in node.names]
+    imported = {alias.asname or alias.name: ("." * n.level + (n.module or ""), alias.name) for n, alias in imports}
+    found = []
+    for node in (node for node in body if isinstance(node, ast.ClassDef)):
+        summary = (ast.get_docstring(node) or "").partition("\n")[0]
+        found.append(Declared(node.name, summary, tuple(given_names(node, path)), options_home(node, imported)))
+    return tuple(found)
+
+
+def given_names(node: ast.ClassDef, path: Path) -> Iterator[tuple[Kind, str, tuple[str, ...]]]:
+    """Kind, name and needs for each `@register_method(...)`, `@registry.register_dataset(...)` and so on of a class."""
+    for decorator in node.decorator_list:
+        function = decorator.func if isinstance(decorator, ast.Call) else decorator
+        called = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+        for kind in (kind for kind in KINDS if called == f"register_{kind}"):
+            try:
+                if not isinstance(decorator, ast.Call):
+                    raise ValueError
+                given = dict(zip(("name", "needs"), map(ast.literal_eval, decorator.args), strict=False))
+                given |= {str(word.arg): ast.literal_eval(word.value) for word in decorator.keywords}
+                name, needs = given["name"], given.get("needs", ())
+                if not isinstance(name, str) or isinstance(needs, str) or not all(isinstance(n, str) for n in needs):
+                    raise ValueError
+            except (ValueError, KeyError, TypeError):
+                message = f'class {node.name}: its decorator takes literals only: ("name", needs=("package", ...))'
+                raise SyntaxError(message, (str(path), decorator.lineno, decorator.col_offset, None)) from None
+            yield kind, name, tuple(needs)
+
+
+def options_home(node: ast.ClassDef, imported: Mapping[str, Origin]) -> Origin | None:
+    """From where a class imports its `Options`; None where its source does not tell."""
+    for statement in node.body:
+        targets = getattr(statement, "targets", [getattr(statement, "target", None)])
+        if any(isinstance(target, ast.Name) and target.id == "Options" for target in targets):
+            return imported.get(getattr(getattr(statement, "value", None), "id", ""))
+    return None
+
+
 class Scan:
-    """What a look at all sources found: plugins, and why some source could not be read."""
+    """A look at sources: the plugins found, and why some source could not be read."""
 
-    plugins: list[Plugin] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.plugins: list[Plugin] = []
+        self.problems: list[str] = []
 
-    def named(self, kind: Kind, name: str) -> list[Plugin]:
-        return [plugin for plugin in self.plugins if (plugin.kind, plugin.name) == (kind, name)]
+    def named(self, name: str) -> list[Plugin]:
+        return [plugin for plugin in self.plugins if plugin.name == name]
+
+    def read(self, path: Path) -> tuple[Declared, ...]:
+        """The classes of a file; a file that cannot be read is a problem, not an error."""
+        try:
+            return parse(path.read_bytes(), path)
+        except SyntaxError as error:
+            self.problems.append(f"{path}, line {error.lineno}: {error.msg}")
+        except (OSError, ValueError) as error:
+            self.problems.append(f"{path}: {error}")
+        return ()
 
     def add(self, plugin: Plugin) -> None:
         """Keep a plugin unless its class is there already (a built-in file given once more by its path)."""
-        same = [p for p in self.named(plugin.kind, plugin.name) if p.class_name == plugin.class_name]
-        if plugin.location is None or plugin.location not in [p.location for p in same]:
+        same = [(each.kind, each.location, each.class_name) for each in self.named(plugin.name)]
+        if plugin.location is None or (plugin.kind, plugin.location, plugin.class_name) not in same:
             self.plugins.append(plugin)
 
-    def read(self, file: Path) -> list[Declaration]:
-        """The classes of a file; a file that cannot be read is a problem, not an error."""
-        try:
-            return read_declarations(file)
-        except SyntaxError as error:
-            self.problems.append(f"{file}, line {error.lineno}: {error.msg}")
-        except (OSError, ValueError) as error:
-            self.problems.append(f"{file}: {error}")
-        return []
+    def file(self, path: Path, module: str, source: str) -> None:
+        """Add what a file registers, of either kind."""
+        path = path.resolve()
+        for cls in self.read(path):
+            for kind, name, needs in cls.names:
+                self.add(Plugin(kind, name, cls.summary, source, path, module, cls.class_name, needs, cls.options))
+
+    def entry_point(self, kind: Kind, entry: metadata.EntryPoint) -> None:
+        """Add the class that an installed package names; if its source is not to be found, by its name alone."""
+        source = f"package {entry.dist.name if entry.dist else '?'}"
+        if not entry.attr:
+            self.problems.append(f"{source}: entry point {entry.name} = {entry.value} must name module:Class")
+            return
+        file = source_file(entry.module)
+        declared = {cls.class_name: cls for cls in self.read(file)} if file else {}
+        cls = declared.get(entry.attr, Declared(entry.attr, "", (), None))
+        needs = next((needs for *_, needs in cls.names), ())
+        self.add(Plugin(kind, entry.name, cls.summary, source, file, entry.module, entry.attr, needs, cls.options))
 
 
-def scan(kind: Kind, files: Sequence[Path] = ()) -> Scan:
-    """Look at every source of plugins of a kind; they come sorted by name. `files`: given by the user."""
+def scan(kind: Kind) -> Scan:
+    """Look at every source of plugins of a kind."""
     found = Scan()
     for folder in built_in_folders(kind):
         for file in plugin_files(folder):
             inside = file.relative_to(folder).with_suffix("").parts
-            module = ".".join(part for part in (f"zsbench.{kind}s", *inside) if part != "__init__")
-            scan_file(found, file, module, "built-in")
+            found.file(file, ".".join(part for part in (f"zsbench.{kind}s", *inside) if part != "__init__"), "built-in")
     for entry in metadata.entry_points(group=f"zsbench.{kind}s"):
-        scan_entry_point(found, kind, entry)
-    for file in files:
-        scan_file(found, file, file_module(file), f"file {file}")
-    found.plugins = sorted((p for p in found.plugins if p.kind == kind), key=lambda p: p.name)
+        found.entry_point(kind, entry)
+    for file in _files:
+        found.file(file, file_module(file), f"file {file}")
+    found.plugins = sorted((each for each in found.plugins if each.kind == kind), key=lambda plugin: plugin.name)
     return found
 
 
 def built_in_folders(kind: Kind) -> list[Path]:
     """The folders behind `zsbench.methods` or `zsbench.datasets`, both without an `__init__.py`."""
     try:
-        package = importlib.import_module(f"zsbench.{kind}s")
+        return [Path(folder) for folder in importlib.import_module(f"zsbench.{kind}s").__path__]
     except ModuleNotFoundError:
         raise UserError(
             f"zsbench/{kind}s is not a folder: it is a symbolic link to ../{kind}s that this checkout lacks "
             "(on Windows: git config core.symlinks true, then check out again)."
         ) from None
-    return [Path(folder) for folder in package.__path__]
 
 
 def plugin_files(folder: Path) -> Iterator[Path]:
@@ -209,27 +249,6 @@ def plugin_files(folder: Path) -> Iterator[Path]:
             yield entry
         elif (entry / "__init__.py").is_file():
             yield from sorted(entry.rglob("*.py"))
-
-
-def scan_file(found: Scan, file: Path, module: str, source: str) -> None:
-    """Add what a file registers, of either kind."""
-    for item in found.read(file.resolve()):
-        if item.kind is not None and item.name is not None:
-            described = (item.kind, item.name, item.summary, source, file.resolve(), module)
-            found.add(Plugin(*described, item.class_name, item.needs, item.options))
-
-
-def scan_entry_point(found: Scan, kind: Kind, entry: metadata.EntryPoint) -> None:
-    """Add the class that an installed package names; if its source is not to be found, by its name alone."""
-    source = f"package {entry.dist.name if entry.dist else '?'}"
-    if not entry.attr:
-        found.problems.append(f"{source}: entry point {entry.name} = {entry.value} must name module:Class")
-        return
-    file = source_file(entry.module)
-    declarations = found.read(file) if file else []
-    item = next((each for each in declarations if each.class_name == entry.attr), None)
-    summary, needs, options = (item.summary, item.needs, item.options) if item else ("", (), None)
-    found.add(Plugin(kind, entry.name, summary, source, file, entry.module, entry.attr, needs, options))
 
 
 def source_file(module: str) -> Path | None:
@@ -252,88 +271,35 @@ def file_module(file: Path) -> str:
     return f"zsbench_plugin_{re.sub(r'[^0-9a-zA-Z]', '_', file.stem)}_{digest}"
 
 
-def is_installed(need: str) -> bool:
-    """Whether a requirement's project is installed (any version), or a module of its name can be imported."""
-    name = re.split(r"[^\w.-]", need, maxsplit=1)[0]
-    try:
-        metadata.distribution(name)
-    except (metadata.PackageNotFoundError, ValueError):
-        return importlib.util.find_spec(name.replace("-", "_").partition(".")[0]) is not None
-    return True
-
-
-__all__ = [
-    "Kind",
-    "Plugin",
-    "add_file",
-    "load",
-    "load_dataset_class",
-    "load_method_class",
-    "load_options",
-    "plugins",
-    "problems",
-    "register_dataset",
-    "register_method",
-]
-
-KINDS: tuple[Kind, ...] = ("method", "dataset")
-Class = TypeVar("Class", bound=type)
-MethodClass = TypeVar("MethodClass", bound="type[Method]")
-DatasetClass = TypeVar("DatasetClass", bound="type[Dataset]")
-
-_classes: dict[tuple[Kind, str], type] = {}
-"""What the decorators have recorded: the classes of the modules imported so far."""
-_files: list[Path] = []
-"""Files given by the user, resolved, in order."""
-
-
-def register_method(name: str, needs: Iterable[str] = ()) -> Callable[[MethodClass], MethodClass]:
-    """Class decorator: make a `Method` known as `name`. `needs`: packages that zsbench itself does not need.
-
-    Both must be literals, for they are read from the source before anything is imported. A need is what pip
-    would be given: `transformers`, or `name @ git+https://...`. Raises `UserError` for a name that is taken.
-    """
-    return lambda cls: record("method", name, cls)
-
-
-def register_dataset(name: str, needs: Iterable[str] = ()) -> Callable[[DatasetClass], DatasetClass]:
-    """Class decorator: make a `Dataset` known as `name`; otherwise as `register_method`."""
-    return lambda cls: record("dataset", name, cls)
-
-
-def record(kind: Kind, name: str, cls: Class) -> Class:
-    """Name a class and remember it. The same place may come again (a module imported anew), no other may."""
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
-        raise UserError(f"{place(cls)}: {name!r} is no name for a {kind}; use lower-case letters, digits, - or _.")
-    own = vars(cls).get("name", name)
-    if own != name:
-        raise UserError(f"{place(cls)} is registered as {own!r} and as {name!r}; write one class for each.")
-    known = _classes.get((kind, name))
-    if known is not None and place(known) != place(cls):
-        raise UserError(f"two {kind}s are called {name!r}: {place(known)} and {place(cls)}. Rename one.")
-    cls.name = name  # type: ignore[attr-defined]
-    _classes[kind, name] = cls
-    return cls
-
-
-def place(cls: type) -> str:
-    return f"{cls.__module__}.{cls.__qualname__}"
+def add_file(path: Path | str) -> None:
+    """Make the plugins of a Python file known. Raises `UserError` where it is absent, not Python, or registers nothing."""
+    file, found = Path(path).resolve(), Scan()
+    if file.suffix != ".py" or not file.is_file():
+        raise UserError(f"plugin {path}: there is no such Python file.")
+    found.file(file, file_module(file), f"file {file}")
+    if found.problems:
+        raise UserError(f"plugin {found.problems[0]}.")
+    if not found.plugins:
+        raise UserError(
+            f"plugin {path} registers nothing: expected a class under @register_method or @register_dataset."
+        )
+    if file not in _files:
+        _files.append(file)
 
 
 def plugins(kind: Kind | None = None) -> list[Plugin]:
     """All plugins (of one kind), sorted by kind and name; a name found twice comes twice (see `problems`)."""
-    return [plugin for each in KINDS if kind in (None, each) for plugin in scan(each, _files).plugins]
+    return [plugin for each in KINDS if kind in (None, each) for plugin in scan(each).plugins]
 
 
 def problems(kind: Kind | None = None) -> list[str]:
     """What stands in the way of some plugins, a line each: sources that cannot be read, names used twice."""
-    lines: list[str] = []
-    for each in KINDS if kind is None else (kind,):
-        found = scan(each, _files)
-        names = dict.fromkeys(plugin.name for plugin in found.plugins)
-        several = [same for name in names if len(same := found.named(each, name)) > 1]
-        lines += [*found.problems, *map(taken_twice, several)]
-    return list(dict.fromkeys(lines))
+    lines: dict[str, None] = {}
+    for found in (scan(each) for each in KINDS if kind in (None, each)):
+        lines |= dict.fromkeys(found.problems)
+        several = (found.named(name) for name in dict.fromkeys(plugin.name for plugin in found.plugins))
+        lines |= dict.fromkeys(taken_twice(same) for same in several if len(same) > 1)
+    return list(lines)
 
 
 def load(kind: Kind, name: str) -> type:
@@ -341,8 +307,8 @@ def load(kind: Kind, name: str) -> type:
 
     Raises `UserError` for a name that is unknown or taken twice, and for a plugin that cannot be imported.
     """
-    found = scan(kind, _files)
-    match found.named(kind, name):
+    found = scan(kind)
+    match found.named(name):
         case []:
             raise UserError(unknown(kind, name, found))
         case [plugin]:
@@ -356,9 +322,20 @@ def load_method_class(name: str) -> type[Method]:
     cls = load("method", name)
     from zsbench.method import Method  # here, because it imports torch
 
-    if not issubclass(cls, Method):
-        raise UserError(f"method {name!r}: {place(cls)} must be a subclass of {place(Method)}.")
-    return cls
+    return checked("method", cls, Method)
+
+
+def load_dataset_class(name: str) -> type[Dataset]:
+    """The dataset of that name; raises as `load`. `zsbench.data.dataset_class` also takes cards and files."""
+    from zsbench.dataset import Dataset  # here, because it imports numpy
+
+    return checked("dataset", load("dataset", name), Dataset)
+
+
+def checked(kind: Kind, cls: type, base: Class) -> Class:
+    if issubclass(cls, base):
+        return cls  # type: ignore[return-value]  # mypy knows no class of a class that is a variable
+    raise UserError(f"{kind} {vars(cls).get('name')!r}: {place(cls)} must be a subclass of {place(base)}.")
 
 
 def load_options(name: str) -> type[Options]:
@@ -368,7 +345,7 @@ def load_options(name: str) -> type[Options]:
     """
     from zsbench.options import Options  # here, because it imports pydantic
 
-    match scan("method", _files).named("method", name):
+    match scan("method").named(name):
         case [Plugin(options=(module, options_name)) as plugin]:
             inside = plugin.location is not None and plugin.location.name == "__init__.py"
             package = plugin.module if inside else plugin.module.rpartition(".")[0]
@@ -377,36 +354,6 @@ def load_options(name: str) -> type[Options]:
                 if issubclass(options, Options):
                     return options
     return load_method_class(name).Options
-
-
-def load_dataset_class(name: str) -> type[Dataset]:
-    """The dataset of that name; raises as `load`. `zsbench.data.dataset_class` also takes cards and files."""
-    from zsbench.dataset import Dataset  # here, because it imports numpy
-
-    cls = load("dataset", name)
-    if not issubclass(cls, Dataset):
-        raise UserError(f"dataset {name!r}: {place(cls)} must be a subclass of {place(Dataset)}.")
-    return cls
-
-
-def add_file(path: Path | str) -> None:
-    """Make the plugins of a Python file known.
-
-    Raises `UserError` where the file is absent, is not Python or registers nothing.
-    """
-    file = Path(path).resolve()
-    if file.suffix != ".py" or not file.is_file():
-        raise UserError(f"plugin {path}: there is no such Python file.")
-    found = Scan()
-    scan_file(found, file, file_module(file), f"file {file}")
-    if found.problems:
-        raise UserError(f"plugin {found.problems[0]}.")
-    if not found.plugins:
-        raise UserError(
-            f"plugin {path} registers nothing: expected a class under @register_method or @register_dataset."
-        )
-    if file not in _files:
-        _files.append(file)
 
 
 def import_class(plugin: Plugin) -> type:

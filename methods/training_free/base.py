@@ -11,7 +11,7 @@ from torch import Tensor
 from zsbench.clip.model import Clip
 from zsbench.clip.tower import Tokens, Tower
 from zsbench.clip.towers import tower_of
-from zsbench.clip.vit import normalise
+from zsbench.clip.vit import check_side, normalise
 from zsbench.errors import UserError
 from zsbench.method import Method
 from zsbench.refining import Pamr, Refining
@@ -52,11 +52,7 @@ class DenseClip(Method):
     def predict(self, images: Tensor) -> Tensor:
         height, width = images.shape[-2:]
         top, left, padded = framed(normalise(images, self.mean, self.std), self.multiple, self.options.padding)
-        if min(padded.shape[-2:]) < self.tower.patch:
-            side = self.tower.patch
-            raise UserError(
-                f"an image of {width}x{height} px is smaller than a patch of CLIP, which has {side}x{side} px."
-            )
+        check_side(padded, self.tower.patch)
         logits = self.cosines(padded)
         if (top, left) != (0, 0) or (self.options.padding == "centred" and padded.shape != images.shape):
             return enlarged(logits, padded.shape[-2:])[..., top : top + height, left : left + width]

@@ -48,16 +48,22 @@ def plain_vit(clip: Clip, method: str) -> VisionTransformer:
     )
 
 
+def check_side(images: Tensor, patch: int) -> None:
+    """Raise `UserError` for images (B, 3, H, W) that are smaller than a patch of so many pixels."""
+    height, width = images.shape[-2:]
+    if min(height, width) < patch:
+        raise UserError(
+            f"an image of {width}x{height} px is smaller than a patch of CLIP, which has {patch}x{patch} px."
+        )
+
+
 def embed(visual: Any, images: Tensor, class_tokens: int = 1, mode: str = "bilinear") -> Tensor:
     """Tokens [class | patches row by row] (B, 1 + h*w, D) of an open_clip `VisionTransformer`, after its `ln_pre`.
 
     `images`: normalised; a rest smaller than a patch is cut off by the convolution. `class_tokens`: how often the class
     embedding is added (the released ZegCLIP adds it twice). Raises `UserError` for images smaller than a patch.
     """
-    height, width = images.shape[-2:]
-    if min(height, width) < max(visual.conv1.kernel_size):
-        side = max(visual.conv1.kernel_size)
-        raise UserError(f"an image of {width}x{height} px is smaller than a patch of CLIP, which has {side}x{side} px.")
+    check_side(images, visual.conv1.kernel_size[0])
     patches = visual.conv1(images)
     height, width = patches.shape[-2:]
     classes = (class_tokens * visual.class_embedding).expand(len(images), 1, -1)

@@ -104,3 +104,8 @@ def test_a_depth_is_that_of_twelve_blocks_scaled() -> None:
 def test_maps_are_enlarged_as_the_harness_does() -> None:
     maps = images(1, 4, 5)
     assert enlarged(maps, (4, 5)) is maps and enlarged(maps, (9, 11)).shape == (1, 3, 9, 11)
+
+
+def test_images_smaller_than_a_patch_are_refused(tiny_clip: Clip) -> None:
+    with pytest.raises(UserError, match="an image of 40x7 px is smaller than a patch"):
+        made(tiny_clip, "maskclip", padding="cut").predict(images(1, 7, 40))

@@ -152,8 +152,8 @@ def test_a_release_is_read_by_its_own_method(tmp_path, released, method, head):
     with pytest.raises(UserError, match="15 classes; this vocabulary has 171"):
         found.check(156, 171)
     filled = Stage(head=head)
-    filled.clip = None
-    found.fill(filled, SimpleNamespace(model=nn.Linear(1, 1)))
+    filled.clip = SimpleNamespace(model=nn.Linear(1, 1))
+    found.fill(filled)
     assert torch.equal(
         filled.network.transformer.queries_embedder.weight, state["sem_seg_head.predictor.query_embed.weight"]
     )

@@ -73,7 +73,7 @@ def test_round_trip(full, small_method, tmp_path):
         released = ZegClip.read_released(path)
         assert released.options == {"prompts": 4, "layers": 3}
         released.check(3, 5)
-        released.fill(method, method.clip)
+        released.fill(method)
         torch.testing.assert_close(method.eval().predict(images), expected)
         assert not method.knows_unseen
 
@@ -97,7 +97,7 @@ def test_what_does_not_belong_is_named(full, tmp_path, change):
         state[key] = state[key] + 0.1
     released = ZegClip.read_released(save(tmp_path / "iter.pth", state))
     with pytest.raises(UserError, match=re.escape(key)):
-        released.fill(full, full.clip)
+        released.fill(full)
 
 
 def test_missing_part_of_the_prompts(full):
@@ -120,7 +120,7 @@ def test_nothing_is_filled_in_half(full, small_method):
     method = small_method(seed=8)
     before = {name: tensor.clone() for name, tensor in method.state_dict().items()}
     with pytest.raises(UserError):
-        ReleasedFile("file", state, 3, None).fill(method, method.clip)
+        ReleasedFile("file", state, 3, None).fill(method)
     assert all(torch.equal(tensor, before[name]) for name, tensor in method.state_dict().items())
 
 
@@ -178,7 +178,7 @@ def test_how_it_was_trained(full, small_method, tmp_path, classes, config, setti
     released = ZegClip.read_released(path)
     assert released.setting == setting
     method = small_method()
-    released.fill(method, method.clip)
+    released.fill(method)
     assert method.knows_unseen == knows
 
 
@@ -269,7 +269,7 @@ def test_released_file_gives_the_reference_outputs(goldens, released_state, rule
     released = ZegClip.read_released(path)
     assert (released.setting, released.options) == ("inductive", {"prompts": 10, "layers": 3})
     method = ZegClip(rule_clip, ZegClipOptions(**{**ZegClipOptions.presets["pascal-voc"].options, **released.options}))
-    released.fill(method, rule_clip)
+    released.fill(method)
     golden = np.load(goldens / "inductive_b1.npz")
     names = tuple(str(index) for index in range(20))
     method.set_vocabulary(Vocabulary(names, torch.from_numpy(golden["text_embeddings"]).float(), torch.arange(20) < 15))
