@@ -288,7 +288,7 @@ def test_a_method_without_clip_from_training_to_its_result(call: Call) -> None:
     assert (result.efficiency.text_params, result.efficiency.text_gmacs) == (0, 0)
     assert result.efficiency.total_params == result.efficiency.image_path_params == 3 * 4 + 4
     learnt = ("--words", "words.npz", "--checkpoint", "run/checkpoint.safetensors")
-    call("eval", *THERE, "--words", "small.npz", *learnt[2:], "--out", "again")
+    call("eval", *THERE, "--words", "small.npz:vectors", *learnt[2:], "--out", "again")
     assert Result.load("again/result.json").records_sha256 == result.records_sha256
     call("predict", "red.png", "--classes", "green, red", *learnt, "--out", "pictures")
     assert (np.asarray(Image.open("pictures/red-labels.png")) == 1).all()

@@ -127,8 +127,8 @@ def words(
     ] = None,
 ) -> None:
     """Write the word vectors of a dataset's class names to a small file, for --words of a method without CLIP."""
-    from zsbench.clip.word_vectors import locate, read_word_vectors, side_by_side, write_word_vectors
-    from zsbench.utils.files import sha256
+    from zsbench.clip.word_vectors import read_word_vectors, side_by_side, write_word_vectors
+    from zsbench.utils.files import locate, sha256
 
     opened = dataset_class(dataset)()
     names = opened.names(classes)

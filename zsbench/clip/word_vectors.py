@@ -31,7 +31,7 @@ from zsbench.class_names import NameSet, simplified
 from zsbench.clip.text import Seen, Vocabulary, checked_seen
 from zsbench.errors import UserError
 from zsbench.utils.extras import optional
-from zsbench.utils.files import write_atomically
+from zsbench.utils.files import locate, write_atomically
 
 FASTTEXT_BINARY = (793712314).to_bytes(4, "little")
 """How a model of fastText begins, whose `.bin` is another format than word2vec's."""
@@ -128,16 +128,6 @@ def read_word_vectors(path: Path) -> WordVectors:
     else:
         raise UserError(f"{file}: word vectors are read from .npz, .vec, .txt and .bin files.")
     return WordVectors(names, vectors, path.name)
-
-
-def locate(path: Path) -> tuple[Path, str]:
-    """`(file, array)` of `vectors.npz:fasttext`, array empty where none is named. Raises `UserError` for an absent file."""
-    file, _, array = str(path).rpartition(":")
-    if path.is_file() or not file.endswith(".npz"):
-        file, array = str(path), ""
-    if not Path(file).is_file():
-        raise UserError(f"there is no file of word vectors {file}.")
-    return Path(file), array
 
 
 def read_arrays(path: Path, array: str = "") -> tuple[list[str], NDArray[np.float32]]:

@@ -22,6 +22,7 @@ from zsbench.options import Options, Preset
 from zsbench.recipe import Recipe
 from zsbench.runs.compatibility import check_classes, check_texts
 from zsbench.runs.request import Request
+from zsbench.utils.files import locate
 from zsbench.utils.validation import validated
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -103,7 +104,9 @@ def resolve(request: Request, dataset: Dataset | None = None) -> Resolved:
         registry.add_file(path)
     dataset = dataset or open_dataset(request.dataset, request.data_root)
     options_class = registry.load_options(request.method)
-    for name in ("checkpoint", "text_embeddings", "words"):
+    if request.words is not None:
+        locate(request.words)
+    for name in ("checkpoint", "text_embeddings"):
         file: Path | None = getattr(request, name)
         if file is not None and not file.is_file():
             raise UserError(f"{name.replace('_', ' ')} {file} does not exist.")

@@ -74,6 +74,16 @@ def read_text(path: Path, what: str) -> str:
         raise UserError(f"{path}: not a readable {what} ({error}).") from None
 
 
+def locate(path: Path) -> tuple[Path, str]:
+    """`(file, array)` of `vectors.npz:fasttext`, array empty where none is named. Raises `UserError` for an absent file."""
+    file, _, array = str(path).rpartition(":")
+    if path.is_file() or not file.endswith(".npz"):
+        file, array = str(path), ""
+    if not Path(file).is_file():
+        raise UserError(f"there is no file of word vectors {file}.")
+    return Path(file), array
+
+
 def make_folder(path: Path) -> Path:
     """Create `path` and its parents, or raise `UserError` where that is not allowed."""
     try:
