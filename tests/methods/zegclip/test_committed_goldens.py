@@ -36,6 +36,6 @@ def test_inductive_losses(released_method, noise, goldens):
     labels = torch.from_numpy(np.kron(np.where(squares < 15, squares, IGNORE), np.ones((128, 128), np.int64)))
     with torch.no_grad():
         losses = method.train().losses(noise(1, 3, 512, 512), labels)
-    assert {name: loss.item() for name, loss in losses.items()} == {
+    assert {name: loss.item() for name, loss in losses.values.items()} == {
         name: pytest.approx(float(golden[f"loss_{name}"]), rel=LOSSES) for name in ("mask", "dice")
     }
