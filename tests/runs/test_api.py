@@ -56,7 +56,7 @@ def test_a_loaded_method_predicts_on_a_loaded_dataset():
     image = torch.from_numpy(sample.image).permute(2, 0, 1)[None] / 255
     with torch.inference_mode():
         logits = method.predict(image)
-    assert logits.shape == (1, len(dataset.classes), 12, 12)
+    assert logits.shape[:2] == (1, len(dataset.classes))
 
 
 def test_profile_needs_no_data_and_no_weights():
