@@ -134,7 +134,7 @@ def test_a_device_on_which_it_errs_is_not_trusted(monkeypatch: pytest.MonkeyPatc
     from zsbench.evaluation import triton_argmax as fused
 
     fused.try_on(DEVICE)
-    monkeypatch.setattr(fused, "fused_labels", lambda logits, tiling, size, scoring: torch.zeros(size))
+    monkeypatch.setattr(fused, "fused_labels", lambda logits, tiling, size, scoring: logits.new_zeros(size))
     with pytest.raises(RuntimeError, match="agrees with the chunks on"):
         fused.try_on(DEVICE)
 

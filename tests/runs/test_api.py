@@ -38,7 +38,7 @@ def test_what_is_trained_is_evaluated_profiled_loaded_and_drawn_with(folder):
     assert (cost.weights, cost.gmacs) == (result.method.weights.source, result.efficiency.gmacs)
     with pytest.raises(zsbench.UserError, match=r"was trained on miniworld \(60 classes.*or --transfer"):
         zsbench.profile("zegclip", "voc20", checkpoint=checkpoint)
-    method = zsbench.load_method("zegclip", checkpoint=str(checkpoint))
+    method = zsbench.load_method("zegclip", checkpoint=str(checkpoint), device="cpu")
     assert not method.training and method.options.prompts == 3
     learnt = load_file(checkpoint)
     assert all(torch.equal(tensor, learnt[name]) for name, tensor in trainable_state_dict(method).items())
@@ -50,7 +50,7 @@ def test_what_is_trained_is_evaluated_profiled_loaded_and_drawn_with(folder):
 
 def test_a_loaded_method_predicts_on_a_loaded_dataset():
     dataset = zsbench.load_dataset("miniworld")
-    method = zsbench.load_method("maskclip", "miniworld")
+    method = zsbench.load_method("maskclip", "miniworld", device="cpu")
     assert not method.clip.weights.random
     sample = dataset.read("val", dataset.ids("val")[0])
     image = torch.from_numpy(sample.image).permute(2, 0, 1)[None] / 255

@@ -101,7 +101,7 @@ def test_no_mistake_imports_torch(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", PROBE],
         input=json.dumps(MISSPELT),
-        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT), os.environ.get("PYTHONPATH", "")])},
         cwd=tmp_path,
         capture_output=True,
         text=True,

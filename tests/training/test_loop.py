@@ -7,7 +7,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
 from toys import Phased, PixelClassifier
 
 import zsbench
@@ -19,6 +18,7 @@ from zsbench.settings import Phase, TrainingView, default_phases
 from zsbench.training.augment import augment
 from zsbench.training.log import TrainingLog
 from zsbench.training.loop import Session, train
+from zsbench.utils.distributed import join
 
 
 def fit(squares, recipe, method=None, phases=None, log=None, on_step=lambda step, losses: None, seed=0):
@@ -26,7 +26,7 @@ def fit(squares, recipe, method=None, phases=None, log=None, on_step=lambda step
     method = method or PixelClassifier()
     phases = phases or [Phase("train", "inductive", "seen", recipe)]
     views = [(phase, TrainingView(squares, phase)) for phase in phases]
-    train(method, views, lambda phase, view: None, Session(Accelerator(cpu=True), seed, log=log, on_step=on_step))
+    train(method, views, lambda phase, view: None, Session(join(torch.device("cpu")), seed, log=log, on_step=on_step))
     return trainable_state_dict(method)
 
 
@@ -115,7 +115,8 @@ def plain_training(method, views, enter, recipe, seed):
 def test_built_in_methods_learn_exactly_what_the_loop_in_full_gives(squares, name, setting):
     """Bit by bit, from the same start."""
     pytest.importorskip("transformers")
-    start = zsbench.load_method(name, "miniworld", options={"prompt_length": 2} if name == "zsseg-prompts" else {})
+    few = {"prompt_length": 2} if name == "zsseg-prompts" else {}
+    start = zsbench.load_method(name, "miniworld", options=few, device="cpu")
     options = start.Options.preset("miniworld")
     recipe = Recipe(**{**options.recipe, **squares.defaults.recipe, "iterations": 5, "warmup_iterations": 2})
     found = []
@@ -134,7 +135,7 @@ def test_built_in_methods_learn_exactly_what_the_loop_in_full_gives(squares, nam
 
 
 def fitted(method, views, enter, recipe, seed):
-    train(method, views, enter, Session(Accelerator(cpu=True), seed))
+    train(method, views, enter, Session(join(torch.device("cpu")), seed))
 
 
 def test_a_method_says_its_phases_its_optimisers_and_its_steps(squares, tmp_path):
@@ -149,7 +150,7 @@ def test_a_method_says_its_phases_its_optimisers_and_its_steps(squares, tmp_path
         method,
         views,
         lambda phase, view: entered.append((phase.name, view.names)),
-        Session(Accelerator(cpu=True), 0, log=log),
+        Session(join(torch.device("cpu")), 0, log=log),
     )
     assert entered == [(name, squares.classes) for name in ("usual", "generate", "imitate")]
     assert not torch.equal(method.generator.weight, before)

@@ -7,7 +7,6 @@ import json
 
 import pytest
 import torch
-from accelerate import Accelerator
 from toys import Phased, PixelClassifier
 
 from zsbench.checkpoint import trainable_state_dict
@@ -16,6 +15,7 @@ from zsbench.recipe import Recipe
 from zsbench.settings import TrainingView
 from zsbench.training.loop import Session, train
 from zsbench.training.state import TrainingState
+from zsbench.utils.distributed import join
 
 
 class Killed(BaseException):
@@ -48,7 +48,7 @@ def fit(squares, tmp_path, monkeypatch):
         folder = tmp_path / folder
         folder.mkdir(exist_ok=True)
         state = TrainingState(folder / "training.pt", fingerprint)
-        session = Session(Accelerator(cpu=True), 0, state=state, log=folder / "log.jsonl", on_step=on_step)
+        session = Session(join(torch.device("cpu")), 0, state=state, log=folder / "log.jsonl", on_step=on_step)
         phases = [
             (phase, TrainingView(squares, phase, folder=folder / phase.name))
             for phase in method.phases("inductive", recipe, None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from accelerate import Accelerator
 from torch import nn
 from toys import PixelClassifier
 
@@ -15,6 +14,7 @@ from zsbench.recipe import Recipe
 from zsbench.settings import Phase, TrainingView
 from zsbench.training.feed import Feed, SampleStream
 from zsbench.training.step import LoopStep
+from zsbench.utils.distributed import join
 
 
 class Pair(Method):
@@ -43,7 +43,7 @@ class Pair(Method):
 def loop_step(squares, method, **changes):
     recipe = Recipe(**{**squares.defaults.recipe, **changes})
     phase = Phase("train", "inductive", "seen", recipe)
-    accelerator = Accelerator(cpu=True)
+    accelerator = join(torch.device("cpu"))
     feed = Feed(SampleStream(TrainingView(squares, phase), recipe, 0), accelerator)
     return LoopStep(method, phase, dict(method.optimisers(phase)), feed, accelerator, torch.float32)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerate import PartialState
 from torch import nn
 from toys import Squares
 
@@ -165,6 +166,12 @@ def test_two_processes_resume_to_the_same_weights(two):
 def test_a_mistake_is_told_by_the_main_process_alone(two):
     assert "said by the main process" in (two / "refused-0").read_text()
     assert (two / "refused-1").read_text() == "SystemExit(2)"
+
+
+def test_a_notebook_may_ask_for_another_device():
+    join(torch.device("cpu"))
+    PartialState().device = torch.device("cuda")  # as after a run there
+    assert join(torch.device("cpu")).device.type == "cpu"
 
 
 def test_statistics_are_means_over_the_images_of_all_processes():

@@ -35,6 +35,8 @@ def join(device: torch.device) -> Accelerator:
     """
     from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
 
+    forget_other_device(device)
+
     # Methods may have parameters that never get a gradient (ZegCLIP's idle ones) or that not every image trains.
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
     accelerator = Accelerator(
@@ -43,6 +45,15 @@ def join(device: torch.device) -> Accelerator:
     if accelerator.num_processes > 1 and device.index is not None:
         raise UserError(f"--device {device} with {accelerator.num_processes} processes: give cuda, each takes its own.")
     return accelerator
+
+
+def forget_other_device(device: torch.device) -> None:
+    """accelerate remembers the first device of a process, and a notebook may ask for another one later."""
+    from accelerate import PartialState
+    from accelerate.state import AcceleratorState
+
+    if joined() and PartialState().num_processes == 1 and PartialState().device.type != device.type:
+        AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def on_main_then_broadcast(accelerator: Accelerator, decide: Callable[[], T]) -> T:

@@ -82,11 +82,11 @@ def test_generators(golden, words, rule, draws):
     stored, vectors = golden("zs3_parts"), voc_words(words)
     with torch.no_grad():
         draws("zs3-generator", kind="one")
-        # outputs reach 6.7, where neighbouring float32 numbers are 4.8e-7 apart: threads that add in another order move them
-        assert_near(generator_of(rule)(vectors), stored["generator_out"], 2e-6)
+        # outputs reach 6.7: 1e-6 of that, since other processors and numbers of threads add in another order
+        assert_near(generator_of(rule)(vectors), stored["generator_out"], 7e-6)
         draws("zs3-gcn-alone", kind="one")
         edges = torch.from_numpy(stored["gcn_adj"]).float()
-        assert_near(graph_generator_of(rule)(vectors[:6], edges), stored["gcn_out"], 2e-6)
+        assert_near(graph_generator_of(rule)(vectors[:6], edges), stored["gcn_out"], 7e-6)
     for generator in (zs3.Generator(300, 300, 256), GraphGenerator(300, 300, 256)):
         assert sum(p.numel() for p in generator.parameters()) == 219_648
 
