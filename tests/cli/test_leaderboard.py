@@ -74,3 +74,13 @@ def test_weights_in_two_folders_are_one_row_and_nobody_reads_where_they_lay(zsbe
 def test_a_check_of_nothing_fails(zsbench, folder):
     done = zsbench("leaderboard", "--folder", folder, "--check")
     assert done.exit_code == 2 and "holds no leaderboard" in done.output
+
+
+def test_files_that_a_shell_found_are_all_taken(zsbench, tmp_path, make_result):
+    """`--add runs/*/result.json` reaches the command as one option and further words."""
+    for name in "ab":
+        make_result().model_copy(update={"seed": ord(name)}).save(tmp_path / f"{name}.json")
+    done = zsbench("leaderboard", "--folder", "board", "--add", "a.json", "b.json")
+    assert done.exit_code == 0 and done.output.count("took in") == 2
+    done = zsbench("leaderboard", "--folder", "board", "a.json")
+    assert done.exit_code == 2 and "give --add a.json" in done.output

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from zsbench.cli.errors import console
+from zsbench.errors import UserError
 
 
 def leaderboard(
@@ -19,6 +20,7 @@ def leaderboard(
     ] = False,
     check: Annotated[bool, typer.Option("--check", help="change nothing; fail if a committed table is stale")] = False,
     add: Annotated[list[Path] | None, typer.Option(help="a result.json to take in; may be repeated")] = None,
+    more: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="further ones for --add")] = None,
 ) -> None:
     """Write the Markdown tables from the committed results, or check that they are up to date.
 
@@ -27,7 +29,9 @@ def leaderboard(
     from zsbench.reports.costs import add_profile, efficiency_pages
     from zsbench.reports.leaderboard import add_result, check_tables, write_tables
 
-    for path in add or []:
+    if more and not add:
+        raise UserError(f"{more[0]}: to take in a result, give --add {more[0]}.")
+    for path in [*(add or []), *(more or [])]:
         target, replaced = (add_profile if efficiency else add_result)(path, folder)
         before = f", which replaces what was measured on {replaced}" if replaced else ""
         console.print(f"took in {target}{before}", markup=False, soft_wrap=True)
