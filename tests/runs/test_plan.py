@@ -91,6 +91,11 @@ def test_fingerprint_tells_apart_what_changes_numbers_and_nothing_else(tmp_path)
         ("run", {"options": {"kind": "unfit"}}, "unfit for 8 images"),
         ("run", {"dtype": "float16"}, "float16 is for evaluation"),
         ("run", {"checkpoint": Path("absent")}, "absent does not exist"),
+        (
+            "run",
+            {"clip": "ViT-B-61", "weights": "random"},
+            "open_clip has no model 'ViT-B-61'. Did you mean 'ViT-B-16'",
+        ),
     ],
 )
 def test_mistakes_are_explained(verb, changes, message):

@@ -231,7 +231,12 @@ def choose_clip(verb: Verb, request: Request, checkpoint: CheckpointInfo | None,
     known = checkpoint is not None and is_dataset(checkpoint.dataset)
     home = registry.load_dataset_class(checkpoint.dataset).defaults if checkpoint and known else dataset.defaults
     usual = RANDOM if verb == "profile" and checkpoint is None else None
-    return resolve_clip(request.clip, request.weights or usual, home)
+    clip, weights = resolve_clip(request.clip, request.weights or usual, home)
+    if not Path(clip).exists():
+        from zsbench.clip.description import describe  # it takes seconds to import all models of open_clip
+
+        describe(clip)  # refuses a name that it does not know, before a folder is made
+    return clip, weights
 
 
 def choose_device(text: str | None) -> torch.device:

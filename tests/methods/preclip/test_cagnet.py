@@ -162,6 +162,7 @@ def test_step_with_images(golden, words, rule, gaussian):
     check_step(build_network(rule), golden("cagnet_step1_voc20_112"), told, rule, words, "cagnet", back_name)
 
 
+@pytest.mark.slow
 def test_step_without_images(golden, words, rule, gaussian):
     """The mixed phase: a step with images that leaves the backbone, then one on generated features alone."""
     stored = golden("cagnet_mixed_voc20_112")

@@ -110,6 +110,7 @@ def network_of(rule):
     return build_network(rule, sign.SpatialBranch(600, "1"), name)
 
 
+@pytest.mark.slow
 def test_forward(golden, rule):
     check_forward(network_of(rule), golden("sign_forward_voc20_112"), rule, "sign")
 
