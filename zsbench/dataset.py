@@ -67,6 +67,8 @@ class Defaults:
     """An open_clip model name, or the path of a model config (JSON)."""
     weights: str = "openai"
     """An open_clip tag, a local file, or `random`."""
+    trained_on: str | None = None
+    """What these weights have seen, where no tag says it."""
     templates: str = "single"
     """The set of prompt templates (`zsbench.clip.templates.TEMPLATES`)."""
     names: str = PLAIN

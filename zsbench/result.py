@@ -65,6 +65,7 @@ class ClassRow(Schema):
 class WeightsInfo(Schema):
     source: str = Field(description="open_clip tag, file name, or `random`")
     sha256: str | None = Field(description="hash of the file")
+    trained_on: str | None = Field(default=None, description="the data they have seen; null: not known, so not clean")
     random: bool = Field(description="no trained weights: the numbers mean nothing and no leaderboard takes them")
     missing: list[str] = Field(description="parameters that the file lacked")
     unexpected: list[str] = Field(description="entries of the file that the model does not have")

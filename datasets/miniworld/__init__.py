@@ -32,6 +32,7 @@ class Miniworld(Dataset):
     defaults = Defaults(
         clip=str(HERE / "clip.json"),
         weights=str(HERE / "clip.safetensors"),
+        trained_on="other scenes of the same world, with captions that name all classes (datasets/miniworld/CLIP.md)",
         templates="single",
         protocol=EvalProtocol(short_side=None, crop=None, stride=None),
         recipe={

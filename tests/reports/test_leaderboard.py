@@ -202,6 +202,15 @@ def test_what_means_nothing_is_refused(make_result, tmp_path, part, change, mess
         add(tmp_path / "board", tmp_path, make_result(**{part: changed}))
 
 
+def test_a_table_says_what_the_weights_have_seen(make_result, tmp_path):
+    weights = make_result().method.weights.model_copy(update={"source": "t", "trained_on": "all | of it"})
+    seen = make_result().method.model_copy(update={"name": "n", "weights": weights})
+    for number, changed in enumerate((make_result().method, seen)):
+        add(tmp_path / "board", tmp_path, make_result(float(number), method=changed.model_dump()))
+    line = "What the weights have seen. `t`: all &#124; of it; `w`: not known, which is not clean."
+    assert line in tables(tmp_path / "board")["d.md"]
+
+
 def test_check_finds_a_stale_page(make_result, tmp_path):
     board = tmp_path / "board"
     add(board, tmp_path, make_result(10.0))

@@ -35,6 +35,7 @@ def test_what_is_trained_is_evaluated_profiled_loaded_and_drawn_with(folder):
     assert result.setting == "inductive" and result.method.options["prompts"] == 3
     cost = zsbench.profile("zegclip", "miniworld", checkpoint=checkpoint, seconds=0, largest_batch=1)
     assert (cost.checkpoint, cost.checkpoint_sha256) == (checkpoint.name, result.method.checkpoint_sha256)
+    assert "captions that name all classes" in result.method.weights.trained_on
     assert (cost.weights, cost.gmacs) == (result.method.weights.source, result.efficiency.gmacs)
     with pytest.raises(zsbench.UserError, match=r"was trained on miniworld \(60 classes.*or --transfer"):
         zsbench.profile("zegclip", "voc20", checkpoint=checkpoint)

@@ -177,6 +177,7 @@ def page(dataset: str, measured: Sequence[StoredResult], reported: Sequence[Publ
     for title, entries in comparable(measured).items():
         parts += [title, measured_table(entries)]
         parts += sorted({cell(entry.result.note) for entry in entries if entry.result.note})
+        parts += seen_by_weights(entries)
     if reported:
         parts += [
             "## Reported in publications",
@@ -228,6 +229,15 @@ def measured_table(entries: Sequence[StoredResult]) -> str:
         for row, members in ordered
     ]
     return markdown_table(headers, body)
+
+
+def seen_by_weights(entries: Sequence[StoredResult]) -> list[str]:
+    """A line on what the CLIP weights of a table have seen of the world; none where no row has any."""
+    used = [entry.result.method.weights for entry in entries if entry.result.method.weights]
+    said = {each.source: each.trained_on or "not known, which is not clean" for each in used}
+    return [
+        "What the weights have seen. " + "; ".join(f"{code(name)}: {cell(said[name])}" for name in sorted(said)) + "."
+    ] * bool(said)
 
 
 def rank_value(entries: Sequence[StoredResult], metric: str) -> float:

@@ -12,6 +12,7 @@ import numpy as np
 
 from zsbench.checkpoint import CheckpointInfo
 from zsbench.class_names import NameSet
+from zsbench.clip.training_data import trained_on
 from zsbench.dataset import Dataset
 from zsbench.metrics import scores as metrics
 from zsbench.metrics.fingerprint import labels_fingerprint
@@ -36,6 +37,7 @@ from zsbench.settings import shown
 from zsbench.utils.files import sha256
 
 if TYPE_CHECKING:  # scoring needs no torch
+    from zsbench.clip.weights import Weights
     from zsbench.method import Method
     from zsbench.runs.plan import Plan
 
@@ -121,11 +123,20 @@ def method_info(plan: Plan, method: Method, checkpoint: Path | None) -> MethodIn
         clip=plan.clip and "/".join(Path(plan.clip).parts[-2 if own else -1 :]),
         templates=None if texts or plan.words else portable(plan.templates),
         text_embeddings=as_file(texts) if texts else None,
-        weights=None if weights is None else WeightsInfo(**{**asdict(weights), "source": Path(weights.source).name}),
+        weights=None if weights is None else weights_info(plan, weights),
         words=None if plan.words is None else WordsInfo(source=plan.words.source, sha256=plan.words.sha256),
         checkpoint_sha256=sha256(checkpoint) if checkpoint else None,
         learnt_from=plan.checkpoint.dataset if plan.checkpoint and plan.request.transfer else None,
     )
+
+
+def weights_info(plan: Plan, weights: Weights) -> WeightsInfo:
+    """The weights of the CLIP, and what they have seen: by the dataset that they come with, or by their tag."""
+    defaults, asked_for = plan.dataset.defaults, str(plan.weights)
+    known = defaults.trained_on if asked_for == defaults.weights else None
+    if known is None and not Path(asked_for).exists():
+        known = trained_on(asked_for)
+    return WeightsInfo(**{**asdict(weights), "source": Path(weights.source).name, "trained_on": known})
 
 
 def dataset_info(dataset: Dataset, split: str, names: NameSet, records: Records, *, whole: bool) -> DatasetInfo:
