@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from torch import Tensor
 from toys import TINY_CLIP, Squares, build_result
 
@@ -18,6 +20,13 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 GOLDENS = (Path(__file__).parent / "goldens", SHARED / "goldens")
 """Reference outputs: the committed ones, then the full sets beside the checkout."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The processes that share the tests out, and what they start, have a thread each."""
+    if hasattr(config, "workerinput"):
+        os.environ["OMP_NUM_THREADS"] = "1"
+        torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

@@ -24,6 +24,12 @@ VIT_B_16 = {
 }
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """A benchmark has the machine to itself, whatever the tests do."""
+    config.option.numprocesses = 0
+
+
 @pytest.fixture
 def vit_b_16(tmp_path: Path) -> Callable[[], Clip]:
     """Builds CLIP with the image encoder ViT-B/16."""
