@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from zsbench.utils.files import write_atomically
 if TYPE_CHECKING:  # what a checkpoint says about itself is read without torch
     from torch import Tensor, nn
 
-METADATA_KEY = "zsbench"
+METADATA_KEY, DIGEST_KEY = "zsbench", "sha256"
 
 
 class CheckpointInfo(BaseModel):
@@ -78,18 +79,37 @@ def load_trainable_state_dict(module: nn.Module, state: Mapping[str, Tensor], so
 
 
 def save_checkpoint(path: Path, module: nn.Module, info: CheckpointInfo) -> None:
-    """Write the learnt state of `module` and `info`, atomically."""
+    """Write the learnt state of `module` and `info`, atomically, with a digest of both."""
     from safetensors.torch import save_file
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in trainable_state_dict(module).items()}
-    metadata = {METADATA_KEY: info.model_dump_json()}
-    write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata))
+    said = info.model_dump_json()
+    metadata = {METADATA_KEY: said, DIGEST_KEY: digest(said, tensors)}
+    write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata), lasting=True)
 
 
 def read_checkpoint(path: Path) -> tuple[CheckpointInfo, dict[str, Tensor]]:
-    """`(info, tensors)` of a file that `save_checkpoint` wrote; raises `UserError` for any other file."""
+    """`(info, tensors)` of a file that `save_checkpoint` wrote; raises `UserError` for any other or damaged file.
+
+    One that says no digest is taken as it is: it was written elsewhere, or by an earlier version.
+    """
     with opened(path, "pt") as (file, info):
-        return info, {name: file.get_tensor(name) for name in list(file.keys())}
+        tensors = {name: file.get_tensor(name) for name in list(file.keys())}
+        metadata = file.metadata()
+        if metadata.get(DIGEST_KEY) not in (None, digest(metadata[METADATA_KEY], tensors)):
+            raise UserError(f"{path} is damaged: it does not hold what was written. Take a copy of it, or train again.")
+        return info, tensors
+
+
+def digest(said: str, tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of what a checkpoint says about itself and of all its tensors, whose names, types, shapes and bytes count."""
+    import torch
+
+    total = hashlib.sha256(said.encode())
+    for name, tensor in sorted(tensors.items()):
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        total.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
 
 
 def read_info(path: Path) -> CheckpointInfo:

@@ -21,3 +21,17 @@ def out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out, on whatever device."""
     text = str(error).lower()
     return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
+
+
+def worker_was_killed(option: str) -> str:
+    """What to tell of a process that read images and did not end by itself. `option`: how many there are."""
+    return (
+        "a process that reads images was killed, as systems do where memory is short. Give fewer of them by "
+        f"{option} (0 reads in the main process); what was recorded before is kept."
+    )
+
+
+def lost_reader(error: BaseException) -> bool:
+    """Whether PyTorch found that a process which reads images was killed."""
+    text = str(error).lower()
+    return "dataloader worker" in text and ("killed by signal" in text or "exited unexpectedly" in text)

@@ -16,6 +16,7 @@ from zsbench.optimisation import TrainingBatch
 from zsbench.recipe import Recipe
 from zsbench.settings import TrainingView
 from zsbench.training.augment import augment
+from zsbench.utils.interruption import leave_to_parent
 
 
 class SampleStream(Dataset[TrainingBatch]):
@@ -71,6 +72,7 @@ class Feed:
             pin_memory=self.accelerator.device.type == "cuda",
             generator=torch.Generator(),  # of its own, so that reading draws nothing from the random state of dropout
             prefetch_factor=4 if workers else None,
+            worker_init_fn=leave_to_parent,
         )
 
     def numbers(self, drawn: int) -> Iterator[list[int]]:

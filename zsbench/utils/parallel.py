@@ -6,8 +6,12 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import parent_process
 from typing import Any, TypeVar
+
+from zsbench.errors import UserError, worker_was_killed
+from zsbench.utils.interruption import leave_to_parent
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
@@ -17,17 +21,21 @@ _work: list[Callable[[Any], Any]] = []
 
 
 def parallel_map(work: Callable[[Given], Made], items: Iterable[Given], workers: int) -> Iterator[Made]:
-    """`map` over processes, in order; in this process for 0 workers."""
+    """`map` over processes, in order; in this process for 0 workers. Raises `UserError` where one of them is killed."""
     if workers == 0:
         yield from map(work, items)
         return
-    with ProcessPoolExecutor(workers, initializer=begin, initargs=(work,)) as pool:
-        yield from pool.map(do, items, chunksize=8)
+    try:
+        with ProcessPoolExecutor(workers, initializer=begin, initargs=(work,)) as pool:
+            yield from pool.map(do, items, chunksize=8)
+    except BrokenProcessPool as error:
+        raise UserError(worker_was_killed("--workers")) from error
 
 
 def begin(work: Callable[[Any], Any]) -> None:
     """A worker begins. It waits for work for ever, so it has to see for itself that its parent was killed."""
     _work[:] = [work]
+    leave_to_parent()
     threading.Thread(target=end_with_parent, daemon=True).start()
 
 
