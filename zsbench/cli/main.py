@@ -19,7 +19,7 @@ from zsbench.cli.errors import console
 from zsbench.cli.leaderboard import leaderboard
 from zsbench.cli.options import with_plugins
 from zsbench.errors import UserError
-from zsbench.utils.interruption import listen
+from zsbench.utils.interruption import follow, listen
 
 app.command()(compare)
 app.command()(leaderboard)
@@ -77,6 +77,7 @@ app.add_typer(data.app, name="data")
 def main() -> None:
     """Entry point of the `zsbench` command."""
     listen()
+    follow()
     for stream in (sys.stdout, sys.stderr):  # names of files may hold what no encoding can say
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

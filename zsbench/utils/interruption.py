@@ -92,3 +92,19 @@ def leave_to_parent(_: int = 0) -> None:
     """For worker processes: the one that started them is told as well, and ends them when it is ready."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+
+
+LEASH = "ZSBENCH_LEASH"
+"""The variable that says to a process that stdin ends when the one that started it does, and that it shall end then too."""
+
+
+def follow() -> None:
+    """End, as if told to, when the process that started this one has ended, if it asks for that; even if it was killed."""
+    if os.environ.pop(LEASH, "") == "stdin":
+        threading.Thread(target=_end_with_stdin, daemon=True).start()
+
+
+def _end_with_stdin() -> None:
+    while os.read(0, 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
