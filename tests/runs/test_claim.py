@@ -19,6 +19,15 @@ from zsbench.utils.files import PART
 ROOT = Path(__file__).resolve().parents[2]
 ELSEWHERE = "filelock/2\npid=1\nhost=elsewhere\nmode=lease\ntoken=ab\nduration={}\n"
 
+HOLDER = """
+import sys, time
+from pathlib import Path
+from zsbench.runs.claim import claim
+held = claim(Path(sys.argv[1]))
+print("has it", flush=True)
+time.sleep(60)
+"""
+
 
 def test_a_second_run_is_told_who_has_the_folder(tmp_path):
     first = claim(tmp_path)
@@ -29,10 +38,8 @@ def test_a_second_run_is_told_who_has_the_folder(tmp_path):
 
 
 def test_what_a_killed_run_left_is_taken_over_and_told(tmp_path):
-    script = f"import time; from pathlib import Path; from zsbench.runs.claim import claim; c = claim(Path({str(tmp_path)!r}));"
-    script += "print('has it', flush=True); time.sleep(60)"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    other = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, env=environment)
+    other = subprocess.Popen([sys.executable, "-c", HOLDER, tmp_path], stdout=subprocess.PIPE, env=environment)
     try:
         assert other.stdout.readline() == b"has it\n"
         with pytest.raises(Held, match=f"process {other.pid} "):
