@@ -29,7 +29,7 @@ from zsbench.settings import Phase, TrainingView
 from zsbench.training import state as training
 from zsbench.training.loop import Session, train
 from zsbench.training.state import TrainingState
-from zsbench.utils.distributed import join, leave, mean_by_name, on_main_then_broadcast
+from zsbench.utils.distributed import join, leave, on_main_then_broadcast
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"limit": 7, "eval_batch": 2, "device": "cpu"}
@@ -165,10 +165,6 @@ def test_two_processes_resume_to_the_same_weights(two):
 def test_a_mistake_is_told_by_the_main_process_alone(two):
     assert "said by the main process" in (two / "refused-0").read_text()
     assert (two / "refused-1").read_text() == "SystemExit(2)"
-
-
-def test_statistics_are_means_over_the_images_of_all_processes():
-    assert mean_by_name([{"crops": 2.0}, {"crops": 5.0}, {"crops": 9.0}], [2, 1, 0]) == {"crops": 3.0}
 
 
 COMMAND = """

@@ -102,7 +102,11 @@ class Run:
             self.claim.release()
 
     def say(self, text: str) -> None:
-        log.warning("%s", text)
+        """Tell once, however many processes find it, on the screen and in the log."""
+        if not self.accelerator.is_main_process:
+            return
+        if log.handlers:
+            log.warning("%s", text)
         self.console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
     def open_folder(self) -> Path:

@@ -121,7 +121,7 @@ def make_folder(path: Path) -> Path:
     """Create `path` and its parents, or raise `UserError` where that is not allowed."""
     try:
         path.mkdir(parents=True, exist_ok=True)
-        probe = path / f".writable.{os.getpid()}"
+        probe = path / f".writable.{os.getpid()}{PART}"
         probe.touch()
         probe.unlink()
     except OSError as error:
