@@ -23,12 +23,15 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
 
 
-def worker_was_killed(option: str) -> str:
-    """What to tell of a process that read images and did not end by itself. `option`: how many there are."""
-    return (
+def killed_reader(option: str, kept: str = "") -> UserError:
+    """What to tell of a process that read images and was killed. `option`: how many there are."""
+    return UserError(
         "a process that reads images was killed, as systems do where memory is short. Give fewer of them by "
-        f"{option} (0 reads in the main process); what was recorded before is kept."
+        f"{option} (0 reads in the main process).{kept}"
     )
+
+
+KEPT = " What was recorded before is kept: --resume goes on."
 
 
 def lost_reader(error: BaseException) -> bool:

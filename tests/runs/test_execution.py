@@ -131,7 +131,6 @@ def test_seconds_are_those_of_all_sittings(run, tmp_path, monkeypatch):
     out = tmp_path / "cut"
     with pytest.raises(Killed):
         run(out=out, events={"val5": kill})
-    trained = torch.load  # noqa: F841  # the state says how long the training took
     first = execution.read_journals(out, fingerprint_in(out))[1]
     assert len(first) == 5
     done = run(out=out, resume=True).result
@@ -225,7 +224,6 @@ def test_a_training_that_is_told_to_end_has_kept_its_last_step(run, tmp_path, nu
 
 @pytest.mark.parametrize("given", [{"recipe": {"workers": 1}}, {"workers": 1}])
 def test_a_killed_reader_is_one_message(run, tmp_path, monkeypatch, given):
-    run(out=tmp_path / "a")
     main = os.getpid()
 
     def read(self, split, image_id, original=Squares.read):

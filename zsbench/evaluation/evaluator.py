@@ -14,6 +14,7 @@ from zsbench.evaluation.prediction import predict_labels
 from zsbench.evaluation.watch import Stopwatch
 from zsbench.method import ImageBatch, Method
 from zsbench.metrics.journal import Journal
+from zsbench.utils.parallel import next_read
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def evaluate_records(
     with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
         for _ in waiting:
             with watch.stage("data"):
-                batch = next(loader).to(device)
+                batch = next_read(loader).to(device)
             predictions = predict_unequal(method, batch, protocol, watch, word_to_class)
             with watch.stage("metrics"):
                 found = [as_classes(prediction, word_to_class) for prediction in predictions]

@@ -19,7 +19,7 @@ from zsbench.checkpoint import CheckpointInfo, load_trainable_state_dict, read_c
 from zsbench.clip.text import Vocabulary
 from zsbench.data.predictions import Saving
 from zsbench.dataset import Sample
-from zsbench.errors import UserError, lost_reader, worker_was_killed
+from zsbench.errors import KEPT, UserError, killed_reader, lost_reader
 from zsbench.evaluation import evaluator
 from zsbench.evaluation.evaluator import Share, as_classes, evaluate_records
 from zsbench.evaluation.prediction import predict_labels, resize
@@ -344,8 +344,7 @@ def execute(plan: Plan, console: Console | None = None, profile: bool = True) ->
     except RuntimeError as error:
         if not lost_reader(error):
             raise
-        said = f"{worker_was_killed('--workers in evaluation, -r workers=N in training')} --resume goes on."
-        raise UserError(said) from error
+        raise killed_reader("--workers in evaluation, -r workers=N in training", KEPT) from error
     finally:
         run.close()
 

@@ -17,6 +17,7 @@ from zsbench.recipe import Recipe
 from zsbench.settings import TrainingView
 from zsbench.training.augment import augment
 from zsbench.utils.interruption import leave_to_parent
+from zsbench.utils.parallel import next_read
 
 
 class SampleStream(Dataset[TrainingBatch]):
@@ -61,7 +62,7 @@ class Feed:
         if self._parts is None:
             self._parts = iter(self.loader())
         self.drawn += 1
-        return [TrainingBatch(*next(self._parts)) for _ in range(math.ceil(self.local / self.micro_batch))]
+        return [TrainingBatch(*next_read(self._parts)) for _ in range(math.ceil(self.local / self.micro_batch))]
 
     def loader(self) -> DataLoader[TrainingBatch]:
         workers = self.stream.recipe.workers
