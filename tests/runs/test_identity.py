@@ -18,6 +18,7 @@ from zsbench.runs.request import Request
 def identity(monkeypatch, squares, tiny_clip_config, tiny_clip):
     monkeypatch.setattr(registry, "load_method_class", lambda name: PixelClassifier)
     monkeypatch.setattr(registry, "load_options", lambda name: PixelClassifier.Options)
+    monkeypatch.setattr(registry, "add_file", lambda path: None)
 
     def of(**given):
         request = {"method": "toy", "dataset": "squares", "clip": tiny_clip_config, "weights": "random", **given}

@@ -111,8 +111,6 @@ DAMAGE = {
     "empty": lambda data: b"",
     "truncated": lambda data: data[: len(data) // 2],
     "a bit": lambda data: data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 4]) + data[len(data) // 2 + 1 :],
-    "its digest": lambda data: data[:8] + bytes([data[8] ^ 1]) + data[9:],
-    "zeros": lambda data: bytes(len(data)),
 }
 
 
@@ -134,7 +132,7 @@ def test_where_no_state_is_whole_the_message_says_what_to_do(fit, tmp_path):
         fit(PixelClassifier, "cut", die_at=2)
     for path in (tmp_path / "cut").glob("training-phase*.pt"):
         path.write_bytes(b"PK" + bytes(100))  # of an earlier version, for example
-    with pytest.raises(UserError, match=r"training-phase\.pt is damaged: delete .*cut, or give another --out"):
+    with pytest.raises(UserError, match=r"training-phase\.pt is damaged: delete .*cut to begin again"):
         fit(PixelClassifier, "cut")
 
 
