@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from zsbench.checkpoint import (
@@ -82,3 +83,32 @@ def test_other_files_are_refused(tmp_path):
     (tmp_path / "junk.safetensors").write_bytes(b"junk" * 100)
     with pytest.raises(UserError, match="no zsbench checkpoint"):
         read_checkpoint(tmp_path / "junk.safetensors")
+
+
+def test_equal_checkpoints_are_equal_files(tmp_path):
+    net = module()
+    for name in "abcd":
+        save_checkpoint(tmp_path / name, net, INFO)
+    assert len({(tmp_path / name).read_bytes() for name in "abcd"}) == 1
+
+
+def test_no_flipped_bit_is_taken_for_weights(tmp_path):
+    path = tmp_path / "c.safetensors"
+    save_checkpoint(path, module(), INFO)
+    data = path.read_bytes()
+    for at in range(0, len(data), 3):
+        path.write_bytes(data[:at] + bytes([data[at] ^ (1 << at % 8)]) + data[at + 1 :])
+        with pytest.raises(UserError, match=r"c\.safetensors is"):
+            read_checkpoint(path)
+    for size in range(0, len(data), 50):
+        path.write_bytes(data[:size])
+        with pytest.raises(UserError):
+            read_checkpoint(path)
+
+
+def test_a_checkpoint_made_elsewhere_needs_no_digest(tmp_path):
+    net = module()
+    tensors = {name: tensor.clone() for name, tensor in trainable_state_dict(net).items()}
+    save_file(tensors, tmp_path / "c.safetensors", {"zsbench": INFO.model_dump_json()})
+    info, state = read_checkpoint(tmp_path / "c.safetensors")
+    assert info == INFO and torch.equal(state["0.weight"], net[0].weight)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from zsbench.errors import UserError
 from zsbench.upgrade import with_request
@@ -18,7 +19,7 @@ from zsbench.utils.files import write_atomically
 if TYPE_CHECKING:  # what a checkpoint says about itself is read without torch
     from torch import Tensor, nn
 
-METADATA_KEY = "zsbench"
+METADATA_KEY, DIGEST = "zsbench", "sha256"
 
 
 class CheckpointInfo(BaseModel):
@@ -78,28 +79,53 @@ def load_trainable_state_dict(module: nn.Module, state: Mapping[str, Tensor], so
 
 
 def save_checkpoint(path: Path, module: nn.Module, info: CheckpointInfo) -> None:
-    """Write the learnt state of `module` and `info`, atomically."""
+    """Write the learnt state of `module` and `info`, atomically, with a digest of both."""
     from safetensors.torch import save_file
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in trainable_state_dict(module).items()}
-    metadata = {METADATA_KEY: info.model_dump_json()}
-    write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata))
+    said = info.model_dump(mode="json")
+    # one entry: safetensors writes several in any order, and equal checkpoints are equal files
+    metadata = {METADATA_KEY: json.dumps({**said, DIGEST: digest(said, tensors)})}
+    write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata), lasting=True)
 
 
 def read_checkpoint(path: Path) -> tuple[CheckpointInfo, dict[str, Tensor]]:
-    """`(info, tensors)` of a file that `save_checkpoint` wrote; raises `UserError` for any other file."""
-    with opened(path, "pt") as (file, info):
-        return info, {name: file.get_tensor(name) for name in list(file.keys())}
+    """`(info, tensors)` of a file that `save_checkpoint` wrote; raises `UserError` for any other or damaged file.
+
+    One that says no digest is taken as it is: it was written elsewhere, or by an earlier version.
+    """
+    with opened(path, "pt") as (file, said):
+        tensors = {name: file.get_tensor(name) for name in list(file.keys())}
+        written = said.pop(DIGEST, None)
+        if written not in (None, digest(said, tensors)):
+            raise UserError(f"{path} is damaged: it does not hold what was written. Take a copy of it, or train again.")
+        return as_info(said), tensors
+
+
+def digest(said: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of what a checkpoint says about itself and of all its tensors, whose names, types, shapes and bytes count."""
+    import torch
+
+    total = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        total.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
 
 
 def read_info(path: Path) -> CheckpointInfo:
     """What a file that `save_checkpoint` wrote says about itself; raises `UserError` for any other file."""
-    with opened(path, "numpy") as (_, info):
-        return info
+    with opened(path, "numpy") as (_, said):
+        said.pop(DIGEST, None)
+        return as_info(said)
+
+
+def as_info(said: dict[str, Any]) -> CheckpointInfo:
+    return CheckpointInfo(**(said if "request" in said else with_request(said)))
 
 
 @contextmanager
-def opened(path: Path, framework: str) -> Iterator[tuple[Any, CheckpointInfo]]:
+def opened(path: Path, framework: str) -> Iterator[tuple[Any, dict[str, Any]]]:
     """A checkpoint as safetensors opens it for a framework, and what it says about itself."""
     if not path.is_file():
         raise UserError(f"checkpoint {path} does not exist.")
@@ -108,7 +134,8 @@ def opened(path: Path, framework: str) -> Iterator[tuple[Any, CheckpointInfo]]:
             metadata = (file.metadata() or {}).get(METADATA_KEY)
             if metadata is None:
                 raise UserError(f"{path} is a safetensors file, but no zsbench checkpoint.")
-            said = json.loads(metadata)
-            yield file, CheckpointInfo(**(said if "request" in said else with_request(said)))
-    except (SafetensorError, ValueError, OSError) as error:
+            yield file, dict(json.loads(metadata))
+    except UserError:
+        raise
+    except Exception as error:  # damaged files meet errors of safetensors, torch, JSON and the system
         raise UserError(f"{path} is no zsbench checkpoint, or a damaged one: {error}") from error

@@ -21,3 +21,20 @@ def out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out, on whatever device."""
     text = str(error).lower()
     return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
+
+
+def killed_reader(option: str, kept: str = "") -> UserError:
+    """What to tell of a process that read images and was killed. `option`: how many there are."""
+    return UserError(
+        "a process that reads images was killed, as systems do where memory is short. Give fewer of them by "
+        f"{option} (0 reads in the main process).{kept}"
+    )
+
+
+KEPT = " What was recorded before is kept: --resume goes on."
+
+
+def lost_reader(error: BaseException) -> bool:
+    """Whether PyTorch found that a process which reads images was killed."""
+    text = str(error).lower()
+    return "dataloader worker" in text and ("killed by signal" in text or "exited unexpectedly" in text)

@@ -237,7 +237,7 @@ class Profile(Efficiency):
         return "tf32" if tf32 and self.environment.device == "cuda" else self.environment.dtype
 
     def save(self, path: Path) -> None:
-        write_text(path, self.model_dump_json(indent=1) + "\n")
+        write_text(path, self.model_dump_json(indent=1) + "\n", lasting=True)
 
     @classmethod
     def load(cls, path: str | Path) -> Profile:
@@ -280,7 +280,7 @@ class Result(Schema):
     records_sha256: str = Field(description="hash of the per-image counts: equal hashes, equal predictions")
 
     def save(self, path: Path) -> None:
-        write_text(path, self.model_dump_json(indent=1) + "\n")
+        write_text(path, self.model_dump_json(indent=1) + "\n", lasting=True)
 
     @classmethod
     def load(cls, path: str | Path) -> Result:

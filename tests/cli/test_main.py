@@ -296,6 +296,10 @@ def test_several_seeds_are_runs_with_a_mean(zsbench, tmp_path):
     assert finished.returncode == 0, finished.stderr
     seeds = [Result.load(tmp_path / "many" / f"seed{n}" / "result.json").seed for n in (0, 1)]
     assert seeds == [0, 1] and "2 seeds: mean" in finished.stdout
+    (tmp_path / "many" / "seed1" / "result.json").unlink()
+    again = zsbench("run", *HALVES, "--seeds", "0,1,2", "--out", "many", "--resume")
+    assert again.returncode == 0, again.stderr
+    assert "3 seeds: mean" in again.stdout and again.stdout.count("estimated time") == 2  # the first was finished
     assert "seed='0;1': Input should be a valid integer" in message(zsbench("run", *HALVES, "--seeds", "0;1"))
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from zsbench.errors import UserError
 from zsbench.metrics.counts import count
-from zsbench.metrics.journal import Journal
+from zsbench.metrics.journal import Journal, journal_path, read_journals
 from zsbench.metrics.records import Records
 
 ROOT = Path(__file__).parents[2]
@@ -75,6 +75,14 @@ class TestJournal:
             assert journal.done == {image_id for ids in work for image_id in ids}
             assert journal.records().sha256() == before.sha256() == some_records(list(chain(*work))).sha256()
             assert journal.records().ids.tolist() == list(chain(*work))
+
+    def test_what_is_noted_of_a_batch_is_kept_with_it(self, tmp_path: Path) -> None:
+        notes = [{"seconds": 1.5}, {}, {"seconds": 2.0, "of": ["a"]}]
+        for ids, note in zip(batches(9), notes, strict=True):
+            with Journal(journal_path(tmp_path), "run") as journal:
+                journal.append(ids, [some_rows(image_id) for image_id in ids], note)
+        records, found = read_journals(tmp_path, "run")
+        assert found == notes and len(records.ids) == 9
 
     def test_torn_at_any_byte(self, tmp_path: Path) -> None:
         path, work = tmp_path / "records.journal", batches(6, 2)

@@ -14,7 +14,7 @@ from zsbench.errors import UserError
 from zsbench.recipe import Recipe
 from zsbench.settings import TrainingView
 from zsbench.training.loop import Session, train
-from zsbench.training.state import TrainingState
+from zsbench.training.state import TrainingState, sealed, unsealed
 from zsbench.utils.distributed import join
 
 
@@ -29,7 +29,7 @@ def fit(squares, tmp_path, monkeypatch):
     monkeypatch.setattr(gc, "collect", lambda: 0)  # accelerate collects after each phase, which takes most of the time
     recipe = Recipe(**{**squares.defaults.recipe, "learning_rate": 0.05, "warmup_iterations": 0, "schedule_every": 3})
 
-    def run(kind, folder, die_at=None, die_in=None, fingerprint="f"):
+    def run(kind, folder, die_at=None, die_in=None, fingerprint="f", say=print):
         torch.manual_seed(0)
         method = kind()
 
@@ -47,7 +47,7 @@ def fit(squares, tmp_path, monkeypatch):
         method.begin_phase = begin_phase
         folder = tmp_path / folder
         folder.mkdir(exist_ok=True)
-        state = TrainingState(folder / "training.pt", fingerprint)
+        state = TrainingState(folder / "training.pt", fingerprint, say=say)
         session = Session(join(torch.device("cpu")), 0, state=state, log=folder / "log.jsonl", on_step=on_step)
         phases = [
             (phase, TrainingView(squares, phase, folder=folder / phase.name))
@@ -105,3 +105,58 @@ def test_another_run_is_not_resumed(fit):
 def test_a_finished_training_is_there_again_without_a_step(fit):
     whole = fit(Phased, "whole")
     assert same(fit(Phased, "whole", die_at=12), whole)
+
+
+DAMAGE = {
+    "empty": lambda data: b"",
+    "truncated": lambda data: data[: len(data) // 2],
+    "a bit": lambda data: data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 4]) + data[len(data) // 2 + 1 :],
+}
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+@pytest.mark.parametrize("name", ["training.pt", "training-phase.pt"])
+def test_a_damaged_state_gives_way_to_the_one_before(fit, tmp_path, name, how):
+    """In the second phase, so that there is one before of either; the weights are those of a training without damage."""
+    with pytest.raises(Killed):
+        fit(Phased, "cut", die_at=7)
+    path = tmp_path / "cut" / name
+    path.write_bytes(DAMAGE[how](path.read_bytes()))
+    said = []
+    assert same(fit(Phased, "cut", say=said.append), fit(Phased, "whole"))
+    assert said == [f"{name} is damaged: going on from what was kept before it."]
+
+
+def test_where_no_state_is_whole_the_message_says_what_to_do(fit, tmp_path):
+    with pytest.raises(Killed):
+        fit(PixelClassifier, "cut", die_at=2)
+    for path in (tmp_path / "cut").glob("training-phase*.pt"):
+        path.write_bytes(b"PK" + bytes(100))  # of an earlier version, for example
+    with pytest.raises(UserError, match=r"training-phase\.pt is damaged: delete .*cut to begin again"):
+        fit(PixelClassifier, "cut")
+
+
+def test_a_state_that_cannot_be_written_leaves_the_one_before(fit, tmp_path, monkeypatch):
+    with pytest.raises(Killed):
+        fit(PixelClassifier, "cut", die_at=3)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "cut").glob("*.pt")}
+    with monkeypatch.context() as patch, pytest.raises(OSError):
+        patch.setattr("zsbench.training.state.sync", fail)
+        fit(PixelClassifier, "cut")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "cut").glob("*.pt")} == before
+    assert not list((tmp_path / "cut").glob(".*.part"))
+    assert same(fit(PixelClassifier, "cut"), fit(PixelClassifier, "whole"))
+
+
+def fail(path):
+    raise OSError(28, "No space left on device")
+
+
+def test_seconds_are_those_of_all_sittings(fit, tmp_path):
+    with pytest.raises(Killed):
+        fit(PixelClassifier, "cut", die_at=3)
+    path = tmp_path / "cut" / "training.pt"
+    content = unsealed(path)
+    path.write_bytes(sealed({**content, "seconds": 1000.0}))
+    fit(PixelClassifier, "cut")
+    assert 1000 < unsealed(path)["seconds"] < 1100

@@ -30,7 +30,7 @@ from zsbench.settings import Phase, TrainingView
 from zsbench.training import state as training
 from zsbench.training.loop import Session, train
 from zsbench.training.state import TrainingState
-from zsbench.utils.distributed import join, leave, mean_by_name, on_main_then_broadcast
+from zsbench.utils.distributed import join, leave, on_main_then_broadcast
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"limit": 7, "eval_batch": 2, "device": "cpu"}
@@ -172,10 +172,6 @@ def test_a_notebook_may_ask_for_another_device():
     join(torch.device("cpu"))
     PartialState().device = torch.device("cuda")  # as after a run there
     assert join(torch.device("cpu")).device.type == "cpu"
-
-
-def test_statistics_are_means_over_the_images_of_all_processes():
-    assert mean_by_name([{"crops": 2.0}, {"crops": 5.0}, {"crops": 9.0}], [2, 1, 0]) == {"crops": 3.0}
 
 
 COMMAND = """

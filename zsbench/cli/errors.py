@@ -14,11 +14,16 @@ from rich.markup import escape
 
 from zsbench.errors import UserError, out_of_memory
 from zsbench.utils.distributed import joined, process_index
+from zsbench.utils.interruption import Interrupted
 
 console = Console(highlight=False, quiet=process_index() > 0)
 errors = Console(stderr=True, highlight=False)
 GRACE = 10.0
 """Seconds that a process gives the main one to meet the same mistake, and the launcher to end them all."""
+KEPT = (
+    "what was recorded and saved is kept; the same command with --resume goes on, with any number of processes (ablate, "
+    "sweep: without --resume)."
+)
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # a wrong word on the command line; it has no public name
 
 
@@ -39,10 +44,8 @@ def plain_errors() -> Iterator[None]:
         give_way()
         raise
     except KeyboardInterrupt:
-        say(
-            "interrupted", "what was computed is kept; the same command with --resume goes on (ablate, sweep: without)."
-        )
-    except (MemoryError, RuntimeError, Terminated) as error:
+        say("interrupted", KEPT)
+    except (MemoryError, RuntimeError, Interrupted) as error:
         if out_of_memory(error):
             give_way()
             say(
@@ -50,14 +53,12 @@ def plain_errors() -> Iterator[None]:
                 "out of memory. Reduce --batch-size or -r micro_batch=1 in training, --eval-batch in evaluation, or "
                 "choose --dtype bfloat16; records so far are kept and --resume goes on.",
             )
-        elif isinstance(error, Terminated) and process_index() and not joined():
+        elif isinstance(error, Interrupted) and process_index() and not joined():
             pass  # nothing was begun, and the process that failed has said why
-        elif isinstance(error, Terminated) or lost_process(error):
-            say(
-                "stopped",
-                "another process of this run has ended, or this one was told to; what was computed is kept, and the same "
-                "command with --resume goes on, with any number of processes.",
-            )
+        elif isinstance(error, Interrupted):
+            say("stopped", f"told to end by {error}; {KEPT}")
+        elif lost_process(error):
+            say("stopped", f"another process of this run has ended; {KEPT}")
         else:
             raise
     else:
@@ -73,7 +74,7 @@ def give_way() -> None:
     if process_index():
         try:
             time.sleep(GRACE)
-        except (Terminated, KeyboardInterrupt):
+        except (Interrupted, KeyboardInterrupt):
             sys.exit(2)
 
 
@@ -83,14 +84,6 @@ def say(what: str, message: str) -> None:
     where = f" in process {number}" if number else ""
     # escaped: what stands in brackets, as in zsbench[two-stage], is no markup
     errors.print(f"[bold red]{what}{where}:[/] {escape(message)}", soft_wrap=True)
-
-
-class Terminated(BaseException):
-    """The system told this process to end (SIGTERM), as `torchrun` does to all when one of them has failed."""
-
-
-def terminate(number: int, frame: object) -> None:
-    raise Terminated
 
 
 def lost_process(error: BaseException) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import signal
 import sys
 from typing import Annotated
 
@@ -16,10 +15,11 @@ from zsbench import registry
 from zsbench.cli import data, runs, score  # noqa: F401  # the commands that measure come first
 from zsbench.cli.app import app
 from zsbench.cli.compare import compare
-from zsbench.cli.errors import console, terminate
+from zsbench.cli.errors import console
 from zsbench.cli.leaderboard import leaderboard
 from zsbench.cli.options import with_plugins
 from zsbench.errors import UserError
+from zsbench.utils.interruption import follow, listen
 
 app.command()(compare)
 app.command()(leaderboard)
@@ -76,7 +76,8 @@ app.add_typer(data.app, name="data")
 
 def main() -> None:
     """Entry point of the `zsbench` command."""
-    signal.signal(signal.SIGTERM, terminate)
+    listen()
+    follow()
     for stream in (sys.stdout, sys.stderr):  # names of files may hold what no encoding can say
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -60,11 +60,11 @@ def run_all(verb: Verb, requests: Sequence[Request]) -> None:
             apart = {name: folder and folder / f"seed{request.seed}" for name, folder in apart.items()}
         plan = make_plan(verb, request.model_copy(update=apart))
         show_plan(console, plan)
-        result = execute(plan, console)
-        if result is not None:
-            show_result(console, result)
-            results.append(result)
-        console.print(f"written to {plan.out}", markup=False, soft_wrap=True)
+        done = execute(plan, console)
+        if done.result is not None:
+            show_result(console, done.result)
+            results.append(done.result)
+        console.print(f"written to {done.out}", markup=False, soft_wrap=True)
     if len(results) > 1:
         show_seeds(console, results)
     leave()

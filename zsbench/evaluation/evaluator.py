@@ -14,7 +14,7 @@ from zsbench.evaluation.prediction import predict_labels
 from zsbench.evaluation.watch import Stopwatch
 from zsbench.method import ImageBatch, Method
 from zsbench.metrics.journal import Journal
-from zsbench.metrics.records import Records
+from zsbench.utils.parallel import next_read
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,10 @@ def evaluate_records(
     conditions: Conditions,
     word_to_class: Sequence[int] | None = None,
     on_batch: Callable[[int], None] = lambda done: None,
-) -> tuple[Records, Stopwatch]:
+) -> None:
     """Evaluate `method`, which has been told the vocabulary, on the images `ids` of the protocol's split.
 
-    Returns all that `journal` then holds, and what was measured meanwhile. `word_to_class`: the class of each word of the
+    `journal` then holds them all, with what was measured meanwhile. `word_to_class`: the class of each word of the
     vocabulary, and of background by threshold after them. `on_batch` hears how many images have been evaluated.
     """
     device, dtype, size = conditions.device, conditions.dtype, conditions.batch_size
@@ -72,7 +72,7 @@ def evaluate_records(
     with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
         for _ in waiting:
             with watch.stage("data"):
-                batch = next(loader).to(device)
+                batch = next_read(loader).to(device)
             predictions = predict_unequal(method, batch, protocol, watch, word_to_class)
             with watch.stage("metrics"):
                 found = [as_classes(prediction, word_to_class) for prediction in predictions]
@@ -82,10 +82,9 @@ def evaluate_records(
                     count_tensors(label, classes, len(dataset.classes))
                     for label, classes in zip(batch.labels.unpack(), found, strict=True)
                 ]
-                journal.append(batch.ids, rows)
-            watch.settle()
+            with watch.stage("metrics"):  # counted in the lap of the next batch
+                journal.append(batch.ids, rows, watch.lap())
             on_batch(len(journal.done) - before)
-    return journal.records(), watch
 
 
 def predict_unequal(

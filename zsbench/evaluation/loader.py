@@ -11,6 +11,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from zsbench.dataset import Dataset, EvalProtocol
 from zsbench.evaluation.tiling import resize
+from zsbench.utils.interruption import leave_to_parent
 
 AHEAD = 4
 """Batches that each worker reads before they are asked for."""
@@ -85,5 +86,6 @@ def read_ahead(
             num_workers=workers,
             pin_memory=device.type == "cuda",
             prefetch_factor=AHEAD if workers else None,
+            worker_init_fn=leave_to_parent,
         )
     )

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from math import fsum
 from statistics import fmean
+from typing import Any
 
 import torch
 
 from zsbench.method import Statistics
 
 STAGES = ("data", "model", "post", "refine", "metrics")
+Lap = Mapping[str, Any]
+"""`seconds` by stage, and what was `counted`: sum and number by name."""
 
 
 class Watch:
@@ -41,6 +45,13 @@ class Watch:
         self.settle()
         return {name: fmean(values) for name, values in self._values.items()}
 
+    def counted(self) -> dict[str, tuple[float, int]]:
+        """Of each number its sum and how many they were, which are then forgotten."""
+        self.settle()
+        found = {name: (fsum(values), len(values)) for name, values in self._values.items()}
+        self._values.clear()
+        return found
+
 
 class Stopwatch(Watch):
     """Seconds spent in each stage, too; on CUDA each boundary waits for the device, so that work is charged to its own."""
@@ -62,3 +73,21 @@ class Stopwatch(Watch):
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         return time.perf_counter()
+
+    def lap(self) -> Lap:
+        """What was measured since the last lap, as a journal keeps it."""
+        seconds, self.seconds = self.seconds, dict.fromkeys(STAGES, 0.0)
+        return {"seconds": seconds, "counted": self.counted()}
+
+
+def total(laps: Iterable[Lap]) -> tuple[dict[str, float], dict[str, float]]:
+    """Seconds by stage, and the mean of each number that a method counted, of laps in however many sittings."""
+    seconds = dict.fromkeys(STAGES, 0.0)
+    sums: dict[str, list[float]] = {}
+    for lap in laps:
+        for stage, spent in lap["seconds"].items():
+            seconds[stage] += spent
+        for name, (value, count) in lap["counted"].items():
+            so_far = sums.setdefault(name, [0.0, 0])
+            so_far[:] = so_far[0] + value, so_far[1] + count
+    return seconds, {name: value / max(count, 1) for name, (value, count) in sums.items()}

@@ -7,11 +7,10 @@ import os
 import struct
 import sys
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
 from io import FileIO
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 import numpy as np
@@ -20,20 +19,23 @@ from numpy.typing import NDArray
 from zsbench.errors import UserError
 from zsbench.metrics.class_counts import Ints
 from zsbench.metrics.records import Records
+from zsbench.utils.files import sync_folder
 
 if sys.platform != "win32":
     import fcntl
 
-_MAGIC, _EARLIER = b"ZSJ2", b"ZSJ1"
+_MAGIC, _EARLIER = b"ZSJ3", (b"ZSJ1", b"ZSJ2")
 _HEAD = struct.Struct("<4sI")  # magic, length of the payload
 _CHECK = struct.Struct("<I")  # crc32 of all that precedes it in the frame
+Note = Mapping[str, Any]
+"""What is told of a batch beside its rows, as JSON has it."""
 
 
 class Journal:
     """Records on disk while they are made: whatever kills the process, a batch is kept wholly or not at all.
 
     The file is a sequence of frames (magic, length, zlib-compressed payload, crc32). The first holds the
-    fingerprint, a string that says which run this is; each other one holds a batch of images and is on the
+    fingerprint, a string that says which run this is; each other one holds a batch of images with a note and is on the
     disk when `append` returns. Opening an existing journal takes up all whole frames and drops what a killed
     process left of the last one.
 
@@ -45,6 +47,8 @@ class Journal:
         self.path = path
         self._ids: list[str] = []
         self._rows: list[Ints] = []
+        self.notes: list[Note] = []
+        """What was noted of each batch beside its rows."""
         self._end = 0
         self.done: set[str] = set()
         """Ids of the images recorded; grows with `append`."""
@@ -59,8 +63,10 @@ class Journal:
             self._file.close()
             raise
 
-    def append(self, ids: Sequence[str], rows: Sequence[NDArray[np.integer[Any]]]) -> None:
-        """Record images with the rows that `count` gave for each; an id recorded before is a `UserError`."""
+    def append(
+        self, ids: Sequence[str], rows: Sequence[NDArray[np.integer[Any]]], note: Note = MappingProxyType({})
+    ) -> None:
+        """Record images with the rows that `count` gave for each, and a note; an id recorded before is a `UserError`."""
         again = [image_id for image_id in ids if image_id in self.done]
         if again:
             raise UserError(
@@ -68,8 +74,8 @@ class Journal:
             )
         Records.of(ids, rows)  # nothing inconsistent reaches the disk
         if ids:
-            self._write(_frame(_pack(ids, rows)))
-            self._take(ids, rows)
+            self._write(_frame(_pack(ids, rows, note)))
+            self._take(ids, rows, note)
 
     def records(self) -> Records:
         """Everything recorded so far, in the order of arrival. Costs time in proportion to all of it."""
@@ -87,7 +93,8 @@ class Journal:
     ) -> None:
         self.close()
 
-    def _take(self, ids: Sequence[str], rows: Sequence[NDArray[np.integer[Any]]]) -> None:
+    def _take(self, ids: Sequence[str], rows: Sequence[NDArray[np.integer[Any]]], note: Note) -> None:
+        self.notes.append(note)
         self._ids.extend(map(str, ids))
         self._rows.extend(table.astype(np.int64) for table in rows)
         self.done.update(self._ids[-len(ids) :])
@@ -117,7 +124,7 @@ class Journal:
             raise UserError(f"{self.path} is damaged at byte {self._end}, before its end. Delete it to start again.")
         if not frames:
             self._write(_frame(fingerprint.encode("utf-8", "surrogatepass")))
-            _sync_folder(self.path.parent)
+            sync_folder(self.path.parent)
             return
         recorded = frames[0].decode("utf-8", "surrogatepass")
         if recorded != fingerprint:
@@ -142,13 +149,14 @@ def journal_paths(folder: Path) -> list[Path]:
     return sorted(folder.glob("records.journal*"))
 
 
-def read_journals(folder: Path, fingerprint: str) -> Records:
-    """What all the journals in a folder hold, by arrival; an image in two of them is a `UserError`."""
-    parts = []
+def read_journals(folder: Path, fingerprint: str) -> tuple[Records, list[Note]]:
+    """What all the journals in a folder hold, by arrival, and their notes; an image in two of them is a `UserError`."""
+    parts, notes = [], []
     for path in journal_paths(folder):
         with Journal(path, fingerprint) as journal:
             parts.append(journal.records())
-    return Records.merge(parts)
+            notes += journal.notes
+    return Records.merge(parts), notes
 
 
 def _lock(file: FileIO, path: Path) -> None:
@@ -164,26 +172,16 @@ def _lock(file: FileIO, path: Path) -> None:
         return  # a file system without locks
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a new file's name last; some systems cannot, and need not."""
-    with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def _pack(ids: Sequence[str], rows: Sequence[NDArray[np.integer[Any]]]) -> bytes:
-    names = json.dumps([list(ids), [len(table) for table in rows]]).encode()
+def _pack(ids: Sequence[str], rows: Sequence[NDArray[np.integer[Any]]], note: Note) -> bytes:
+    names = json.dumps([list(ids), [len(table) for table in rows], dict(note)]).encode()
     return struct.pack("<I", len(names)) + names + np.concatenate(rows).astype("<i8").tobytes()
 
 
-def _unpack(payload: bytes) -> tuple[list[str], list[Ints]]:
+def _unpack(payload: bytes) -> tuple[list[str], list[Ints], Note]:
     (length,) = struct.unpack_from("<I", payload)
-    ids, lengths = json.loads(payload[4 : 4 + length])
+    ids, lengths, note = json.loads(payload[4 : 4 + length])
     table = np.frombuffer(payload, dtype="<i8", offset=4 + length).reshape(-1, 3).astype(np.int64)
-    return ids, np.split(table, np.cumsum(lengths)[:-1])
+    return ids, np.split(table, np.cumsum(lengths)[:-1]), note
 
 
 def _frame(payload: bytes) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,11 +155,9 @@ class Records:
         def write(temporary: Path) -> None:
             with temporary.open("wb") as stream:
                 np.savez_compressed(stream, **arrays)
-                stream.flush()
-                os.fsync(stream.fileno())
 
         try:
-            write_atomically(path, write)
+            write_atomically(path, write, lasting=True)
         except OSError as error:
             raise UserError(f"cannot write {path}: {error.strerror or error}.") from error
 

@@ -66,8 +66,7 @@ def train(method: str = DEFAULT_METHOD, dataset: str = DEFAULT_DATASET, **reques
     made = planned("train", {"method": method, "dataset": dataset, **request})
     from zsbench.runs.execution import execute
 
-    execute(made)
-    return made.out / CHECKPOINT
+    return execute(made).out / CHECKPOINT
 
 
 def evaluate(method: str = DEFAULT_METHOD, dataset: str = DEFAULT_DATASET, **request: Any) -> Result:
@@ -203,6 +202,6 @@ def measured(verb: Verb, given: Mapping[str, Any]) -> Result:
     made = planned(verb, given)
     from zsbench.runs.execution import execute
 
-    result = execute(made)
+    result = execute(made).result
     assert result is not None, "only `train` has none"
     return result

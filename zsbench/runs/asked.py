@@ -51,7 +51,7 @@ def as_named(request: AnyRequest) -> AnyRequest:
 def bare(value: Any) -> Any:
     """What `portable` gives, with the name in the place of a file."""
     if isinstance(value, Mapping):
-        return value["name"] if value.keys() == File.model_fields.keys() else {k: bare(v) for k, v in value.items()}
+        return value["name"] if is_file(value) else {k: bare(v) for k, v in value.items()}
     return [bare(each) for each in value] if isinstance(value, list) else value
 
 
@@ -64,5 +64,14 @@ def differences(stored: Mapping[str, Any], request: Request) -> list[str]:
 
 
 def identity(value: Any) -> Any:
-    """What tells a value from another: of a file the hash, where it is known."""
-    return value.get("sha256") or value["name"] if isinstance(value, Mapping) and "sha256" in value else value
+    """What tells a value from another: of each file the hash, where it is known."""
+    if isinstance(value, (list, tuple)):
+        return [identity(each) for each in value]
+    if is_file(value):
+        return value["sha256"] or value["name"]
+    return {name: identity(each) for name, each in value.items()} if isinstance(value, Mapping) else value
+
+
+def is_file(value: Any) -> bool:
+    """Whether it is what `portable` makes of a file."""
+    return isinstance(value, Mapping) and value.keys() == File.model_fields.keys()

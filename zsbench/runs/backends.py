@@ -14,6 +14,7 @@ from typing import Any
 from zsbench.errors import UserError
 from zsbench.runs.grid import Cell
 from zsbench.utils.extras import optional
+from zsbench.utils.interruption import LEASH
 
 
 def run_cell(cell: Cell[Any], environment: Mapping[str, str] | None = None) -> bool:
@@ -22,14 +23,15 @@ def run_cell(cell: Cell[Any], environment: Mapping[str, str] | None = None) -> b
 
 
 def start_cell(cell: Cell[Any], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """The process of a cell, which ends when this one does, however that ends (`zsbench.utils.interruption.follow`)."""
     cell.log.parent.mkdir(parents=True, exist_ok=True)
     with cell.log.open("wb") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "zsbench", *cell.words],
             stdout=log,
             stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, **environment},
+            stdin=subprocess.PIPE,
+            env={**os.environ, **environment, LEASH: "stdin"},
         )
 
 

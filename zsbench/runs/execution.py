@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import shutil
-import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +15,30 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from zsbench import __version__
-from zsbench.checkpoint import CheckpointInfo, save_checkpoint
+from zsbench.checkpoint import CheckpointInfo, load_trainable_state_dict, read_checkpoint, save_checkpoint
 from zsbench.clip.text import Vocabulary
 from zsbench.data.predictions import Saving
 from zsbench.dataset import Sample
-from zsbench.errors import UserError
+from zsbench.errors import KEPT, UserError, killed_reader, lost_reader
 from zsbench.evaluation import evaluator
 from zsbench.evaluation.evaluator import Share, as_classes, evaluate_records
 from zsbench.evaluation.prediction import predict_labels, resize
+from zsbench.evaluation.watch import total
 from zsbench.method import ImageBatch
 from zsbench.metrics.journal import Journal, journal_path, read_journals
-from zsbench.metrics.records import Records
 from zsbench.profiling import Conditions, profile_method
 from zsbench.result import Efficiency, Result, TrainingInfo
 from zsbench.runs.aggregate import Evaluation, aggregate
 from zsbench.runs.asked import as_named, asked_of_training
 from zsbench.runs.build import build_method, full_vocabulary, load_encoder, training_vocabulary
+from zsbench.runs.claim import Claim
 from zsbench.runs.environment import environment
 from zsbench.runs.estimate import evaluation_seconds, training_seconds
+from zsbench.runs.finished import check_same, is_complete
 from zsbench.runs.folder import (
     CHECKPOINT,
     GALLERY,
+    IDENTITY,
     LOG,
     PSEUDO_LABELS,
     RECORDS,
@@ -43,19 +46,29 @@ from zsbench.runs.folder import (
     STATE,
     STEPS,
     leftovers,
-    prepare_run_dir,
+    open_folder,
+    tidy,
 )
-from zsbench.runs.gallery import draw_gallery
-from zsbench.runs.plan import Plan
+from zsbench.runs.gallery import draw_gallery, tolerated
+from zsbench.runs.identity import check_identity, fingerprint, identify, surroundings
+from zsbench.runs.plan import Plan, usual_folder
 from zsbench.settings import Phase, TrainingView, check_phases
 from zsbench.training.log import final_loss
 from zsbench.training.loop import Session, train
 from zsbench.training.state import TrainingState
-from zsbench.utils.distributed import gather, join, mean_by_name, on_main_then_broadcast
+from zsbench.utils.distributed import join, on_main_then_broadcast
 from zsbench.utils.files import sha256
 from zsbench.utils.progress import format_seconds, progress_bar
 
 log = logging.getLogger("zsbench")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a plan: the folder, and the result but for `train`."""
+
+    out: Path
+    result: Result | None
 
 
 class Run:
@@ -65,25 +78,65 @@ class Run:
         self.plan = plan
         self.console = console or Console(quiet=True)
         self.accelerator = join(plan.device)
-        self.out = on_main_then_broadcast(self.accelerator, self.open_folder)
-        if not self.out.is_dir():
-            raise UserError(f"this process does not see {self.out}: all machines of a run need a common file system.")
-        self.device = self.accelerator.device if plan.device.index is None else plan.device
-        torch.manual_seed(plan.request.seed)
-        with self.accelerator.local_main_process_first():  # one downloads for all
-            self.clip = load_encoder(plan)
-        self.method = build_method(plan, self.clip)
+        self.claim: Claim | None = None
+        try:
+            self.out = on_main_then_broadcast(self.accelerator, self.open_folder)
+            if not self.out.is_dir():
+                raise UserError(
+                    f"this process does not see {self.out}: all machines of a run need a common file system."
+                )
+            self.device = self.accelerator.device if plan.device.index is None else plan.device
+            torch.manual_seed(plan.request.seed)
+            with self.accelerator.local_main_process_first():  # one downloads for all
+                self.clip = load_encoder(plan)
+            self.fingerprint = on_main_then_broadcast(self.accelerator, self.identify)
+            self.method = build_method(plan, self.clip)
+        except BaseException:
+            self.close()
+            raise
         self.training: TrainingInfo | None = None
 
+    def close(self) -> None:
+        """Let others have the folder."""
+        if self.claim is not None:
+            self.claim.release()
+
+    def say(self, text: str) -> None:
+        """Tell once, however many processes find it, on the screen and in the log."""
+        if not self.accelerator.is_main_process:
+            return
+        if log.handlers:
+            log.warning("%s", text)
+        self.console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
     def open_folder(self) -> Path:
-        folder = prepare_run_dir(self.plan.out, self.plan.trains, self.plan.request.resume)
-        start_log(folder / LOG, self.plan)
-        return folder
+        plan, request = self.plan, self.plan.request
+        usual = None if request.out else usual_folder(request, plan.setting)
+        self.claim = open_folder(plan.out, plan.trains, request.resume, usual, self.say)
+        if request.resume:
+            check_same(self.claim.folder, plan.verb, request, plan.trains)
+        start_log(self.claim.folder / LOG, plan)
+        if self.claim.note:
+            self.say(self.claim.note)
+        return self.claim.folder
+
+    def identify(self) -> str:
+        """The fingerprint of this run; a `UserError` where the folder holds what another has begun."""
+        identity = identify(self.plan, self.clip)
+        around = surroundings(self.device, self.accelerator.num_processes)
+        if difference := check_identity(self.out / IDENTITY, identity, around, bool(leftovers(self.out))):
+            self.say(difference)
+        return fingerprint(identity)
+
+    @property
+    def learnt(self) -> bool:
+        """Whether an earlier sitting has finished the training, or there is none."""
+        return not self.plan.trains or (self.out / CHECKPOINT).exists()
 
     def estimate(self) -> float:
         """Seconds that training and evaluation will take, from one step and one window."""
         plan, total = self.plan, 0.0
-        if plan.trains:
+        if not self.learnt:
             phases = self.phases()
             self.tell(training_vocabulary(plan, self.clip, phases[0][1]))
             total += training_seconds(self.method, [phase for phase, _ in phases], self.device)
@@ -108,33 +161,40 @@ class Run:
         return [(phase, TrainingView(plan.dataset, phase, plan.train_ids, made / phase.name)) for phase in phases]
 
     def train(self) -> None:
-        """Train, or take up what an earlier run left, and write the checkpoint."""
-        plan, phases = self.plan, self.phases()
-        phases[0][1].check_labels()
-        began = time.perf_counter()
-        with progress_bar(self.console, "train", sum(phase.recipe.iterations for phase, _ in phases)) as bar:
-            session = Session(
-                self.accelerator,
-                plan.request.seed,
-                plan.dtype,
-                TrainingState(self.out / STATE, plan.fingerprint),
-                self.out / STEPS,
-                lambda step, losses: bar.reach(step, f"loss {losses['loss']:.3f}"),
+        """Train, or take up what an earlier sitting left, and write the checkpoint."""
+        plan, finished = self.plan, self.learnt
+        state = TrainingState(self.out / STATE, self.fingerprint, say=self.say)
+        if finished:  # any number of processes goes on from here
+            load_trainable_state_dict(
+                self.method, read_checkpoint(self.out / CHECKPOINT)[1], str(self.out / CHECKPOINT)
             )
-            train(self.method, phases, self.enter, session)
-        self.training = on_main_then_broadcast(
-            self.accelerator, lambda: self.save_training(time.perf_counter() - began)
-        )
+        else:
+            phases = self.phases()
+            phases[0][1].check_labels()
+            with progress_bar(self.console, "train", sum(phase.recipe.iterations for phase, _ in phases)) as bar:
+                session = Session(
+                    self.accelerator,
+                    plan.request.seed,
+                    plan.dtype,
+                    state,
+                    self.out / STEPS,
+                    lambda step, losses: bar.reach(step, f"loss {losses['loss']:.3f}"),
+                )
+                train(self.method, phases, self.enter, session)
+        self.training = on_main_then_broadcast(self.accelerator, lambda: self.save_training(state, finished))
 
     def enter(self, phase: Phase, view: TrainingView) -> None:
         log.info("phase %s: %s pixels, names of %s classes", phase.name, phase.pixels, phase.names)
         self.tell(training_vocabulary(self.plan, self.clip, view))
 
-    def save_training(self, seconds: float) -> TrainingInfo:
-        recipe = self.plan.recipe
-        save_checkpoint(self.out / CHECKPOINT, self.method, self.checkpoint_info())
-        shutil.rmtree(self.out / PSEUDO_LABELS, ignore_errors=True)
-        log.info("trained %d iterations in %.0f s", recipe.iterations, seconds)
+    def save_training(self, state: TrainingState, finished: bool) -> TrainingInfo:
+        recipe, seconds = self.plan.recipe, state.seconds
+        if finished:
+            seconds = next((found["seconds"] for found in state.sound(self.out / STATE)), math.nan)
+        else:
+            save_checkpoint(self.out / CHECKPOINT, self.method, self.checkpoint_info())
+            shutil.rmtree(self.out / PSEUDO_LABELS, ignore_errors=True)
+            log.info("trained %d iterations in %.0f s", recipe.iterations, seconds)
         return TrainingInfo(
             dataset=self.plan.dataset.name,
             recipe=recipe.model_dump(mode="json"),
@@ -165,21 +225,20 @@ class Run:
             command=as_named(plan.request).command("train"),
         )
 
-    def evaluate(self) -> Evaluation:
+    def evaluate(self) -> None:
         """Score this process's share of the images that no journal has."""
         plan, processes = self.plan, self.accelerator.num_processes
         self.tell(full_vocabulary(plan, self.clip))
         done = on_main_then_broadcast(
-            self.accelerator, lambda: frozenset(read_journals(self.out, plan.fingerprint).ids.tolist())
+            self.accelerator, lambda: frozenset(read_journals(self.out, self.fingerprint)[0].ids.tolist())
         )
         share = Share(self.accelerator.process_index, processes, done)
         how = evaluator.Conditions(self.device, plan.dtype, plan.eval_batch, plan.request.workers, share)
         if plan.request.save_predictions is not None:
             how = replace(how, save=self.open_predictions(plan.request.save_predictions, done))
-        own = Journal(journal_path(self.out, share.index), plan.fingerprint)
+        own = Journal(journal_path(self.out, share.index), self.fingerprint)
         with own as journal, progress_bar(self.console, "evaluate", len(plan.eval_ids), len(done)) as bar:
-            before = len(journal.done)
-            _, watch = evaluate_records(
+            evaluate_records(
                 self.method,
                 plan.dataset,
                 plan.protocol,
@@ -189,11 +248,7 @@ class Run:
                 plan.word_to_class,
                 lambda count: bar.reach(min(len(done) + count * processes, len(plan.eval_ids))),
             )
-            evaluated = len(journal.done) - before
-        parts = gather(self.accelerator, (evaluated, watch.statistics(), watch.seconds))
-        images, statistics, seconds = zip(*parts, strict=True)
-        total = {name: sum(part[name] for part in seconds) for name in watch.seconds}
-        return Evaluation(total, mean_by_name(statistics, images))
+        self.accelerator.wait_for_everyone()
 
     def open_predictions(self, folder: Path, done: frozenset[str]) -> Callable[[str, torch.Tensor], None]:
         """What saves a prediction; a `UserError` where those of images that a journal has were not saved."""
@@ -205,36 +260,44 @@ class Run:
             )
         return lambda image_id, classes: saving(image_id, classes.cpu().numpy())
 
-    def records(self) -> Records:
-        """What all processes recorded, in the order of the split; kept in `records.npz`. An image missing is an error."""
-        records = read_journals(self.out, self.plan.fingerprint).select(self.plan.eval_ids)
-        records.save(self.out / RECORDS)
-        return records
+    def conclude(self, profile: bool) -> Result:
+        """Once all is evaluated: profile, and leave the result and the gallery in the place of what it took.
 
-    def conclude(self, evaluation: Evaluation, profile: bool) -> Result:
-        """Once all is evaluated: profile, and leave the result and the gallery in the place of what it took."""
+        Records are those of all processes and sittings, in the order of the split; an image missing is an error.
+        """
         plan = self.plan
+        records, laps = read_journals(self.out, self.fingerprint)
+        records = records.select(plan.eval_ids)
+        records.save(self.out / RECORDS)
         result = aggregate(
             plan,
             self.method,
-            self.records(),
-            evaluation,
+            records,
+            Evaluation(*total(laps)),
             checkpoint=self.out / CHECKPOINT if plan.trains else plan.request.checkpoint,
             training=self.training,
             efficiency=self.profile() if profile else None,
             environment=environment(self.device, plan.dtype, self.accelerator.num_processes),
         )
-        log.info("evaluated %d images: %s", result.dataset.images, evaluation.seconds)
+        log.info("evaluated %d images: %s", result.dataset.images, result.timing)
         result.save(self.out / RESULT)
-        title = f"{plan.method_class.name} on {plan.dataset.name}, {plan.setting}"
-        draw_gallery(self.out / GALLERY, plan.dataset, plan.protocol.split, plan.eval_ids, title, self.predict)
-        self.tidy()
-        return result
+        return self.complete(result)
 
-    def tidy(self) -> None:
-        """Nothing is left to resume."""
-        for leftover in leftovers(self.out):
-            leftover.unlink()
+    def left(self) -> Result | None:
+        """The result that an earlier sitting wrote before it was cut short."""
+        return Result.load(self.out / RESULT) if (self.out / RESULT).exists() else None
+
+    def complete(self, result: Result) -> Result:
+        """Draw the gallery, and remove what only an unfinished run needs. Pictures that fail cost no result."""
+        plan = self.plan
+        if not (self.out / GALLERY).exists():
+            title = f"{plan.method_class.name} on {plan.dataset.name}, {plan.setting}"
+            self.tell(full_vocabulary(plan, self.clip))
+            self.method.eval().to(self.device)
+            with tolerated(self.say):
+                draw_gallery(self.out / GALLERY, plan.dataset, plan.protocol.split, plan.eval_ids, title, self.predict)
+        tidy(self.out)
+        return result
 
     def predict(self, sample: Sample) -> NDArray[Any]:
         """The classes of one image, int32 (H, W); the method has been told the vocabulary."""
@@ -267,14 +330,38 @@ def start_log(path: Path, plan: Plan) -> None:
     log.info("recipe %s", plan.recipe.model_dump_json())
 
 
-def execute(plan: Plan, console: Console | None = None, profile: bool = True) -> Result | None:
-    """Do what `plan` says and return the result (None for `train`), which is also written to the output folder."""
+def execute(plan: Plan, console: Console | None = None, profile: bool = True) -> Outcome:
+    """Do what `plan` says; the result (None for `train`) is also written to the output folder.
+
+    What is resumed and was finished before is there at once. Raises `UserError` where a process that reads images is killed.
+    """
+    if plan.request.resume and is_complete(plan.out, plan.verb):
+        check_same(plan.out, plan.verb, plan.request, plan.trains)
+        return Outcome(plan.out, None if plan.verb == "train" else Result.load(plan.out / RESULT))
     run = Run(plan, console)
-    run.console.print(f"estimated time {format_seconds(run.estimate() / run.accelerator.num_processes)}")
+    try:
+        return carry_out(run, profile)
+    except RuntimeError as error:
+        if not lost_reader(error):
+            raise
+        raise killed_reader("--workers in evaluation, -r workers=N in training", KEPT) from error
+    finally:
+        run.close()
+
+
+def carry_out(run: Run, profile: bool) -> Outcome:
+    """The steps of a run that are not done yet."""
+    plan, main = run.plan, run.accelerator
+    result = on_main_then_broadcast(main, run.left)
+    if result is None:
+        run.console.print(f"estimated time {format_seconds(run.estimate() / main.num_processes)}")
     if plan.trains:
         run.train()
     if plan.verb == "train":
-        on_main_then_broadcast(run.accelerator, run.tidy)
-        return None
-    evaluation = run.evaluate()
-    return on_main_then_broadcast(run.accelerator, lambda: run.conclude(evaluation, profile))
+        on_main_then_broadcast(main, lambda: tidy(run.out))
+        return Outcome(run.out, None)
+    if result is not None:
+        found = result
+        return Outcome(run.out, on_main_then_broadcast(main, lambda: run.complete(found)))
+    run.evaluate()
+    return Outcome(run.out, on_main_then_broadcast(main, lambda: run.conclude(profile)))

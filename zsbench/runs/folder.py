@@ -3,39 +3,77 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from zsbench.errors import UserError
 from zsbench.metrics.journal import journal_paths
-from zsbench.utils.files import make_folder
+from zsbench.runs.claim import Claim, Held, claim
+from zsbench.utils.files import make_folder, remove_parts
 
 RESULT, RECORDS, GALLERY, LOG = "result.json", "records.npz", "gallery.png", "run.log"
 PROFILE = "profile.json"
 CHECKPOINT, STEPS = "checkpoint.safetensors", "train.jsonl"
-STATE, PHASE = "training.pt", "training-phase.pt"
-"""What an unfinished training goes on from, and what its present phase began with."""
+STATE = "training.pt"
+"""What an unfinished training goes on from; beside it is what its present phase began with, and of both the one before."""
 PSEUDO_LABELS = "pseudo-labels"
 """Folder of labels that a method made for its own training."""
+IDENTITY = "run.json"
+"""What an unfinished run is."""
 
 
-def prepare_run_dir(folder: Path, trains: bool, resume: bool) -> Path:
-    """Make the folder; returns it absolute. An unfinished run is resumed or left alone: raises `UserError` otherwise."""
-    path = make_folder(folder).resolve()
-    begun = ", ".join(leftover.name for leftover in leftovers(path))
-    if begun and not resume:
+def open_folder(
+    folder: Path, trains: bool, resume: bool, usual: Path | None = None, say: Callable[[str], None] = lambda text: None
+) -> Claim:
+    """Make the folder and claim it, before anything is written in it.
+
+    Where another run has it, one that was given no folder takes the next name after `usual`; `say` is told. Raises
+    `UserError` where it cannot be had, and where it holds what must not be overwritten: an unfinished run is resumed or
+    left alone.
+    """
+    tried: set[Path] = set()
+    while True:
+        try:
+            claimed = claim(make_folder(folder).resolve(), patient=resume)
+            break
+        except Held as held:
+            if usual is None or resume:
+                raise
+            tried.add(folder)
+            folder = free_folder(usual, lambda other: other in tried or is_finished(other, trains))
+            say(f"{str(held).partition('. ')[0]}: this run goes to {folder}.")
+    try:
+        check_free(claimed.folder, trains, resume)
+        remove_parts(claimed.folder)
+    except BaseException:
+        claimed.release()
+        raise
+    return claimed
+
+
+def check_free(path: Path, trains: bool, resume: bool) -> None:
+    """Raise `UserError` where a run would overwrite what another computed."""
+    if resume:
+        return
+    if begun := ", ".join(leftover.name for leftover in leftovers(path)):
         raise UserError(
             f"{path} holds an unfinished run ({begun}). Go on with --resume, choose another --out, or delete the folder."
         )
-    held = "result" if (path / RESULT).exists() else "checkpoint"
-    if held == "result" or (trains and (path / CHECKPOINT).exists() and not begun):
-        raise UserError(f"{folder} already holds a {held}. Choose another --out, or delete the folder.")
-    return path
+    if is_finished(path, trains):
+        held = "result" if (path / RESULT).exists() else "checkpoint"
+        raise UserError(f"{path} already holds a {held}. Choose another --out, or delete the folder.")
 
 
 def leftovers(folder: Path) -> list[Path]:
     """The files that a run leaves only when it is cut short."""
-    return [path for path in (*journal_paths(folder), folder / STATE, folder / PHASE) if path.exists()]
+    states = folder.glob(f"{Path(STATE).stem}*{Path(STATE).suffix}")
+    return [*journal_paths(folder), *sorted(states)]
+
+
+def tidy(folder: Path) -> None:
+    """Nothing is left to resume."""
+    for leftover in (*leftovers(folder), folder / IDENTITY):
+        leftover.unlink(missing_ok=True)
 
 
 def is_finished(folder: Path, trains: bool) -> bool:
@@ -44,7 +82,12 @@ def is_finished(folder: Path, trains: bool) -> bool:
     return (folder / RESULT).exists() or (trains and learnt)
 
 
+def names_after(first: Path) -> Iterator[Path]:
+    """`first`, `<first>-2`, `<first>-3`, ..."""
+    yield first
+    yield from (first.with_name(f"{first.name}-{number}") for number in itertools.count(2))
+
+
 def free_folder(first: Path, taken: Callable[[Path], bool]) -> Path:
-    """`first`, or the first of `<first>-2`, `<first>-3`, ... that is not taken."""
-    others = (first.with_name(f"{first.name}-{number}") for number in itertools.count(2))
-    return next(folder for folder in itertools.chain([first], others) if not taken(folder))
+    """The first of `names_after(first)` that is not taken."""
+    return next(folder for folder in names_after(first) if not taken(folder))

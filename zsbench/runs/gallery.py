@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsbench.dataset import Dataset, Sample
+from zsbench.runs.folder import GALLERY
 from zsbench.utils.figures import GalleryRow, save_gallery
 
 IMAGES = 8
@@ -22,6 +24,17 @@ def draw_gallery(path: Path, dataset: Dataset, split: str, ids: Sequence[str], t
     chosen = np.unique(np.linspace(0, len(ids) - 1, IMAGES).astype(int))
     rows = [row(dataset.read(split, ids[index]), predict) for index in chosen]
     save_gallery(path, rows, dataset.classes, dataset.unseen, dataset.palette, title)
+
+
+@contextmanager
+def tolerated(say: Callable[[str], None]) -> Iterator[None]:
+    """Within, pictures may fail: a full disk, or whatever else, is said, and costs nothing that was measured."""
+    try:
+        yield
+    except Exception as error:
+        say(
+            f"{GALLERY} could not be drawn ({type(error).__name__}: {error}); all else is there, and --resume tries again."
+        )
 
 
 def row(sample: Sample, predict: Predict) -> GalleryRow:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass
+import itertools
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -21,7 +20,8 @@ from zsbench.method import Method, ReleasedCheckpoint
 from zsbench.options import Options
 from zsbench.recipe import Recipe
 from zsbench.runs.compatibility import check_vectors, open_release
-from zsbench.runs.folder import free_folder, is_finished
+from zsbench.runs.finished import unlike
+from zsbench.runs.folder import free_folder, is_finished, leftovers, names_after
 from zsbench.runs.request import Request, Verb
 from zsbench.runs.resolve import Resolved, is_dataset, resolve, resolve_clip
 from zsbench.settings import SETTINGS, Setting, parse_setting
@@ -76,27 +76,6 @@ class Plan:
         return 0 if self.words else len(self.names.words) * len(read_templates(self.templates))
 
     @property
-    def fingerprint(self) -> str:
-        """Hash of all that decides the numbers: what may be resumed with what."""
-        content = {
-            "method": self.method_class.name,
-            "options": self.options.model_dump(mode="json"),
-            "dataset": self.dataset.name,
-            "classes": self.names.sha256,
-            "setting": self.setting,
-            "clip": [self.clip, self.weights, self.templates, str(self.request.text_embeddings)],
-            "words": self.words and self.words.sha256,
-            "recipe": self.recipe.model_dump(mode="json", exclude={"workers"}),
-            "protocol": asdict(self.protocol),
-            "checkpoint": None if self.request.checkpoint is None else str(self.request.checkpoint.resolve()),
-            "ids": [self.train_ids, self.eval_ids],
-            "seed": self.request.seed,
-            "dtype": str(self.dtype),
-            "eval_batch": self.eval_batch,
-        }
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-    @property
     def eval_batch(self) -> int:
         """Images scored together: one where they are resized or windows slide, else enough to keep the processor busy."""
         return self.request.eval_batch or (1 if self.protocol.crop or self.protocol.short_side else 16)
@@ -140,7 +119,7 @@ def make_plan(verb: Verb, request: Request, dataset: Dataset | None = None) -> P
         eval_ids=tuple(eval_ids),
         device=choose_device(request.device),
         dtype=choose_dtype(request.dtype, trains),
-        out=request.out or default_out(request, setting, trains),
+        out=request.out or default_out(verb, request, setting, trains),
     )
 
 
@@ -264,10 +243,19 @@ def choose_dtype(text: str, trains: bool) -> torch.dtype:
     return DTYPES[text]
 
 
-def default_out(request: Request, setting: Setting, trains: bool) -> Path:
-    """`runs/<method>-<variant>-<dataset>-<setting>-seed<N>`; a finished run's folder is never taken again."""
+def usual_folder(request: Request, setting: str) -> Path:
+    """`runs/<method>-<variant>-<dataset>-<setting>-seed<N>`."""
     usual = setting in ("inductive", "training-free")
     dataset = Path(request.dataset).name.removesuffix(".toml").removesuffix(".py")
     parts = [request.method, request.variant, dataset, None if usual else setting, f"seed{request.seed}"]
-    first = Path("runs") / "-".join(part for part in parts if part)
+    return Path("runs") / "-".join(part for part in parts if part)
+
+
+def default_out(verb: Verb, request: Request, setting: str, trains: bool) -> Path:
+    """The usual folder or the next name: a finished run's is never taken again, but found where this very run is resumed."""
+    first = usual_folder(request, setting)
+    if request.resume:
+        for folder in itertools.takewhile(Path.exists, names_after(first)):
+            if leftovers(folder) or not unlike(folder, verb, request):
+                return folder
     return free_folder(first, lambda folder: is_finished(folder, trains))

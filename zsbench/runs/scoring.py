@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,8 @@ from zsbench.metrics.records import Records
 from zsbench.result import Environment, File, MethodInfo, Result, Shown, Timing
 from zsbench.runs.aggregate import dataset_info, from_records
 from zsbench.runs.asked import as_named, portable
-from zsbench.runs.folder import GALLERY, RECORDS, RESULT, free_folder, is_finished, prepare_run_dir
-from zsbench.runs.gallery import draw_gallery
+from zsbench.runs.folder import GALLERY, RECORDS, RESULT, free_folder, is_finished, open_folder
+from zsbench.runs.gallery import draw_gallery, tolerated
 from zsbench.runs.request import ScoreRequest
 from zsbench.runs.resolve import open_dataset
 from zsbench.runs.software import cpu_name, revision, versions
@@ -109,12 +110,21 @@ def prepare(request: ScoreRequest) -> Scoring:
 def score(request: ScoreRequest, console: Console | None = None) -> Result:
     """Carry out a request, in this process and `workers` others; the result is also written to the output folder."""
     console = console or Console(quiet=True)
-    scoring = prepare(request)
+    scoring, say = prepare(request), partial(note, console)
     if ignored := scoring.predictions.ignored:
-        console.print(f"ignored, as no predictions: {some(ignored)}", style="yellow", markup=False, soft_wrap=True)
+        say(f"ignored, as no predictions: {some(ignored)}")
     usual = Path("runs") / slug(scoring.name, scoring.dataset.name, "scored")
     out = request.out or free_folder(usual, lambda folder: is_finished(folder, trains=False))
-    out = prepare_run_dir(out, trains=False, resume=False)
+    claimed = open_folder(out, False, False, None if request.out else usual, say)
+    try:
+        return score_into(claimed.folder, scoring, console)
+    finally:
+        claimed.release()
+
+
+def score_into(out: Path, scoring: Scoring, console: Console) -> Result:
+    """Score, and leave records, gallery and at last the result in the folder."""
+    request = scoring.request
     counted = []
     with progress_bar(console, "score", len(scoring.ids)) as bar:
         for found in parallel_map(scoring.count, scoring.ids, request.workers):
@@ -123,11 +133,16 @@ def score(request: ScoreRequest, console: Console | None = None) -> Result:
     records = Records.of(scoring.ids, [each.rows for each in counted])
     records.save(out / RECORDS)
     result = conclude(scoring, records, counted)
-    result.save(out / RESULT)
     title = f"{scoring.name} on {scoring.dataset.name} (scored)"
-    draw_gallery(out / GALLERY, scoring.dataset, scoring.split, scoring.ids, title, scoring.predict)
+    with tolerated(partial(note, console)):
+        draw_gallery(out / GALLERY, scoring.dataset, scoring.split, scoring.ids, title, scoring.predict)
+    result.save(out / RESULT)
     console.print(f"written to {out}", markup=False, soft_wrap=True)
     return result
+
+
+def note(console: Console, text: str) -> None:
+    console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def conclude(scoring: Scoring, records: Records, counted: Sequence[Counted]) -> Result:

@@ -16,6 +16,8 @@ from zsbench.optimisation import TrainingBatch
 from zsbench.recipe import Recipe
 from zsbench.settings import TrainingView
 from zsbench.training.augment import augment
+from zsbench.utils.interruption import leave_to_parent
+from zsbench.utils.parallel import next_read
 
 
 class SampleStream(Dataset[TrainingBatch]):
@@ -60,7 +62,7 @@ class Feed:
         if self._parts is None:
             self._parts = iter(self.loader())
         self.drawn += 1
-        return [TrainingBatch(*next(self._parts)) for _ in range(math.ceil(self.local / self.micro_batch))]
+        return [TrainingBatch(*next_read(self._parts)) for _ in range(math.ceil(self.local / self.micro_batch))]
 
     def loader(self) -> DataLoader[TrainingBatch]:
         workers = self.stream.recipe.workers
@@ -71,6 +73,7 @@ class Feed:
             pin_memory=self.accelerator.device.type == "cuda",
             generator=torch.Generator(),  # of its own, so that reading draws nothing from the random state of dropout
             prefetch_factor=4 if workers else None,
+            worker_init_fn=leave_to_parent,
         )
 
     def numbers(self, drawn: int) -> Iterator[list[int]]:

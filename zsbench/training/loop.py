@@ -18,7 +18,8 @@ from zsbench.training.feed import Feed, SampleStream
 from zsbench.training.log import TrainingLog
 from zsbench.training.state import Content, TrainingState, restore
 from zsbench.training.step import LoopStep
-from zsbench.utils.distributed import on_main_then_broadcast
+from zsbench.utils.distributed import gather
+from zsbench.utils.interruption import postponed
 
 Progress = Callable[[int, dict[str, float]], None]
 
@@ -67,18 +68,28 @@ def train(
         loop = PhaseLoop(method, phase, view, session)
         if latest is not None:
             loop.restore(latest)
-        for step, losses in loop.run():
-            session.on_step(done + step + 1, losses)
-            if writer is not None:
-                writer.write(done + step, losses)
-            if on_main_then_broadcast(accelerator, state.due):
-                state.save(method, loop.optimisers, accelerator)
+        with postponed() as told:
+            for step, losses in loop.run():
+                session.on_step(done + step + 1, losses)
+                if writer is not None:
+                    writer.write(done + step, losses)
+                due, end = agree(accelerator, state.due(), bool(told))
+                if due or end:
+                    state.save(method, loop.optimisers, accelerator)
+                if end:
+                    told.give_way()
+            state.save(method, loop.optimisers, accelerator)
         done += phase.recipe.iterations
-        state.save(method, loop.optimisers, accelerator)
         loop.close()
         start = latest = None
     for tensor in trainable_state_dict(method).values():
         broadcast(tensor)  # equal weights already, but buffers are each process's own
+
+
+def agree(accelerator: Accelerator, due: bool, told: bool) -> tuple[bool, bool]:
+    """Whether the state is due to be saved, by the main process's clock, and whether any process was told to end."""
+    said = gather(accelerator, (due, told))
+    return said[0][0], any(ends for _, ends in said)
 
 
 class PhaseLoop:

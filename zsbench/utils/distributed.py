@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import timedelta
@@ -94,13 +94,6 @@ def divided(items: Sequence[T]) -> Iterator[T]:
     yield from items if state is None else items[state.process_index :: state.num_processes]
     if state is not None:
         state.wait_for_everyone()
-
-
-def mean_by_name(values: Sequence[Mapping[str, float]], weights: Sequence[float]) -> dict[str, float]:
-    """The weighted mean of each entry; values of no weight are left out, unless none has any."""
-    pairs = [pair for pair in zip(values, weights, strict=True) if pair[1]] or [(values[0], 1.0)]
-    total = sum(weight for _, weight in pairs)
-    return {name: sum(entry[name] * weight for entry, weight in pairs) / total for name in pairs[0][0]}
 
 
 def joined() -> bool:

@@ -6,33 +6,66 @@ import hashlib
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from zsbench.errors import UserError
 
+PART = ".part"
+"""How the names of files end that are being written."""
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary file beside `path`, then move it into place; a crash leaves the old file or none."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+
+def write_atomically(path: Path, write: Callable[[Path], None], lasting: bool = False) -> None:
+    """Let `write` fill a temporary file beside `path`, then move it into place; a crash leaves the old file or none.
+
+    `lasting`: it is on the disk when this returns, whatever happens to the machine.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{PART}")
     try:
         write(temporary)
+        if lasting:
+            sync(temporary)
         os.replace(temporary, path)
+        if lasting:
+            sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
+def sync(path: Path) -> None:
+    """Wait until the content of a file is on the disk."""
+    with path.open("rb+") as stream:
+        os.fsync(stream.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names of new files last; some systems cannot, and need not."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove the temporary files of processes that were killed; nobody may be writing in the folder."""
+    for left in folder.glob(f".*{PART}"):
+        left.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str, lasting: bool = False) -> None:
     """Write UTF-8 text atomically."""
-    write_bytes(path, text.encode())
+    write_bytes(path, text.encode(), lasting)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes, lasting: bool = False) -> None:
     """Write a file atomically."""
 
     def write(temporary: Path) -> None:
         temporary.write_bytes(content)
 
-    write_atomically(path, write)
+    write_atomically(path, write, lasting)
 
 
 LONGEST_NAME = 200
@@ -88,7 +121,7 @@ def make_folder(path: Path) -> Path:
     """Create `path` and its parents, or raise `UserError` where that is not allowed."""
     try:
         path.mkdir(parents=True, exist_ok=True)
-        probe = path / f".writable.{os.getpid()}"
+        probe = path / f".writable.{os.getpid()}{PART}"
         probe.touch()
         probe.unlink()
     except OSError as error:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from multiprocessing import parent_process
 from typing import Any, TypeVar
+
+from zsbench.errors import KEPT, killed_reader
+from zsbench.utils.interruption import leave_to_parent
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
@@ -17,17 +23,38 @@ _work: list[Callable[[Any], Any]] = []
 
 
 def parallel_map(work: Callable[[Given], Made], items: Iterable[Given], workers: int) -> Iterator[Made]:
-    """`map` over processes, in order; in this process for 0 workers."""
+    """`map` over processes, in order; in this process for 0 workers. Raises `UserError` where one of them is killed."""
     if workers == 0:
         yield from map(work, items)
         return
-    with ProcessPoolExecutor(workers, initializer=begin, initargs=(work,)) as pool:
-        yield from pool.map(do, items, chunksize=8)
+    try:
+        with ProcessPoolExecutor(workers, initializer=begin, initargs=(work,)) as pool:
+            yield from pool.map(do, items, chunksize=8)
+    except BrokenProcessPool as error:
+        raise killed_reader("--workers") from error
+
+
+def next_read(loader: Iterator[Made]) -> Made:
+    """The next item of PyTorch's loader. Raises `UserError` where a process of it was killed.
+
+    PyTorch notices that itself (`zsbench.errors.lost_reader`), but for the moment between the end and the news of it, when
+    what the process has read cannot be fetched.
+    """
+    try:
+        return next(loader)
+    except (ConnectionError, EOFError, FileNotFoundError) as error:
+        of_the_reader = "DataLoader worker process" in str(error)  # which met a mistake, and lives
+        if of_the_reader or not getattr(loader, "_num_workers", 0):
+            raise
+        with suppress(RuntimeError):  # the news
+            time.sleep(1.0)
+        raise killed_reader("--workers in evaluation, -r workers=N in training", KEPT) from error
 
 
 def begin(work: Callable[[Any], Any]) -> None:
     """A worker begins. It waits for work for ever, so it has to see for itself that its parent was killed."""
     _work[:] = [work]
+    leave_to_parent()
     threading.Thread(target=end_with_parent, daemon=True).start()
 
 
