@@ -154,7 +154,7 @@ def test_a_folder_without_anything_is_no_leaderboard(tmp_path, make):
 def test_the_committed_tables_are_checked_without_torch():
     code = f"""
 import sys
-from zsbench.cli.main import app
+from zsbench.cli.app import app
 app(["leaderboard", "--check", "--folder", {str(LEADERBOARDS)!r}], standalone_mode=False)
 sys.exit("torch" in sys.modules)
 """

@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import typer
-from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
+from zsbench.cli.streams import text_console
 from zsbench.errors import UserError, out_of_memory
 from zsbench.utils.distributed import joined, process_index
 
-console = Console(highlight=False, quiet=process_index() > 0)
-errors = Console(stderr=True, highlight=False)
+console = text_console(quiet=process_index() > 0)
+errors = text_console(stderr=True)
 GRACE = 10.0
 """Seconds that a process gives the main one to meet the same mistake, and the launcher to end them all."""
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # a wrong word on the command line; it has no public name
@@ -81,8 +81,7 @@ def say(what: str, message: str) -> None:
     """A message on stderr; of several processes, those that are not the main one say which they are."""
     number = process_index()
     where = f" in process {number}" if number else ""
-    # escaped: what stands in brackets, as in zsbench[two-stage], is no markup
-    errors.print(f"[bold red]{what}{where}:[/] {escape(message)}", soft_wrap=True)
+    errors.print(Text.assemble((f"{what}{where}:", "bold red"), " ", message), soft_wrap=True)
 
 
 class Terminated(BaseException):

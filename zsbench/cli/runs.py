@@ -10,9 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from zsbench import registry
-from zsbench.cli.app import app
 from zsbench.cli.errors import console, errors
 from zsbench.cli.options import made_from, split_commas
+from zsbench.cli.program import app
 from zsbench.runs import api
 from zsbench.runs.grid import Finished
 from zsbench.runs.request import TRAINING, ProfileRequest, Request, Verb
@@ -27,7 +27,7 @@ SEVERAL_SEEDS = "several seeds, 0,1,2: each is a run, then mean and deviation"
 
 def say(text: str) -> None:
     """A line beside what is printed for others to read."""
-    errors.print(text, markup=False, soft_wrap=True)
+    errors.print(text, soft_wrap=True)
 
 
 def add_run(verb: Verb, summary: str) -> None:
@@ -64,7 +64,7 @@ def run_all(verb: Verb, requests: Sequence[Request]) -> None:
         if result is not None:
             show_result(console, result)
             results.append(result)
-        console.print(f"written to {plan.out}", markup=False, soft_wrap=True)
+        console.print(f"written to {plan.out}", soft_wrap=True)
     if len(results) > 1:
         show_seeds(console, results)
     leave()
@@ -175,4 +175,4 @@ def predict(
     """Segment images into classes of your choice: for each an overlay with a legend, and the label map."""
     for found in api.predict_all(images, split_commas([classes]), method, dataset, **given):
         overlay, label_map = found.save(out)
-        console.print(f"overlay {overlay}\nlabels  {label_map}", markup=False, soft_wrap=True)
+        console.print(f"overlay {overlay}\nlabels  {label_map}", soft_wrap=True)

@@ -111,7 +111,7 @@ def score(request: ScoreRequest, console: Console | None = None) -> Result:
     console = console or Console(quiet=True)
     scoring = prepare(request)
     if ignored := scoring.predictions.ignored:
-        console.print(f"ignored, as no predictions: {some(ignored)}", style="yellow", markup=False, soft_wrap=True)
+        console.print(f"ignored, as no predictions: {some(ignored)}", style="yellow", soft_wrap=True)
     usual = Path("runs") / slug(scoring.name, scoring.dataset.name, "scored")
     out = request.out or free_folder(usual, lambda folder: is_finished(folder, trains=False))
     out = prepare_run_dir(out, trains=False, resume=False)
@@ -126,7 +126,7 @@ def score(request: ScoreRequest, console: Console | None = None) -> Result:
     result.save(out / RESULT)
     title = f"{scoring.name} on {scoring.dataset.name} (scored)"
     draw_gallery(out / GALLERY, scoring.dataset, scoring.split, scoring.ids, title, scoring.predict)
-    console.print(f"written to {out}", markup=False, soft_wrap=True)
+    console.print(f"written to {out}", soft_wrap=True)
     return result
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from zsbench import Result
-from zsbench.cli.main import app
+from zsbench.cli.app import app
 from zsbench.metrics.records import Records
 
 PLUGIN = '''
