@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -131,7 +133,7 @@ def zsbench(tmp_path, plugin, tiny_clip_config, monkeypatch):
 
     def call(*words):
         command = [str(word) for word in words]
-        if words[0] != "leaderboard":
+        if words[0] not in ("leaderboard", "compare", "sweep"):
             command += ["--plugin", str(plugin)]
         done = CliRunner().invoke(app, command)
         if done.exception is not None and not isinstance(done.exception, SystemExit):
@@ -251,7 +253,7 @@ def test_a_finished_result_is_never_overwritten(zsbench, tmp_path):
         (("run", "--dataset", "miniwrld"), "Did you mean 'miniworld'"),
         (("run", "-o", "prompt=3"), "Did you mean 'prompts'"),
         (("run", "-o", "prompts"), "expected key=value"),
-        (("run", *HALVES, "--out", "/proc/none"), "cannot write to /proc/none"),
+        (("run", *HALVES, "--out", "/proc/none"), "cannot write /proc/none: "),
         (("eval", "--method", "huge", "--dataset", "halves"), "out of memory. Reduce"),
         (("eval", *HALVES, "--checkpoint", "absent"), "absent does not exist"),
         (("run", "--dataset", "pascal-voc", "--data-root", "."), "JPEGImages"),
@@ -265,6 +267,67 @@ def test_a_finished_result_is_never_overwritten(zsbench, tmp_path):
 def test_a_mistake_is_one_message(zsbench, tmp_path, words, expected):
     Image.fromarray(np.full((16, 16, 3), (250, 0, 0), np.uint8)).save(tmp_path / "red.png")
     assert expected in message(zsbench(*words))
+
+
+PREDICT = ("predict", "red.png", "--classes", "red", "--method", "maskclip", "--dataset", "halves")
+PROFILE = ("profile", *HALVES, "--seconds", "0", "--largest-batch", "1")
+MAPS = ("score", "--predictions", "maps", "--dataset", "halves", "--limit", "1")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("eval", "--method", "maskclip", "--dataset", "halves", "--limit", "1"),
+        ("train", *HALVES, "--limit", "1"),
+        ("data", "show", "halves"),
+        (*PREDICT, "--out", "out"),
+        (*PROFILE, "--out", "out"),
+        MAPS,
+        ("leaderboard", "--folder", "."),
+        ("compare", "a.json", "b.json", "--out", "out/c.md"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_full_disk_is_one_message(zsbench, tmp_path, monkeypatch, make_result, words):
+    Image.fromarray(np.full((16, 16, 3), (250, 0, 0), np.uint8)).save(tmp_path / "red.png")
+    (tmp_path / "maps").mkdir()
+    Image.fromarray(np.zeros((16, 16), np.uint8)).save(tmp_path / "maps" / "val00.png")
+    (tmp_path / "published.csv").write_text(
+        "dataset_id,method,setting,backbone,pAcc,mIoU,mIoU_S,mIoU_U,hIoU,source\nhalves\n"
+    )
+    monkeypatch.setattr("zsbench.reports.comparison.compare", lambda *runs, replicates: None)
+    monkeypatch.setattr("zsbench.reports.comparison_text.FORMATS", {"markdown": lambda found: "text"})
+
+    def full(*paths):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "replace", full)
+    assert re.search(r"cannot write \S+: the disk is full\. .* is kept", message(zsbench(*words)))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("sweep", "sweep.toml"),
+        ("ablate", "colours", "--table", "7", "--dataset", "halves"),
+        ("eval", "--method", "maskclip", "--dataset", "halves"),
+        ("data", "show", "halves"),
+        PREDICT,
+        PROFILE,
+        MAPS,
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_file_in_the_place_of_a_folder_is_one_message(zsbench, tmp_path, words):
+    Image.fromarray(np.full((16, 16, 3), (250, 0, 0), np.uint8)).save(tmp_path / "red.png")
+    (tmp_path / "maps").mkdir()
+    Image.fromarray(np.zeros((16, 16), np.uint8)).save(tmp_path / "maps" / "val00.png")
+    (tmp_path / "sweep.toml").write_text('[[grid]]\nmethod = "maskclip"\ndataset = "miniworld"\n')
+    (tmp_path / "taken").touch()
+    told = message(zsbench(*words, "--out", "taken/out"))
+    assert re.search("cannot (read or )?write .*taken.*: a (part of its path is a file|file is in the place)", told), (
+        told
+    )
 
 
 def test_a_checkpoint_of_another_method_is_refused(zsbench):

@@ -14,6 +14,7 @@ from rich.text import Text
 from zsbench.cli.streams import text_console
 from zsbench.errors import UserError, out_of_memory
 from zsbench.utils.distributed import joined, process_index
+from zsbench.utils.files import PLAINLY, reason, unwritable
 
 console = text_console(quiet=process_index() > 0)
 errors = text_console(stderr=True)
@@ -38,6 +39,13 @@ def plain_errors() -> Iterator[None]:
     except UsageError:
         give_way()
         raise
+    except BrokenPipeError:  # whoever read what is printed has read enough
+        raise
+    except OSError as error:
+        if os.environ.get("ZSBENCH_DEBUG") or (error.filename is None and error.errno not in PLAINLY):
+            raise
+        give_way()
+        say("error", str(unwritable(error.filename or "a file", reason(error) or str(error), "read or write")))
     except KeyboardInterrupt:
         say(
             "interrupted", "what was computed is kept; the same command with --resume goes on (ablate, sweep: without)."

@@ -183,5 +183,5 @@ def _write_cache(path: Path, embeddings: Tensor) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, lambda temporary: save_file({"embeddings": embeddings.contiguous()}, temporary))
-    except (OSError, SafetensorError) as error:
+    except (OSError, UserError) as error:
         warnings.warn(f"text embeddings could not be cached ({error}); set ZSBENCH_CACHE to a folder.", stacklevel=3)

@@ -159,10 +159,7 @@ class Records:
                 stream.flush()
                 os.fsync(stream.fileno())
 
-        try:
-            write_atomically(path, write)
-        except OSError as error:
-            raise UserError(f"cannot write {path}: {error.strerror or error}.") from error
+        write_atomically(path, write)
 
     @classmethod
     def load(cls, path: Path) -> Records:

@@ -52,7 +52,7 @@ from zsbench.training.log import final_loss
 from zsbench.training.loop import Session, train
 from zsbench.training.state import TrainingState
 from zsbench.utils.distributed import gather, join, mean_by_name, on_main_then_broadcast
-from zsbench.utils.files import sha256
+from zsbench.utils.files import sha256, telling
 from zsbench.utils.progress import format_seconds, progress_bar
 
 log = logging.getLogger("zsbench")
@@ -252,12 +252,20 @@ class Run:
         return profile_method(self.method, self.clip, plan.protocol, shape, plan.prompts, self.device, how, first)
 
 
+class RunLog(logging.FileHandler):
+    """A log whose lines are as good as any other result: one that cannot be written ends the run."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        with telling(Path(self.baseFilename)):
+            raise  # called where the error is handled
+
+
 def start_log(path: Path, plan: Plan) -> None:
     """Send what zsbench logs to `path`, and begin with what was asked for."""
     for handler in list(log.handlers):
         log.removeHandler(handler)
         handler.close()
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = RunLog(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     log.setLevel(logging.INFO)

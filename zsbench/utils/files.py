@@ -2,23 +2,75 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from zsbench.errors import UserError
 
+PLAINLY = {
+    errno.ENOENT: "its folder is not there",
+    errno.ENOTDIR: "a part of its path is a file, no folder",
+    errno.EEXIST: "a file is in the place of a folder",
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the quota is used up",
+    errno.EFBIG: "files may not become that large here (ulimit -f)",
+}
+"""What the system refuses, where its own words say less."""
+
+
+def reason(error: BaseException) -> str | None:
+    """Why the system did not let a file be written, in whatever library; None for any other error."""
+    while (
+        isinstance(error, RuntimeError) and error.__context__ is not None
+    ):  # torch fails once more as it closes the file
+        error = error.__context__
+    number = re.search(r"\(os error (\d+)\)", str(error))  # safetensors
+    code = error.errno if isinstance(error, OSError) else number and int(number[1])
+    if code is not None:
+        return PLAINLY.get(code, os.strerror(code))
+    full = isinstance(error, RuntimeError) and "iostream error" in str(error)  # torch
+    return "the disk is full, or files may not become that large" if full else None
+
+
+def unwritable(path: object, why: str, what: str = "write") -> UserError:
+    """The one message for a full disk, a quota, a folder that is read-only or gone."""
+    return UserError(
+        f"cannot {what} {path}: {why}. What was there before is kept: put this right, or give another folder, and repeat "
+        "the command (run, train and eval with --resume)."
+    )
+
+
+@contextmanager
+def telling(path: Path) -> Iterator[None]:
+    """Within, `path` is written: what the system has against it becomes a `UserError`."""
+    try:
+        yield
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:
+        if why := reason(error):
+            raise unwritable(path, why) from error
+        raise
+
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary file beside `path`, then move it into place; a crash leaves the old file or none."""
+    """Let `write` fill a temporary file beside `path`, then move it into place; a crash leaves the old file or none.
+
+    Raises `UserError` where the system does not let it.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with telling(path):
+        try:
+            write(temporary)
+            os.replace(temporary, path)
+        finally:
+            with suppress(OSError):  # a folder that is gone has no such file
+                temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -86,13 +138,11 @@ def locate(path: Path) -> tuple[Path, str]:
 
 def make_folder(path: Path) -> Path:
     """Create `path` and its parents, or raise `UserError` where that is not allowed."""
-    try:
+    with telling(path):
         path.mkdir(parents=True, exist_ok=True)
         probe = path / f".writable.{os.getpid()}"
         probe.touch()
         probe.unlink()
-    except OSError as error:
-        raise UserError(f"cannot write to {path}: {error.strerror}. Choose another folder with --out.") from error
     return path
 
 
