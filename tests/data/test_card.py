@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +105,25 @@ def test_black_and_white_masks_need_a_threshold(card: Path) -> None:
 def test_faulty_cards_name_the_entry(card: Path, old: str, new: str, message: str) -> None:
     card.write_text(CARD.replace(old, new))
     with pytest.raises(UserError, match=rf"leaves\.toml(.|\n)*{message}"):
+        load_card(card)
+
+
+@pytest.mark.parametrize("field", ["clip", "weights", "templates", "default_names", "list", "images", "masks"])
+@pytest.mark.parametrize("absolute", [True, False])
+def test_no_file_but_below_the_root_is_opened(card: Path, bait: Path, field: str, absolute: bool) -> None:
+    """Nor are names taken for paths."""
+    path = str(bait) if absolute else "../bait.py"
+    split = field in ("list", "images", "masks")
+    old, new = ("count = 2", f"count = 2\n{field} = '{path}{{id}}'") if split else ("root", f"{field} = '{path}'\nroot")
+    if field == "list":
+        new = new.replace("{id}", "")
+    text = (
+        CARD
+        if field in ("list", "clip", "weights", "templates", "default_names")
+        else re.sub(f"{field} = .*\n", "", CARD)
+    )
+    card.write_text(text.replace(old, new, 1))
+    with pytest.raises(UserError, match=rf"leaves\.toml.*({field}|must lie below the root)"):
         load_card(card)
 
 

@@ -29,7 +29,7 @@ from zsbench.metrics.records import Records
 from zsbench.profiling import Conditions, profile_method
 from zsbench.result import Efficiency, Result, TrainingInfo
 from zsbench.runs.aggregate import Evaluation, aggregate
-from zsbench.runs.asked import as_named, asked_of_training
+from zsbench.runs.asked import as_named, asked_of_training, bare, portable
 from zsbench.runs.build import build_method, full_vocabulary, load_encoder, training_vocabulary
 from zsbench.runs.environment import environment
 from zsbench.runs.estimate import evaluation_seconds, training_seconds
@@ -148,14 +148,14 @@ class Run:
             zsbench_version=__version__,
             method=plan.method_class.name,
             options=plan.options.model_dump(mode="json"),
-            clip=self.clip.name if self.clip else None,
+            clip="/".join(Path(self.clip.name).parts[-2:]) if self.clip else None,
             clip_sha256=self.clip.weights.sha256 if self.clip else None,
             dataset=plan.dataset.name,
             classes=list(plan.dataset.classes),
             unseen=list(plan.dataset.unseen),
-            names=plan.request.classes,
+            names=bare(portable(plan.request.classes)),
             names_sha256=plan.names.sha256,
-            templates=plan.templates,
+            templates=bare(portable(plan.templates)),
             text_embeddings_sha256=sha256(texts) if (texts := plan.request.text_embeddings) else None,
             words_sha256=plan.words.sha256 if plan.words else None,
             setting=plan.setting,
