@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from zsbench import registry
-from zsbench.class_names import FOREGROUND, PLAIN, NameSet
+from zsbench.class_names import FOREGROUND, PLAIN, NameSet, own_words
 from zsbench.clip.templates import TEMPLATES
 from zsbench.data.folder import FolderDataset
 from zsbench.data.label_map import LabelMap, voc_palette
@@ -120,7 +120,10 @@ def load_card(path: Path) -> type[CardDataset]:
         "licence": card.licence,
         "inside": (str((path.parent / card.root).resolve()),) if card.root else ("",),
         "where": card.where or f"{path} says where its files are.",
-        "name_sets": {name: NameSet.parse(name, lines, str(path)) for name, lines in card.names.items()},
+        "name_sets": {
+            name: own_words(NameSet.parse(name, lines, f"{path}, names.{name}"), card.classes)
+            for name, lines in card.names.items()
+        },
         "splits": {
             name: (masks(files=(card_files(entry),), count=entry.count),) for name, entry in card.splits.items()
         },
