@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 from zsbench import Result
 from zsbench.cli.app import app
 from zsbench.metrics.records import Records
+from zsbench.reports.published import COLUMNS
 
 PLUGIN = '''
 """Coloured halves, and a method that learns a colour for each class."""
@@ -292,9 +293,7 @@ def test_a_full_disk_is_one_message(zsbench, tmp_path, monkeypatch, make_result,
     Image.fromarray(np.full((16, 16, 3), (250, 0, 0), np.uint8)).save(tmp_path / "red.png")
     (tmp_path / "maps").mkdir()
     Image.fromarray(np.zeros((16, 16), np.uint8)).save(tmp_path / "maps" / "val00.png")
-    (tmp_path / "published.csv").write_text(
-        "dataset_id,method,setting,backbone,pAcc,mIoU,mIoU_S,mIoU_U,hIoU,source\nhalves\n"
-    )
+    (tmp_path / "published.csv").write_text("\n".join([",".join(COLUMNS), "halves" + "," * (len(COLUMNS) - 1)]))
     monkeypatch.setattr("zsbench.reports.comparison.compare", lambda *runs, replicates: None)
     monkeypatch.setattr("zsbench.reports.comparison_text.FORMATS", {"markdown": lambda found: "text"})
 
