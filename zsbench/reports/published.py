@@ -15,8 +15,9 @@ PublishedRow = dict[str, str]
 COLLECTION = Path(__file__).parent.parent / "leaderboards" / "published.csv"
 NUMBERS = ("pAcc", "mIoU", "mIoU_S", "mIoU_U", "hIoU")
 COLUMNS = ("dataset_id", "method_id", "variant_id", "method", "setting", "backbone", *NUMBERS, "source")
-"""What a collection needs at least; of the other columns `COSTS` are numbers, too."""
 COSTS = ("params_M", "flops_G", "fps")
+NEEDED = "dataset_id"
+"""The one column that a collection cannot do without; others may be left out."""
 
 
 def read_published(path: Path = COLLECTION) -> list[PublishedRow]:
@@ -32,9 +33,9 @@ def read_published(path: Path = COLLECTION) -> list[PublishedRow]:
 
 def checked(row: dict[str | None, str | None], place: str) -> PublishedRow:
     found = {name: text for name, text in row.items() if name is not None and text is not None}
-    if len(found) < len(row) or (lacking := [name for name in COLUMNS if name not in found]):
-        wrong = "more or fewer cells than columns" if len(found) < len(row) else f"no column {', '.join(lacking)}"
-        raise UserError(f"{place}: {wrong}; expected at least {', '.join(COLUMNS)}.")
+    if len(found) < len(row) or NEEDED not in found:
+        wrong = "more or fewer cells than columns" if len(found) < len(row) else f"no column {NEEDED}"
+        raise UserError(f"{place}: {wrong}; expected the columns {', '.join((*COLUMNS, *COSTS))}.")
     for name in (name for name in (*NUMBERS, *COSTS) if found.get(name)):
         try:
             finite = Decimal(found[name]).is_finite()
@@ -42,7 +43,7 @@ def checked(row: dict[str | None, str | None], place: str) -> PublishedRow:
             finite = False
         if not finite:
             raise UserError(f"{place}: {name} is {found[name]!r}; expected a number, or nothing.")
-    return found
+    return dict.fromkeys(COLUMNS, "") | found
 
 
 def reported(
