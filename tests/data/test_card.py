@@ -127,6 +127,34 @@ def test_no_file_but_below_the_root_is_opened(card: Path, bait: Path, field: str
         load_card(card)
 
 
+def test_an_empty_list_is_an_error_and_not_all_images(card: Path) -> None:
+    card.write_text(CARD.replace("count = 2", 'list = "./val.txt"'))
+    listed = card.parent / "leaves/val.txt"
+    listed.write_text("\n")
+    with pytest.raises(UserError, match=r"val\.txt: the list is empty"):
+        load_card(card)(None).ids("val")
+    listed.write_text("b.png\n")
+    assert list(load_card(card)(None).ids("val")) == ["b"]
+
+
+def test_paths_may_begin_with_the_folder_itself(card: Path) -> None:
+    card.write_text(CARD.replace("masks/{id}", "./masks//{id}").replace("photos/{id}", "./photos/{id}"))
+    assert list(load_card(card)(None).ids("val")) == ["a", "b"]
+
+
+@pytest.mark.parametrize("name", ["", "  "])
+def test_every_class_has_a_name(card: Path, name: str) -> None:
+    card.write_text(CARD.replace('"leaf"', f'"{name}"'))
+    with pytest.raises(UserError, match="a class has no name"):
+        load_card(card)(None).validate()
+
+
+def test_a_word_of_two_classes_is_refused(card: Path) -> None:
+    card.write_text(CARD.replace("damaged leaf; rust", "damaged leaf; green leaf"))
+    with pytest.raises(UserError, match=r"leaves\.toml, names\.long: 'green leaf' is given to two classes, 'leaf'"):
+        load_card(card)
+
+
 def test_missing_card() -> None:
     with pytest.raises(UserError, match=r"none\.toml: no such dataset card"):
         dataset_class("none.toml")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from functools import partial
 from pathlib import Path
+from posixpath import normpath
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -184,7 +185,10 @@ def card_labels(card: Card, path: Path) -> LabelMap:
 
 
 def card_files(entry: SplitEntry) -> Files:
-    return Files(entry.images, entry.masks, entry.list, more=entry.more_masks)
+    images, masks, listed, more = (
+        path and normpath(path) for path in (entry.images, entry.masks, entry.list, entry.more_masks)
+    )
+    return Files(images, masks, listed, more=more)
 
 
 def card_defaults(card: Card) -> Defaults:
