@@ -261,12 +261,27 @@ def test_a_finished_result_is_never_overwritten(zsbench, tmp_path):
         (("list", "method"), "expected methods or datasets"),
         (("predict", "absent.jpg", "--classes", "red", "--dataset", "halves"), "absent.jpg does not exist"),
         (("predict", "red.png", "--classes", "red, red", "--dataset", "halves"), "red"),
+        (
+            ("predict", "red.png", "red.jpg", "--classes", "red", "--dataset", "halves"),
+            "red.png and red.jpg would both be",
+        ),
+        (
+            ("run", "--dataset", "pascal-voc", "--clip", "miniworld", "--data-root", "voc"),
+            "does not know the words aeroplane",
+        ),
         (("profile", "--size", "12"), "expected HEIGHTxWIDTH"),
         (("leaderboard", "--add", "absent.json"), "absent.json does not exist"),
     ],
 )
 def test_a_mistake_is_one_message(zsbench, tmp_path, words, expected):
-    Image.fromarray(np.full((16, 16, 3), (250, 0, 0), np.uint8)).save(tmp_path / "red.png")
+    for suffix in ("png", "jpg"):
+        Image.fromarray(np.full((16, 16, 3), (250, 0, 0), np.uint8)).save(tmp_path / f"red.{suffix}")
+    for folder, name, mode in (("JPEGImages", "a.jpg", "RGB"), ("SegmentationClass", "a.png", "P")):
+        (tmp_path / "voc" / folder).mkdir(parents=True)
+        Image.new(mode, (16, 16)).save(tmp_path / "voc" / folder / name)
+    (tmp_path / "voc/ImageSets/Segmentation").mkdir(parents=True)
+    for split in ("train", "val"):
+        (tmp_path / f"voc/ImageSets/Segmentation/{split}.txt").write_text("a\n")
     assert expected in message(zsbench(*words))
 
 
@@ -345,8 +360,12 @@ def test_predict_draws_an_overlay_and_a_label_map(zsbench, tmp_path):
     for name in ("red", "crimson"):
         Image.fromarray(np.full((20, 30, 3), (250, 0, 0), np.uint8)).save(tmp_path / f"{name}.png")
     words = ("--classes", "red, green", "--method", "maskclip", "--dataset", "halves", "--out", "pictures")
-    finished = zsbench("predict", "red.png", "crimson.png", *words)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.new("RGB", (30, 20)).save(tmp_path / "turned.jpg", exif=turned)
+    finished = zsbench("predict", "red.png", "crimson.png", "turned.jpg", *words)
     assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.count("note") == 1 and "turned.jpg: EXIF orientation 6: viewers turn it" in finished.stdout
     for name in ("red", "crimson"):
         with Image.open(tmp_path / "pictures" / f"{name}-labels.png") as labels:
             assert labels.size == (30, 20) and set(np.unique(labels)) <= {0, 1}
