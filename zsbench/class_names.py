@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zsbench.errors import UserError
-from zsbench.utils.files import read_text
+from zsbench.utils.files import printable, read_text
 
 PLAIN = "plain"
 """The name set that every dataset has: its class names as they are."""
@@ -86,7 +86,7 @@ def read_names(path: Path, classes: Sequence[str]) -> NameSet:
             + ", ".join(classes[:5])
             + ", ..."
         )
-    return own_words(NameSet.parse(path.stem, lines, str(path)), classes)
+    return own_words(NameSet.parse(printable(path.stem), lines, str(path)), classes)
 
 
 def own_words(names: NameSet, classes: Sequence[str]) -> NameSet:

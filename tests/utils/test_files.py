@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from zsbench.errors import UserError
-from zsbench.utils.files import LONGEST_NAME, file_within, make_folder, slug, write_atomically, write_text
+from zsbench.utils.files import LONGEST_NAME, file_within, make_folder, printable, slug, write_atomically, write_text
 
 
 @pytest.mark.parametrize(
@@ -39,6 +39,15 @@ def test_any_words_make_a_short_plain_name(words):
     name = slug(*words)
     assert file_within(Path("board"), f"{name}.records.npz", "here").name.startswith(name)
     assert name.isascii() and name == name.lower() and slug(name) == name
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"), [(b"caf\xe9.toml", r"caf\xe9.toml"), ("caf\u00e9".encode(), "caf\u00e9"), (b"a b", "a b")]
+)
+def test_a_name_of_no_encoding_becomes_text_that_json_holds(raw, text):
+    """Also of a system whose own encoding is ASCII."""
+    assert printable(raw.decode("utf-8", "surrogateescape")) == text
+    assert printable(raw.decode("ascii", "surrogateescape")) == text
 
 
 def test_a_name_says_its_words():

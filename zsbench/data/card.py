@@ -19,7 +19,7 @@ from zsbench.data.mask import read_binary, read_mask
 from zsbench.data.sources import Files, Masks
 from zsbench.dataset import IGNORE, Dataset, Defaults, EvalProtocol
 from zsbench.errors import UserError
-from zsbench.utils.files import read_text
+from zsbench.utils.files import printable, read_text
 from zsbench.utils.validation import from_file
 
 if sys.version_info >= (3, 11):
@@ -110,7 +110,7 @@ def load_card(path: Path) -> type[CardDataset]:
     colours = card.palette if card.palette and card.values is None else voc_palette(256)
     masks = partial(Masks, labels=card_labels(card, path), decode=read, colours=colours)
     attributes = {
-        "__doc__": card.description or f"The dataset of {path}.",
+        "__doc__": card.description or f"The dataset of {printable(path.name)}.",
         "__module__": __name__,
         "card": path.resolve(),
         "name": card.name,

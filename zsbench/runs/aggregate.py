@@ -33,7 +33,7 @@ from zsbench.result import (
 )
 from zsbench.runs.asked import as_file, as_named, asked, portable
 from zsbench.settings import shown
-from zsbench.utils.files import sha256
+from zsbench.utils.files import printable, sha256
 
 if TYPE_CHECKING:  # scoring needs no torch
     from zsbench.method import Method
@@ -118,10 +118,12 @@ def method_info(plan: Plan, method: Method, checkpoint: Path | None) -> MethodIn
         variant=plan.request.variant,
         oracle=method.oracle,
         options=portable(plan.options.model_dump(mode="json")),
-        clip=plan.clip and "/".join(Path(plan.clip).parts[-2 if own else -1 :]),
+        clip=plan.clip and printable("/".join(Path(plan.clip).parts[-2 if own else -1 :])),
         templates=None if texts or plan.words else portable(plan.templates),
         text_embeddings=as_file(texts) if texts else None,
-        weights=None if weights is None else WeightsInfo(**{**asdict(weights), "source": Path(weights.source).name}),
+        weights=None
+        if weights is None
+        else WeightsInfo(**{**asdict(weights), "source": printable(Path(weights.source).name)}),
         words=None if plan.words is None else WordsInfo(source=plan.words.source, sha256=plan.words.sha256),
         checkpoint_sha256=sha256(checkpoint) if checkpoint else None,
         learnt_from=plan.checkpoint.dataset if plan.checkpoint and plan.request.transfer else None,

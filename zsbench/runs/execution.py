@@ -52,7 +52,7 @@ from zsbench.training.log import final_loss
 from zsbench.training.loop import Session, train
 from zsbench.training.state import TrainingState
 from zsbench.utils.distributed import gather, join, mean_by_name, on_main_then_broadcast
-from zsbench.utils.files import sha256, telling
+from zsbench.utils.files import printable, sha256, telling
 from zsbench.utils.progress import format_seconds, progress_bar
 
 log = logging.getLogger("zsbench")
@@ -148,7 +148,7 @@ class Run:
             zsbench_version=__version__,
             method=plan.method_class.name,
             options=plan.options.model_dump(mode="json"),
-            clip="/".join(Path(self.clip.name).parts[-2:]) if self.clip else None,
+            clip=printable("/".join(Path(self.clip.name).parts[-2:])) if self.clip else None,
             clip_sha256=self.clip.weights.sha256 if self.clip else None,
             dataset=plan.dataset.name,
             classes=list(plan.dataset.classes),
@@ -265,7 +265,7 @@ def start_log(path: Path, plan: Plan) -> None:
     for handler in list(log.handlers):
         log.removeHandler(handler)
         handler.close()
-    handler = RunLog(path, encoding="utf-8")
+    handler = RunLog(path, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     log.setLevel(logging.INFO)

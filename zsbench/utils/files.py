@@ -101,6 +101,11 @@ def slug(*words: str) -> str:
     return f"{name[:140]}-{digest}".lstrip("-")
 
 
+def printable(name: str) -> str:
+    """What the system gives, as text that any file can hold: bytes of a file name that are no UTF-8 are spelt `\\xe9`."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def file_within(folder: Path, name: str, source: str) -> Path:
     """`folder / name`, for a name that stands in a file: it is never a way out of the folder.
 
