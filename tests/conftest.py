@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,26 @@ def pytest_configure(config: pytest.Config) -> None:
 def private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or fills the user's cache."""
     monkeypatch.setenv("ZSBENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+_OPENED: list[str] = []
+
+
+@pytest.fixture(scope="session")
+def opened() -> list[str]:
+    """The files that Python has opened, by the path that it was given."""
+    sys.addaudithook(lambda event, words: _OPENED.append(str(words[0])) if event == "open" else None)
+    return _OPENED
+
+
+@pytest.fixture
+def bait(tmp_path: Path, opened: list[str]) -> Iterator[Path]:
+    """A file that other files name. Nobody may open it, and so nobody can import it."""
+    path = tmp_path / "bait.py"
+    path.write_text("raise SystemExit('imported')\n")
+    opened.clear()
+    yield path
+    assert str(path) not in opened
 
 
 @pytest.fixture(scope="session")

@@ -27,3 +27,19 @@ def test_unknown_names_are_attribute_errors():
 def test_importing_is_instant():
     code = "import sys, zsbench; zsbench.UserError; print({'torch', 'numpy', 'pydantic'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
+
+
+def test_the_import_names_of_version_0_1_are_kept():
+    """`main` twice: importing the commands does not put a module in the place of the function."""
+    code = """
+import sys
+from zsbench.cli import main
+from zsbench.api import evaluate, load_dataset, load_method, profile, run, train
+from zsbench.templates import read_templates
+assert not {"torch", "typer"} & set(sys.modules)
+import zsbench.cli.app
+from zsbench.cli import main as again
+assert again is main and callable(main)
+"""
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr

@@ -1,5 +1,5 @@
 """`python -m zsbench`."""
 
-from zsbench.cli.main import main
+from zsbench.cli import main
 
 main()

@@ -25,9 +25,10 @@ METADATA_KEY, DIGEST = "zsbench", "sha256"
 class CheckpointInfo(BaseModel):
     """What a checkpoint says about itself.
 
-    `names`: the name set, or the file, by which the classes were put into prompts, None for the default one. `clip`:
-    None for a method without one, whose word vectors have the hash `words_sha256`. `request`: what was asked for when it
-    was trained, `command` the same as a command line, for people; None where it does not say.
+    `names`: the name set by which the classes were put into prompts, or the bare name of a file; None for the default one.
+    `clip`: None for a method without one, whose word vectors have the hash `words_sha256`. `request`: what was asked for
+    when it was trained, `command` the same as a command line, for people; None where it does not say. None of it is a path
+    that is opened (`zsbench.utils.validation.from_file`).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zsbench.errors import UserError
-from zsbench.utils.files import read_text
+from zsbench.utils.files import printable, read_text
 
 PLAIN = "plain"
 """The name set that every dataset has: its class names as they are."""
@@ -63,6 +63,11 @@ class NameSet:
         return tuple(owner.values())
 
     @property
+    def wordless(self) -> tuple[int, ...]:
+        """The classes all of whose words are those of classes before them: they can never win."""
+        return tuple(i for i, words in enumerate(self.synonyms) if words and i not in self.word_to_class)
+
+    @property
     def sha256(self) -> str:
         """Hash of all words in order; without synonyms it is that of the plain list, one name a line."""
         return hashlib.sha256("\n".join("; ".join(words) for words in self.synonyms).encode()).hexdigest()
@@ -81,13 +86,22 @@ def read_names(path: Path, classes: Sequence[str]) -> NameSet:
             + ", ".join(classes[:5])
             + ", ..."
         )
-    names = NameSet.parse(path.stem, lines, str(path))
+    return own_words(NameSet.parse(printable(path.stem), lines, str(path)), classes)
+
+
+def own_words(names: NameSet, classes: Sequence[str]) -> NameSet:
+    """`names`, a set of a user's own. Raises `UserError` for a word that two of the `classes` have.
+
+    Published sets may share words between classes: they are what they are.
+    """
     owner: dict[str, int] = {}
     for index, words in enumerate(names.synonyms):
         for word in words:
-            if owner.setdefault(word, index) != index:
+            if owner.setdefault(word, index) != index and max(index, owner[word]) < len(classes):
                 twice = f"{classes[owner[word]]!r} (line {owner[word] + 1}) and {classes[index]!r} (line {index + 1})"
-                raise UserError(f"{path}: {word!r} is given to two classes, {twice}; a class needs its own words.")
+                raise UserError(
+                    f"{names.source}: {word!r} is given to two classes, {twice}; a class needs its own words."
+                )
     return names
 
 

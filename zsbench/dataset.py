@@ -151,6 +151,8 @@ class Dataset(ABC):
 
     def validate(self) -> None:
         """Raise `UserError` where the description contradicts itself (a name given twice, an unknown unseen class)."""
+        if not all(name.strip() for name in self.classes):
+            raise UserError(f"dataset {self.name}: a class has no name.")
         twice = sorted({name for name in self.classes if self.classes.count(name) > 1})
         if twice:
             raise UserError(f"dataset {self.name}: class name given twice: {', '.join(twice)}.")

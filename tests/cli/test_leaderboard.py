@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from zsbench.cli.main import app
+from zsbench.cli.app import app
 from zsbench.registry import load_dataset_class
 
 CARD = """

@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from zsbench.cli.main import app
+from zsbench.cli.app import app
 from zsbench.cli.options import made_from, split_commas
 from zsbench.runs.request import ProfileRequest, Request, flags
 

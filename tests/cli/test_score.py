@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from zsbench.cli.main import app
+from zsbench.cli.app import app
 from zsbench.runs.resolve import open_dataset
 
 

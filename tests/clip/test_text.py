@@ -1,6 +1,7 @@
 """Names to unit vectors: templates, text encoding, the cache, and stored embeddings."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,19 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 
 from zsbench.clip.model import Clip, load_clip
 from zsbench.clip.templates import SINGLE, VILD15, read_templates
-from zsbench.clip.text import default_cache_dir, encode_prompts, encode_vocabulary, read_vocabulary
+from zsbench.clip.text import (
+    Vocabulary,
+    check_apart,
+    check_known,
+    default_cache_dir,
+    encode_prompts,
+    encode_vocabulary,
+    read_vocabulary,
+)
 from zsbench.errors import UserError
 
 EMBEDDINGS = Path(__file__).parents[2] / ".." / "shared" / "data" / "lists" / "zegclip"
@@ -94,14 +104,19 @@ def test_anything_else_is_another_cache_entry(make_clip: Callable[..., Clip], tm
     assert len(list(tmp_path.glob("vocabularies/*"))) == 5  # nothing half-written is left
 
 
-@pytest.mark.parametrize("damage", ["cut", "garbage", "empty"])
+@pytest.mark.parametrize("damage", ["cut", "garbage", "empty", "a bit", "plain"])
 def test_a_damaged_cache_is_computed_again(make_clip: Callable[..., Clip], tmp_path: Path, damage: str) -> None:
     clip = make_clip()
     first = encode_vocabulary(clip, NAMES, SEEN, "single", tmp_path)
     (path,) = tmp_path.glob("vocabularies/*.safetensors")
     whole = path.read_bytes()
-    path.write_bytes({"cut": whole[:-20], "garbage": b"x" * 64, "empty": b""}[damage])
-    assert torch.equal(encode_vocabulary(clip, NAMES, SEEN, "single", tmp_path).embeddings, first.embeddings)
+    flipped = whole[:-3] + bytes([whole[-3] ^ 1]) + whole[-2:]  # in the last digits of a number
+    save_file({"embeddings": first.embeddings}, tmp_path / "plain")  # without a digest, as an earlier version wrote it
+    other = {"cut": whole[:-20], "garbage": b"x" * 64, "empty": b"", "a bit": flipped}
+    path.write_bytes(other[damage] if damage in other else (tmp_path / damage).read_bytes())
+    with pytest.warns(UserWarning, match="is damaged, or of an earlier version: its texts are encoded again"):
+        again = encode_vocabulary(clip, NAMES, SEEN, "single", tmp_path)
+    assert torch.equal(again.embeddings, first.embeddings)
     assert path.read_bytes() == whole
 
 
@@ -118,6 +133,58 @@ def test_the_cache_is_where_the_user_wants_it(monkeypatch: pytest.MonkeyPatch, t
     assert default_cache_dir() == tmp_path / "zsbench"
     monkeypatch.setenv("ZSBENCH_CACHE", str(tmp_path / "mine"))
     assert default_cache_dir() == tmp_path / "mine"
+
+
+def test_a_user_without_a_home_has_no_cache(make_clip: Callable[..., Clip], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ZSBENCH_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # as for a uid without an entry
+    assert default_cache_dir() is None
+    assert len(encode_vocabulary(make_clip(), NAMES, SEEN)) == 3
+
+
+def test_a_cache_entry_under_another_name_is_not_taken(make_clip: Callable[..., Clip], tmp_path: Path) -> None:
+    clip, other = make_clip(), make_clip(seed=1)
+    wrong = encode_vocabulary(other, NAMES, SEEN, "single", tmp_path / "b").embeddings
+    right = encode_vocabulary(clip, NAMES, SEEN, "single", tmp_path / "a").embeddings
+    ((one,), (two,)) = ((tmp_path / name).glob("vocabularies/*") for name in "ab")
+    shutil.copy(two, one)
+    with pytest.warns(UserWarning, match="is damaged"):
+        found = encode_vocabulary(clip, NAMES, SEEN, "single", tmp_path / "a").embeddings
+    assert torch.equal(found, right) and not torch.equal(found, wrong)
+
+
+PAIRS = [
+    ("Cat", "cat"),
+    ("cat  dog", "cat dog"),
+    (f"{'the ' * 80}cat", f"{'the ' * 80}dog"),
+    ("cat", "cat."),
+    ("a", " a"),
+]
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_classes_of_one_text_are_named(make_clip: Callable[..., Clip], pair: tuple[str, str]) -> None:
+    found = encode_vocabulary(make_clip(), ("tree", *pair), SEEN)
+    with pytest.raises(UserError, match="the same to the text encoder") as error:
+        check_apart(found, (0, 1, 2), ("wood", "one", "two"))
+    assert f"{pair[0]!r} (one) and {pair[1]!r} (two)" in str(error.value) and "tree" not in str(error.value)
+    check_apart(found, (0, 1, 1), ("wood", "one"))  # words of one class may be alike
+    check_apart(encode_vocabulary(make_clip(), NAMES, SEEN), (0, 1, 2), NAMES)
+
+
+def test_ready_embeddings_and_word_vectors_of_two_classes_are_no_twins_either() -> None:
+    vectors = torch.tensor([[3.0, 4.0], [4.0, 3.0], [3.0, 4.0]])
+    with pytest.raises(UserError, match=r"'cat' \(cat\) and 'tree' \(tree\)"):
+        check_apart(Vocabulary(NAMES, vectors, torch.tensor(SEEN)), (0, 1, 2), NAMES)
+
+
+def test_words_that_a_clip_does_not_know_are_named(make_clip: Callable[..., Clip]) -> None:
+    check_known(make_clip(), ["a cat.", "Large  dog"])
+    with pytest.raises(UserError, match=r"does not know the words lion, cub of .* --classes: a, photo, of, "):
+        check_known(make_clip(), ["lion", "cat", "lion cub"])
+    with pytest.raises(UserError, match=r"w7, \.\.\. \(20 in all\)"):
+        check_known(make_clip(), [f"w{number}" for number in range(20)])
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from zsbench import Result
 from zsbench.class_names import NameSet
-from zsbench.cli.main import app
+from zsbench.cli.app import app
 from zsbench.clip.word_vectors import WordVectors, read_word_vectors, side_by_side, write_word_vectors
 from zsbench.errors import UserError
 from zsbench.result import Profile

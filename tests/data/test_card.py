@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +105,53 @@ def test_black_and_white_masks_need_a_threshold(card: Path) -> None:
 def test_faulty_cards_name_the_entry(card: Path, old: str, new: str, message: str) -> None:
     card.write_text(CARD.replace(old, new))
     with pytest.raises(UserError, match=rf"leaves\.toml(.|\n)*{message}"):
+        load_card(card)
+
+
+@pytest.mark.parametrize("field", ["clip", "weights", "templates", "default_names", "list", "images", "masks"])
+@pytest.mark.parametrize("absolute", [True, False])
+def test_no_file_but_below_the_root_is_opened(card: Path, bait: Path, field: str, absolute: bool) -> None:
+    """Nor are names taken for paths."""
+    path = str(bait) if absolute else "../bait.py"
+    split = field in ("list", "images", "masks")
+    old, new = ("count = 2", f"count = 2\n{field} = '{path}{{id}}'") if split else ("root", f"{field} = '{path}'\nroot")
+    if field == "list":
+        new = new.replace("{id}", "")
+    text = (
+        CARD
+        if field in ("list", "clip", "weights", "templates", "default_names")
+        else re.sub(f"{field} = .*\n", "", CARD)
+    )
+    card.write_text(text.replace(old, new, 1))
+    with pytest.raises(UserError, match=rf"leaves\.toml.*({field}|must lie below the root)"):
+        load_card(card)
+
+
+def test_an_empty_list_is_an_error_and_not_all_images(card: Path) -> None:
+    card.write_text(CARD.replace("count = 2", 'list = "./val.txt"'))
+    listed = card.parent / "leaves/val.txt"
+    listed.write_text("\n")
+    with pytest.raises(UserError, match=r"val\.txt: the list is empty"):
+        load_card(card)(None).ids("val")
+    listed.write_text("b.png\n")
+    assert list(load_card(card)(None).ids("val")) == ["b"]
+
+
+def test_paths_may_begin_with_the_folder_itself(card: Path) -> None:
+    card.write_text(CARD.replace("masks/{id}", "./masks//{id}").replace("photos/{id}", "./photos/{id}"))
+    assert list(load_card(card)(None).ids("val")) == ["a", "b"]
+
+
+@pytest.mark.parametrize("name", ["", "  "])
+def test_every_class_has_a_name(card: Path, name: str) -> None:
+    card.write_text(CARD.replace('"leaf"', f'"{name}"'))
+    with pytest.raises(UserError, match="a class has no name"):
+        load_card(card)(None).validate()
+
+
+def test_a_word_of_two_classes_is_refused(card: Path) -> None:
+    card.write_text(CARD.replace("damaged leaf; rust", "damaged leaf; green leaf"))
+    with pytest.raises(UserError, match=r"leaves\.toml, names\.long: 'green leaf' is given to two classes, 'leaf'"):
         load_card(card)
 
 

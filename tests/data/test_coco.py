@@ -30,3 +30,18 @@ def test_images_of_one_name_are_refused(tmp_path: Path, other: str) -> None:
 
 def test_a_mark_before_the_text_does_no_harm(tmp_path: Path) -> None:
     assert opened(tmp_path, image(1, "x.jpg"), encoding="utf-8-sig") == ["x"]
+
+
+def test_an_image_id_given_twice_loses_no_image(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"a\.json.*two of its images have the same id"):
+        opened(tmp_path, image(1, "x.jpg"), image(1, "y.jpg"))
+    with pytest.raises(UserError, match=r"a\.json: an image has no file name"):
+        opened(tmp_path, image(1, ""))
+
+
+def test_an_image_is_found_by_its_extension_in_any_case(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images/x.JPG").touch()
+    opened(tmp_path, image(1, "x.JPG"))
+    source = Annotations(labels=LabelMap({0: 0}), image="images/{id}.jpg", files=("a.json",))
+    assert source.open(tmp_path).pair("x").image == tmp_path / "images/x.JPG"

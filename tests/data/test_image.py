@@ -52,6 +52,16 @@ def test_images_of_every_mode_become_rgb(tmp_path: Path, mode: str) -> None:
     assert image.shape == (3, 5, 3) and image.dtype == np.uint8
 
 
+@pytest.mark.parametrize(
+    "head", [b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", b"\xc5\xd0\xd3\xc6", b"%PDF-1.4\n", b"<svg>"]
+)
+def test_what_another_program_would_have_to_open_is_no_image(tmp_path: Path, head: bytes) -> None:
+    """PIL would start Ghostscript for the first."""
+    (tmp_path / "photo.jpg").write_bytes(head + bytes(64))
+    with pytest.raises(UserError, match=r"photo\.jpg: no image in a known format"):
+        read_image(tmp_path / "photo.jpg")
+
+
 def test_deep_images_are_refused(tmp_path: Path) -> None:
     path = save(Image.fromarray(np.full((3, 4), 300, np.uint16)), tmp_path / "deep.png")
     with pytest.raises(UserError, match=r"deep\.png.*more than 8 bits"):

@@ -92,8 +92,29 @@ def test_lists_as_editors_leave_them(tmp_path: Path) -> None:
     path.write_text("\ufeffa\r\n  b  \r\n\r\nc extra words\r\nthe d\r\n", encoding="utf-8")
     assert read_ids(path, lambda name: name == "the d") == ["a", "b", "c", "the d"]
     path.write_bytes("a\n".encode("utf-16"))
-    with pytest.raises(UserError, match=r"val\.txt: not a readable list of image ids"):
+    with pytest.raises(UserError, match=r"val\.txt: not a readable list of image ids.* save it as UTF-8"):
         read_ids(path)
+
+
+@pytest.mark.parametrize(
+    ("line", "on_disk", "found"),
+    [
+        ("a.jpg", "a", "a"),
+        ("a.JPEG", "a", "a"),
+        ("a.jpg", "a.jpg", "a.jpg"),  # an id with a dot
+        ("a.b", "a", "a.b"),  # no extension of a picture
+        ("caf\u00e9", "cafe\u0301", "cafe\u0301"),  # as macOS writes it
+        ("a\u00a0b", "a\u00a0b", "a\u00a0b"),
+    ],
+)
+def test_an_id_is_found_as_people_write_it(tmp_path: Path, line: str, on_disk: str, found: str) -> None:
+    (tmp_path / "val.txt").write_text(f"{line}\n", encoding="utf-8")
+    assert read_ids(tmp_path / "val.txt", lambda name: name == on_disk) == [found]
+
+
+def test_what_systems_put_there_is_no_image_and_any_name_is_one(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "._a.png", "__MACOSX/a.png", "line\nbreak.png", "deep/.cache/b.png")
+    assert sorted(match_ids(tmp_path, "{id}.png")) == ["a", "line\nbreak"]
 
 
 def test_names_of_no_encoding_are_ids_like_others(tmp_path: Path) -> None:

@@ -171,3 +171,13 @@ def test_a_drawing_too_dark_for_the_threshold_is_refused(tmp_path: Path, grey: i
     path = save(Image.new("L", (16, 16), grey), tmp_path / f"mask.{form}")
     with pytest.raises(UserError, match=rf"mask\.{form}: its brightest grey is {grey}.*127 or more"):
         read_binary(path)
+
+
+@pytest.mark.parametrize("form", ["TIFF", "GIF", "PNG"])
+def test_several_pictures_in_one_file_are_no_mask(tmp_path: Path, form: str) -> None:
+    path = tmp_path / "mask"
+    pages = [Image.fromarray(np.full((4, 4), value, np.uint8)) for value in (0, 1)]
+    pages[0].save(path, form, save_all=True, append_images=pages[1:])
+    for read in (read_mask, read_binary):
+        with pytest.raises(UserError, match="2 pictures in one file; expected one"):
+            read(path)

@@ -12,7 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from zsbench import Result, registry
-from zsbench.cli.main import app
+from zsbench.cli.app import app
 from zsbench.data import FolderDataset
 
 README = (Path(__file__).resolve().parents[2] / "datasets/README.md").read_text(encoding="utf-8")

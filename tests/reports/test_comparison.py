@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import zsbench
-from zsbench.cli.main import app
+from zsbench.cli.app import app
 from zsbench.errors import UserError
 from zsbench.metrics.fingerprint import labels_fingerprint
 from zsbench.metrics.records import Records

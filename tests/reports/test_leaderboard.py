@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import functools
+import json
 import shutil
 import subprocess
 import sys
@@ -85,6 +88,39 @@ def test_results_on_another_ground_truth_are_no_seeds_of_one_row(make_result, tm
     assert "| 2       | 25.0 ± 7.1 |" in page and "| 1       | 10.0 ± 1.0 |" in page
 
 
+def leaves(content, at=()):
+    """The places of all texts in JSON."""
+    if isinstance(content, str):
+        yield at
+    pairs = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    for name, value in pairs:
+        yield from leaves(value, (*at, name))
+
+
+def test_no_word_of_a_result_or_of_the_published_rows_is_opened_or_imported(make_result, tmp_path, bait):
+    """A path in any of their fields, and in all of them, is a word like another, or an error."""
+    whole = make_result(request={"dataset": "d", "clip": "c", "options": {"a": "b"}}).model_dump(mode="json")
+    places = list(leaves(whole))
+    assert len(places) > 20
+    for place in places:
+        content = json.loads(json.dumps(whole))
+        inner = functools.reduce(lambda part, name: part[name], place[:-1], content)
+        inner[place[-1]] = str(bait)
+        (tmp_path / "result.json").write_text(json.dumps(content))
+        with contextlib.suppress(UserError):
+            add_result(tmp_path / "result.json", tmp_path / "board")
+            tables(tmp_path / "board")
+        shutil.rmtree(tmp_path / "board", ignore_errors=True)
+    (tmp_path / "board").mkdir()
+    columns = (LEADERBOARDS / "published.csv").read_text().partition("\n")[0].split(",")
+    for number in range(len(columns)):
+        row = ["d" if name == "dataset_id" else "1" for name in columns]
+        row[number] = str(bait)
+        (tmp_path / "board" / "published.csv").write_text("\n".join(map(",".join, (columns, row))))
+        with contextlib.suppress(UserError):
+            write_tables(tmp_path / "board")
+
+
 def test_one_run_is_in_a_leaderboard_once(make_result, tmp_path):
     path = add(tmp_path / "board", tmp_path, make_result())
     shutil.copy(path, path.with_name("copy.json"))
@@ -154,7 +190,7 @@ def test_a_folder_without_anything_is_no_leaderboard(tmp_path, make):
 def test_the_committed_tables_are_checked_without_torch():
     code = f"""
 import sys
-from zsbench.cli.main import app
+from zsbench.cli.app import app
 app(["leaderboard", "--check", "--folder", {str(LEADERBOARDS)!r}], standalone_mode=False)
 sys.exit("torch" in sys.modules)
 """

@@ -2,7 +2,8 @@
 
 import pytest
 
-from zsbench.reports.published import NUMBERS, hiou_follows, read_published
+from zsbench.errors import UserError
+from zsbench.reports.published import COLUMNS, NUMBERS, hiou_follows, read_published
 
 
 def row(seen, unseen, hiou):
@@ -33,3 +34,30 @@ def test_every_number_that_does_not_follow_is_told():
             name, _, value = each["correction"].partition("=")
             assert name in NUMBERS and each["reason"]
             assert hiou_follows({**each, name: value}), each
+
+
+GOOD = [name if name not in NUMBERS else "1.5" for name in COLUMNS]
+
+
+def test_a_mark_that_editors_put_first_does_no_harm(tmp_path):
+    path = tmp_path / "published.csv"
+    path.write_text("\ufeff" + "\r\n".join(map(",".join, (COLUMNS, GOOD))), encoding="utf-8")
+    assert [row["dataset_id"] for row in read_published(path)] == ["dataset_id"]
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "message"),
+    [
+        (COLUMNS, [*GOOD[:-3], "high", *GOOD[-2:]], "line 2: mIoU_U is 'high'; expected a number"),
+        (COLUMNS, [*GOOD[:-3], "inf", *GOOD[-2:]], "line 2: mIoU_U is 'inf'; expected a number"),
+        (COLUMNS, GOOD[:-1], "line 2: more or fewer cells than columns"),
+        (COLUMNS, [*GOOD, "more"], "line 2: more or fewer cells than columns"),
+        (COLUMNS[1:], GOOD[1:], "line 2: no column dataset_id"),
+        (COLUMNS, ['"open', *GOOD[1:]], "not readable as CSV"),
+    ],
+)
+def test_what_is_no_collection_is_refused_with_its_line(tmp_path, header, row, message):
+    path = tmp_path / "published.csv"
+    path.write_text("\n".join(map(",".join, (header, row))), encoding="utf-8")
+    with pytest.raises(UserError, match=rf"published\.csv, {message}|published\.csv.*{message}"):
+        read_published(path)

@@ -44,7 +44,7 @@ def test_what_is_trained_is_evaluated_profiled_loaded_and_drawn_with(folder):
     learnt = load_file(checkpoint)
     assert all(torch.equal(tensor, learnt[name]) for name, tensor in trainable_state_dict(method).items())
     Image.fromarray(np.full((24, 32, 3), 200, np.uint8)).save(folder / "photo.png")
-    found = zsbench.predict("photo.png", ["sand", "sea", "tree"], checkpoint=checkpoint)
+    found = zsbench.predict("photo.png", ["sand", "water", "tree"], checkpoint=checkpoint)
     assert found.labels.shape == (24, 32) and found.labels.max() < 3
     assert [path.name for path in found.save("drawn")] == ["photo-overlay.png", "photo-labels.png"]
 

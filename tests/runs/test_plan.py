@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,8 @@ from zsbench.dataset import Defaults, EvalProtocol
 from zsbench.errors import UserError
 from zsbench.method import Method, Options, Preset
 from zsbench.recipe import Recipe
-from zsbench.runs.plan import choose_device, choose_dtype, make_plan
+from zsbench.runs.own_classes import own_request
+from zsbench.runs.plan import choose_device, choose_dtype, learnt_on, make_plan
 from zsbench.runs.request import Request
 from zsbench.runs.resolve import Resolved, merge, resolve_clip
 
@@ -44,7 +47,9 @@ class Free(Method):
 @pytest.fixture(autouse=True)
 def plugins(monkeypatch, squares):
     monkeypatch.setattr(registry, "load_method_class", {"toy": Toy, "free": Free}.__getitem__)
-    monkeypatch.setattr(registry, "load_dataset_class", lambda name: type(squares))
+    monkeypatch.setattr(
+        registry, "load_dataset_class", {"squares": type(squares), "miniworld": type(squares)}.__getitem__
+    )
 
 
 def request(verb="run", **changes):
@@ -102,7 +107,7 @@ def test_mistakes_are_explained(verb, changes, message):
         ({"method": "zoy"}, "holds weights of zoy, not of toy: give --method zoy"),
         ({"classes": ["cat"]}, "was trained on other .1 classes: cat, ...., not with the 4 classes of squares"),
         ({"names_sha256": "0"}, "with other class names .the default. than plain"),
-        ({"names": "nicknames"}, "squares has no name set 'nicknames'"),
+        ({"names": "nicknames"}, "says class names 'nicknames', which is no name .* give it by --classes"),
         ({"text_embeddings_sha256": "0"}, "trained with a file of text embeddings .sha256 0.: give it"),
     ],
 )
@@ -128,6 +133,100 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path, stored, message, sq
         make_plan("eval", request("eval", checkpoint=path))
     if "method" not in stored:
         assert make_plan("eval", request("eval", checkpoint=path, transfer=True)).checkpoint is not None
+
+
+ASKED = {"clip": "squares", "weights": "random", "classes": "plain", "templates": "single", "text_embeddings": "e.npy"}
+FIELDS = [name for name, field in CheckpointInfo.model_fields.items() if "str" in str(field.annotation)]
+
+
+def with_path(content, bait):
+    """A copy in which every text is the path, of any depth."""
+    if isinstance(content, dict):
+        return {name: with_path(value, bait) for name, value in content.items()}
+    return str(bait)
+
+
+@pytest.mark.parametrize("field", [*FIELDS, *(f"request.{name}" for name in ASKED), "options.kind"])
+@pytest.mark.parametrize("verb", ["eval", "profile", "predict"])
+def test_no_word_of_a_checkpoint_is_opened_or_imported(tmp_path, bait, squares, monkeypatch, field, verb):
+    """Whatever field holds the path, the answer is one that does without it, or an error."""
+    looked_up = functools.partial(registry.load, "method")
+    monkeypatch.setattr(registry, "load_options", lambda name: ToyOptions if name == "toy" else looked_up(name))
+    told = {
+        **{
+            "zsbench_version": "0",
+            "method": "toy",
+            "options": {},
+            "clip": "",
+            "clip_sha256": None,
+            "dataset": "squares",
+        },
+        **{"classes": list(squares.classes), "unseen": ["blue"], "names_sha256": squares.names().sha256},
+        **{"templates": "single", "setting": "inductive", "seed": 0, "recipe": {}, "request": ASKED | {"clip": None}},
+    }
+    name, _, inner = field.partition(".")
+    if inner:
+        told[name] = {**told[name], inner: str(bait)}
+    elif name in ("classes", "unseen"):
+        told[name] = [str(bait), *told[name][1:]]
+    else:
+        told[name] = with_path(told.get(name), bait)
+    path = tmp_path / "c.safetensors"
+    save_checkpoint(path, torch.nn.Linear(1, 1), CheckpointInfo(**told))
+    with suppress(UserError):
+        if verb == "predict":
+            asked, own = own_request(["cat"], None, None, {"checkpoint": path})
+            make_plan(verb, asked, own)
+        else:
+            make_plan(verb, request(verb, checkpoint=path))
+
+
+@pytest.mark.parametrize(
+    ("stored", "given", "message"),
+    [
+        ({"names": "own.txt"}, "classes", r"c\.safetensors says class names 'own\.txt'.* give it by --classes"),
+        ({"templates": "folder/own.txt"}, "templates", r"says templates 'own\.txt'.* give it by --templates"),
+        (
+            {"options": {"kind": "a/file"}},
+            "options",
+            r"was trained with -o kind=file, a file.* give it by -o kind=PATH",
+        ),
+        (
+            {"request": {"clip": {"name": "clip.json", "sha256": None}}},
+            "clip",
+            r"its CLIP is 'clip\.json'.* --clip and --we",
+        ),
+        ({"request": {"weights": "../w.pt"}}, "weights", r"the weights of its CLIP are 'w\.pt'.* --clip and --weights"),
+    ],
+)
+def test_what_a_checkpoint_was_trained_with_is_asked_for(tmp_path, squares, stored, given, message):
+    told = {
+        **{"zsbench_version": "0", "method": "toy", "options": {}, "clip": "", "clip_sha256": None, "dataset": "other"},
+        **{"classes": list(squares.classes), "unseen": ["blue"], "names_sha256": squares.names().sha256},
+        **{"templates": "single", "setting": "inductive", "seed": 0, "recipe": {}, "request": {}, **stored},
+    }
+    path = tmp_path / "c.safetensors"
+    save_checkpoint(path, torch.nn.Linear(1, 1), CheckpointInfo(**told))
+    with pytest.raises(UserError, match=message):
+        make_plan("eval", request("eval", checkpoint=path))
+    own = {"classes": "plain", "templates": "a {}", "options": {"kind": "b"}, "clip": "ViT-B-16", "weights": "random"}
+    also = {"weights": "random"} if given == "clip" else {}
+    assert make_plan("eval", request("eval", checkpoint=path, **{given: own[given]}, **also)).checkpoint is not None
+
+
+def test_a_checkpoint_remembers_the_clip_that_it_was_trained_on(tmp_path, squares):
+    """By the name of a dataset that comes with one, or by open_clip's names."""
+    home = Defaults(clip="a.json", weights="a.pt")
+    for asked, found in (
+        ({"clip": "miniworld"}, ("ViT-B-16-quickgelu", "openai")),  # of `Squares`, which stands for it here
+        ({"clip": "ViT-B-32", "weights": "laion2b_s34b_b79k"}, ("ViT-B-32", "laion2b_s34b_b79k")),
+        ({"clip": "ViT-B-32-quickgelu", "weights": "openai"}, ("ViT-B-32-quickgelu", "openai")),
+        ({"weights": "random"}, ("a.json", "random")),
+        ({}, ("a.json", "a.pt")),
+    ):
+        info = CheckpointInfo.model_construct(request=asked)
+        learnt = learnt_on(info, request("eval"), home)
+        assert (learnt.clip, learnt.weights) == found, asked
 
 
 def test_default_folder_never_takes_a_finished_run(tmp_path, monkeypatch):

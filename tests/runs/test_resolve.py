@@ -76,7 +76,7 @@ PROBE = """
 import json, sys
 from typer.testing import CliRunner
 import zsbench
-from zsbench.cli.main import app
+from zsbench.cli.app import app
 assert not {"torch", "numpy"} <= set(sys.modules)
 for words, expected in json.loads(sys.stdin.read()).items():
     done = CliRunner().invoke(app, words.split())

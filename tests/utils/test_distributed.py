@@ -178,7 +178,7 @@ COMMAND = """
 import os
 from pathlib import Path
 
-from zsbench.cli.main import main
+from zsbench.cli import main
 
 try:
     main()
@@ -195,6 +195,29 @@ def test_a_mistake_in_planning_is_told_once(tmp_path, words):
     assert {path.read_text() for path in tmp_path.glob("exit-*")} == {"2"}, finished.stderr
     assert len(re.findall("Did you mean 'prompts'|Invalid value for '--limit'", finished.stderr)) == 1
     assert "in process 1" not in finished.stderr and "Terminated" not in finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "device"),
+    [
+        ("MIXED_PRECISION", "bf16", "cpu"),
+        ("GRADIENT_ACCUMULATION_STEPS", "4", "cpu"),
+        ("DYNAMO_BACKEND", "INDUCTOR", "cpu"),
+        ("USE_FSDP", "true", "cpu"),
+        ("TORCH_DEVICE", "meta", "cpu"),
+        ("USE_CPU", "True", "cuda"),
+    ],
+)
+def test_what_accelerate_is_configured_for_is_refused_where_no_result_would_say_it(monkeypatch, name, value, device):
+    monkeypatch.setenv(f"ACCELERATE_{name}", value)
+    with pytest.raises(UserError, match=f"ACCELERATE_{name}={value}"):
+        join(torch.device(device))
+
+
+def test_what_accelerate_launch_always_says_is_no_mistake(monkeypatch):
+    for name, value in {"MIXED_PRECISION": "no", "DYNAMO_BACKEND": "NO", "USE_CPU": "False"}.items():
+        monkeypatch.setenv(f"ACCELERATE_{name}", value)
+    assert join(torch.device("cpu")).num_processes == 1
 
 
 def test_a_mistake_that_the_main_process_does_not_meet_is_told_by_another(monkeypatch, capsys):

@@ -1,1 +1,8 @@
 """The command line."""
+
+
+def main() -> None:
+    """Entry point of the `zsbench` command, which imports nothing of it before it is called."""
+    from zsbench.cli.app import main as begin
+
+    begin()

@@ -1,49 +1,83 @@
-"""The program that commands are added to."""
+"""The command line. Heavy imports happen inside the commands, so that `zsbench list` answers at once."""
 
 from __future__ import annotations
 
+import json
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
+from rich.table import Table
+from rich.text import Text
 
-from zsbench import __version__
-from zsbench.cli.errors import plain_errors
-from zsbench.cli.options import HELP
+from zsbench import registry
+from zsbench.cli import data, runs, score  # noqa: F401  # the commands that measure come first
+from zsbench.cli.compare import compare
+from zsbench.cli.errors import console
+from zsbench.cli.leaderboard import leaderboard
+from zsbench.cli.options import with_plugins
+from zsbench.cli.program import app
 from zsbench.cli.streams import show_what_it_can
+from zsbench.errors import UserError
+from zsbench.utils.interruption import follow, listen
+
+app.command()(compare)
+app.command()(leaderboard)
 
 
-class PlainErrors(TyperGroup):
-    """The group of commands, all of which fail plainly."""
-
-    def invoke(self, ctx: Any) -> Any:
-        show_what_it_can(sys.stdout, sys.stderr)
-        with plain_errors():
-            return super().invoke(ctx)
-
-
-app = typer.Typer(
-    cls=PlainErrors,
-    help="Measure zero-shot semantic segmentation methods: how good, and how expensive, under one protocol.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-    rich_markup_mode="rich",
-    context_settings=HELP,
-)
-
-
-def show_version(asked: bool) -> None:
-    if asked:
-        print(f"zsbench {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def start(
-    version: Annotated[
-        bool, typer.Option("--version", "-V", callback=show_version, is_eager=True, help="Show the version and exit.")
-    ] = False,
+@app.command("list")
+@with_plugins
+def list_plugins(
+    kind: Annotated[str | None, typer.Argument(help="methods or datasets; default: both")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print as JSON")] = False,
 ) -> None:
-    pass
+    """Show the methods and datasets that are installed, and what each needs."""
+    if kind not in (None, "methods", "datasets"):
+        raise UserError(f"unknown kind {kind!r}: expected methods or datasets.")
+    found = [entry for entry in registry.plugins() if kind in (None, f"{entry.kind}s")]
+    if as_json:
+        print(json.dumps([describe(entry) for entry in found], indent=1))
+        return
+    for heading in ("method", "dataset"):
+        show_plugins(f"{heading}s", [entry for entry in found if entry.kind == heading])
+    for problem in registry.problems():
+        console.print(Text.assemble(("problem:", "yellow"), f" {problem}"), soft_wrap=True)
+
+
+def show_plugins(heading: str, entries: list[registry.Plugin]) -> None:
+    """Name, description and, where it says something, source and needs."""
+    table = Table(heading, "", box=None, padding=(0, 2, 0, 0), header_style="bold underline")
+    table.columns[0].no_wrap = True
+    for entry in entries:
+        summary = Text(entry.summary)
+        if entry.source != "built-in":
+            summary.append(f" (from {entry.source})", "dim")
+        for need in entry.needs:
+            missing = need in entry.missing
+            summary.append(f" (needs {need}{', missing' * missing})", "red" if missing else "dim")
+        table.add_row(Text(entry.name, "bold"), summary)
+    if entries:
+        console.print(table)
+
+
+def describe(entry: registry.Plugin) -> dict[str, object]:
+    return {
+        "kind": entry.kind,
+        "name": entry.name,
+        "description": entry.summary,
+        "source": entry.source,
+        "needs": list(entry.needs),
+        "missing": list(entry.missing),
+        "installed": not entry.missing,
+    }
+
+
+app.add_typer(data.app, name="data")
+
+
+def main() -> None:
+    """Entry point of the `zsbench` command."""
+    listen()
+    follow()
+    show_what_it_can(sys.stdout, sys.stderr)
+    app()

@@ -31,4 +31,4 @@ def compare(
         print(text, end="")
         return
     write_text(make_folder(out.parent) / out.name, text)
-    console.print(f"wrote {out}", markup=False, soft_wrap=True)
+    console.print(f"wrote {out}", soft_wrap=True)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # some commands work without torch
 
 def say(console: Console, text: str, style: str = "") -> None:
     """Print a text as it is, unbroken."""
-    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+    console.print(text, style=style, soft_wrap=True)
 
 
 def say_lines(console: Console, lines: Iterable[Line]) -> None:

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
-from zsbench.cli.errors import errors
+from zsbench.cli.errors import console, errors
 from zsbench.cli.options import with_plugins
 from zsbench.data.card import dataset_class
 from zsbench.errors import UserError
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from zsbench.data.check import SplitReport
 
 app = typer.Typer(help="Datasets: what they are, prepare, check, show.", no_args_is_help=True)
-console = Console()
 
 Name = Annotated[str, typer.Argument(help="a dataset's name, a card (.toml), or a Python file with one dataset")]
 Root = Annotated[Path | None, typer.Option("--root", "--data-root", help="data root; default $ZSBENCH_DATA or ./data")]
@@ -141,7 +139,7 @@ def words(
 
 def show_report(report: SplitReport) -> None:
     """One split in a few lines."""
-    verdict = "[green]ok[/]" if report.ok else "[red]wrong[/]"
+    verdict = ("ok", "green") if report.ok else ("wrong", "red")
     sizes = "x".join(map(str, report.smallest)) + " to " + "x".join(map(str, report.largest))
     seen = sum(count > 0 for count in report.images_per_class.values())
     found = (
@@ -149,11 +147,12 @@ def show_report(report: SplitReport) -> None:
         f"labels {report.labels_sha256[:12]}"
     )
     decoded = f"{report.checked:,} decoded{found if report.labels_sha256 else ''}"
-    console.print(f"{report.split}: {verdict}, {report.images:,} images, {decoded}", soft_wrap=True)
+    rest = f", {report.images:,} images, {decoded}"
+    console.print(Text.assemble(f"{report.split}: ", verdict, rest), soft_wrap=True)
     for line in report.problems:
-        console.print(f"  [red]problem[/] {escape(line)}", soft_wrap=True, highlight=False)
+        console.print(Text.assemble("  ", ("problem", "red"), f" {line}"), soft_wrap=True)
     for line in (*report.warnings, *filter(None, [report.note, report.statistics])):
-        console.print(f"  [yellow]note[/] {escape(line)}", soft_wrap=True, highlight=False)
+        console.print(Text.assemble("  ", ("note", "yellow"), f" {line}"), soft_wrap=True)
 
 
 def find_folder(name: str) -> type[FolderDataset]:

@@ -9,15 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import typer
-from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
+from zsbench.cli.streams import text_console
 from zsbench.errors import UserError, out_of_memory
 from zsbench.utils.distributed import joined, process_index
+from zsbench.utils.files import PLAINLY, reason, unwritable
 from zsbench.utils.interruption import Interrupted
 
-console = Console(highlight=False, quiet=process_index() > 0)
-errors = Console(stderr=True, highlight=False)
+console = text_console(quiet=process_index() > 0)
+errors = text_console(stderr=True)
 GRACE = 10.0
 """Seconds that a process gives the main one to meet the same mistake, and the launcher to end them all."""
 KEPT = (
@@ -43,6 +44,13 @@ def plain_errors() -> Iterator[None]:
     except UsageError:
         give_way()
         raise
+    except BrokenPipeError:  # whoever read what is printed has read enough
+        raise
+    except OSError as error:
+        if os.environ.get("ZSBENCH_DEBUG") or (error.filename is None and error.errno not in PLAINLY):
+            raise
+        give_way()
+        say("error", str(unwritable(error.filename or "a file", reason(error) or str(error), "read or write")))
     except KeyboardInterrupt:
         say("interrupted", KEPT)
     except (MemoryError, RuntimeError, Interrupted) as error:
@@ -82,8 +90,7 @@ def say(what: str, message: str) -> None:
     """A message on stderr; of several processes, those that are not the main one say which they are."""
     number = process_index()
     where = f" in process {number}" if number else ""
-    # escaped: what stands in brackets, as in zsbench[two-stage], is no markup
-    errors.print(f"[bold red]{what}{where}:[/] {escape(message)}", soft_wrap=True)
+    errors.print(Text.assemble((f"{what}{where}:", "bold red"), " ", message), soft_wrap=True)
 
 
 def lost_process(error: BaseException) -> bool:

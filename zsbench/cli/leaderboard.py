@@ -34,12 +34,12 @@ def leaderboard(
     for path in [*(add or []), *(more or [])]:
         target, replaced = (add_profile if efficiency else add_result)(path, folder)
         before = f", which replaces what was measured on {replaced}" if replaced else ""
-        console.print(f"took in {target}{before}", markup=False, soft_wrap=True)
+        console.print(f"took in {target}{before}", soft_wrap=True)
     if check:
         check_tables(folder)
         console.print("leaderboard tables are up to date")
         return
     for path in write_tables(folder):
-        console.print(f"wrote {path}", markup=False, soft_wrap=True)
+        console.print(f"wrote {path}", soft_wrap=True)
     for text in efficiency_pages(folder).values() if efficiency else ():
         print(text)

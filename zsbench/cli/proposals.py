@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +11,7 @@ import typer
 
 from zsbench.cli.errors import console, plain_errors
 from zsbench.cli.options import HELP, made_from
+from zsbench.cli.streams import show_what_it_can
 from zsbench.runs.request import Request
 from zsbench.runs.resolve import resolve
 from zsbench.utils.progress import progress_bar
@@ -52,5 +54,6 @@ def main() -> None:
         add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich", context_settings=HELP
     )
     app.command()(command)
+    show_what_it_can(sys.stdout, sys.stderr)
     with plain_errors():
         app()

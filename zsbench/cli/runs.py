@@ -10,9 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from zsbench import registry
-from zsbench.cli.app import app
 from zsbench.cli.errors import console, errors
 from zsbench.cli.options import made_from, split_commas
+from zsbench.cli.program import app
+from zsbench.errors import UserError
 from zsbench.runs import api
 from zsbench.runs.grid import Finished
 from zsbench.runs.request import TRAINING, ProfileRequest, Request, Verb
@@ -27,7 +28,7 @@ SEVERAL_SEEDS = "several seeds, 0,1,2: each is a run, then mean and deviation"
 
 def say(text: str) -> None:
     """A line beside what is printed for others to read."""
-    errors.print(text, markup=False, soft_wrap=True)
+    errors.print(text, soft_wrap=True)
 
 
 def add_run(verb: Verb, summary: str) -> None:
@@ -64,7 +65,7 @@ def run_all(verb: Verb, requests: Sequence[Request]) -> None:
         if done.result is not None:
             show_result(console, done.result)
             results.append(done.result)
-        console.print(f"written to {done.out}", markup=False, soft_wrap=True)
+        console.print(f"written to {done.out}", soft_wrap=True)
     if len(results) > 1:
         show_seeds(console, results)
     leave()
@@ -173,6 +174,13 @@ def predict(
     ] = Path(),
 ) -> None:
     """Segment images into classes of your choice: for each an overlay with a legend, and the label map."""
+    first: dict[str, Path] = {}
+    for path in images:
+        if (other := first.setdefault(path.stem, path)) != path:
+            raise UserError(f"{other} and {path} would both be drawn as {path.stem}-overlay.png: give each a --out.")
     for found in api.predict_all(images, split_commas([classes]), method, dataset, **given):
         overlay, label_map = found.save(out)
-        console.print(f"overlay {overlay}\nlabels  {label_map}", markup=False, soft_wrap=True)
+        console.print(f"overlay {overlay}\nlabels  {label_map}", soft_wrap=True)
+        if found.orientation != 1:
+            turned = f"EXIF orientation {found.orientation}: viewers turn it, here it is as stored"
+            console.print(f"note    {found.path}: {turned}", style="yellow", soft_wrap=True)

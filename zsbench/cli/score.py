@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from zsbench.cli.app import app
 from zsbench.cli.errors import console
 from zsbench.cli.options import made_from
+from zsbench.cli.program import app
 from zsbench.runs.request import ScoreRequest
 
 

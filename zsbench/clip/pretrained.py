@@ -25,6 +25,17 @@ def is_config_file(name: str) -> bool:
     return name.endswith(".json") or Path(name).exists()
 
 
+def known_models() -> list[str]:
+    """open_clip's names."""
+    return list(open_clip.list_models())
+
+
+def known_weights(name: str) -> list[str]:
+    """What goes with the model `name` without being a file: `random`, and the tags for either activation."""
+    models = dict.fromkeys((name, name.removesuffix(QUICK)))
+    return [RANDOM, *(tag for model in models for tag in open_clip.list_pretrained_tags_by_model(model))]
+
+
 def find_notes(name: str, weights: str) -> Notes:
     """The notes on `weights` if it is a tag of the model `name`, with either activation; else empty."""
     for model in (name, name.removesuffix(QUICK)):

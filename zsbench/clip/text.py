@@ -15,12 +15,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.func import functional_call
 
 from zsbench.clip.templates import read_templates
+from zsbench.clip.tokenizer import WordTokenizer
 from zsbench.errors import UserError
 from zsbench.utils.files import write_atomically
 
@@ -31,6 +32,16 @@ Seen = Sequence[bool] | NDArray[np.bool_] | Tensor
 
 BATCH = 256
 """Prompts encoded at a time."""
+
+NAMED = 8
+"""Words that a message names before it counts the rest."""
+
+SAME = 1e-6
+"""How far from 1 the cosine of two words may be that are the same to an encoder. Of the names of all built-in datasets the
+most alike are 1e-2 from it, under random weights."""
+
+DIGEST = "sha256"
+"""Key of the hash in the metadata of a file of the cache."""
 
 NORM_TOLERANCE = 1e-2
 """How far from 1 a stored embedding's norm may be: float16 storage alone costs up to 5.2e-4."""
@@ -67,17 +78,49 @@ def encode_vocabulary(
 
     `seen`: bool (C,). `templates`: the name of a set, a template, a text file or a list (`read_templates`).
     Embeddings are kept in `cache_dir` (`default_cache_dir()` where None) under a hash of weights, model
-    config, names and templates, so that they are computed once; a damaged file there is computed again.
+    config, names and templates, so that they are computed once; a damaged file there is computed again, with a warning.
     Raises `UserError` for a name given twice and for faulty templates.
     """
     flags = checked_seen(names, seen)
     prompts = read_templates(templates)
-    path = (cache_dir or default_cache_dir()) / "vocabularies" / f"{_key(clip, names, prompts)}.safetensors"
-    embeddings = _read_cache(path, (len(names), clip.dim))
+    folder, key = cache_dir or default_cache_dir(), _key(clip, names, prompts)
+    path = folder and folder / "vocabularies" / f"{key}.safetensors"
+    embeddings = None if path is None else _read_cache(path)
     if embeddings is None:
         embeddings = encode_names(clip, names, prompts).cpu()
-        _write_cache(path, embeddings)
+        if path is not None:
+            _write_cache(path, embeddings)
     return Vocabulary(tuple(names), embeddings, flags)
+
+
+def check_known(clip: Clip, names: Sequence[str]) -> None:
+    """Raise `UserError` where names hold words that the CLIP does not know: to it they are all one word."""
+    tokenizer = clip.tokenizer
+    if isinstance(tokenizer, WordTokenizer) and (unknown := tokenizer.unknown(names)):
+        more = f", ... ({len(unknown)} in all)" if len(unknown) > NAMED else ""
+        raise UserError(
+            f"the CLIP {clip.name} does not know the words {', '.join(unknown[:NAMED])}{more} of the class names, and takes "
+            f"them all for one. Give another --clip, or words that it knows, by --classes: {', '.join(tokenizer.words)}."
+        )
+
+
+def check_apart(vocabulary: Vocabulary, owners: Sequence[int], classes: Sequence[str]) -> None:
+    """Raise `UserError` where words of two classes have the same embedding, so that the second could never win.
+
+    `owners`: for each word the index of its class among `classes`. The same up to `SAME`: encoded in another batch, a text
+    has other last digits.
+    """
+    unit = F.normalize(vocabulary.embeddings.double(), dim=-1)
+    of = torch.tensor(owners)
+    twins = ((unit @ unit.T > 1 - SAME) & (of[:, None] < of)).nonzero().tolist()
+    pairs = [" and ".join(f"{vocabulary.words[word]!r} ({classes[owners[word]]})" for word in pair) for pair in twins]
+    if pairs:
+        more = f", and {len(pairs) - 3} more pairs" if len(pairs) > 3 else ""
+        raise UserError(
+            f"{'; '.join(pairs[:3])}{more}: words of different classes that are the same to the text encoder, so that one "
+            "could never win. Case, spaces, and what lies beyond the length of its texts make no difference to it: give "
+            "each class words of its own, by --classes."
+        )
 
 
 def read_vocabulary(path: Path, names: Sequence[str], seen: Seen, dim: int) -> Vocabulary:
@@ -144,11 +187,15 @@ def _encode_tokens(model: Any, tokens: Tensor) -> Tensor:
     return features
 
 
-def default_cache_dir() -> Path:
-    """`$ZSBENCH_CACHE`, else `zsbench` in the user's cache folder (`$XDG_CACHE_HOME` or `~/.cache`)."""
+def default_cache_dir() -> Path | None:
+    """`$ZSBENCH_CACHE`, else `zsbench` in the user's cache folder (`$XDG_CACHE_HOME` or `~/.cache`); None for a user who has
+    no home, as in containers."""
     if own := os.environ.get("ZSBENCH_CACHE"):
         return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "zsbench"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "zsbench"
+    except RuntimeError:
+        return None
 
 
 def checked_seen(names: Sequence[str], seen: Seen) -> Tensor:
@@ -169,19 +216,32 @@ def _key(clip: Clip, names: Sequence[str], templates: Sequence[str]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _read_cache(path: Path, shape: tuple[int, int]) -> Tensor | None:
-    try:
-        embeddings = load_file(path)["embeddings"]
-    except (OSError, SafetensorError, KeyError):
+def _digest(path: Path, embeddings: Tensor) -> str:
+    """Hash of the numbers, their shape, and the key by which they are found, which is the file's name."""
+    about = f"{path.stem} {embeddings.dtype} {tuple(embeddings.shape)}"
+    return hashlib.sha256(about.encode() + embeddings.numpy().tobytes()).hexdigest()
+
+
+def _read_cache(path: Path) -> Tensor | None:
+    """What is kept there, None where nothing is; what is not whole is told, and is nothing."""
+    if not path.exists():
         return None
-    sound = embeddings.shape == shape and bool(((embeddings.norm(dim=1) - 1).abs() < NORM_TOLERANCE).all())
-    return embeddings if sound else None
+    try:
+        with safe_open(path, "pt") as file:
+            embeddings = file.get_tensor("embeddings")
+            if (file.metadata() or {}).get(DIGEST) == _digest(path, embeddings):
+                return embeddings
+    except (OSError, SafetensorError):
+        pass
+    warnings.warn(f"{path} is damaged, or of an earlier version: its texts are encoded again.", stacklevel=3)
+    return None
 
 
 def _write_cache(path: Path, embeddings: Tensor) -> None:
     """Keep the embeddings; a cache that cannot be written costs time, not the run."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, lambda temporary: save_file({"embeddings": embeddings.contiguous()}, temporary))
-    except (OSError, SafetensorError) as error:
+        tensors = {"embeddings": embeddings.contiguous()}
+        write_atomically(path, lambda temporary: save_file(tensors, temporary, {DIGEST: _digest(path, embeddings)}))
+    except (OSError, UserError) as error:
         warnings.warn(f"text embeddings could not be cached ({error}); set ZSBENCH_CACHE to a folder.", stacklevel=3)

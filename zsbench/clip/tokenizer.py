@@ -24,6 +24,7 @@ class WordTokenizer:
         unreachable = [word for word in words if split_words(word) != [word]]
         if unreachable:
             raise UserError(f"tokenizer: {unreachable[0]!r} is no lower-case word without punctuation at its end.")
+        self.words = tuple(words)
         tokens = ["<pad>", "<sot>", "<unk>", *words, "<eot>"]
         self.ids = {token: index for index, token in enumerate(tokens)}
         if len(self.ids) != len(tokens):
@@ -41,6 +42,10 @@ class WordTokenizer:
             ids = [self.ids["<sot>"], *inner[: self.context_length - 2], self.ids["<eot>"]]
             row[: len(ids)] = torch.tensor(ids)
         return rows
+
+    def unknown(self, texts: Sequence[str]) -> list[str]:
+        """The words in `texts` that all become one token, each once."""
+        return [word for word in dict.fromkeys(" ".join(texts).split()) if set(split_words(word)) - self.ids.keys()]
 
 
 def split_words(text: str) -> list[str]:

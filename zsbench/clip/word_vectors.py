@@ -31,7 +31,7 @@ from zsbench.class_names import NameSet, simplified
 from zsbench.clip.text import Seen, Vocabulary, checked_seen
 from zsbench.errors import UserError
 from zsbench.utils.extras import optional
-from zsbench.utils.files import locate, write_atomically
+from zsbench.utils.files import locate, printable, write_atomically
 
 FASTTEXT_BINARY = (793712314).to_bytes(4, "little")
 """How a model of fastText begins, whose `.bin` is another format than word2vec's."""
@@ -127,7 +127,7 @@ def read_word_vectors(path: Path) -> WordVectors:
         names, vectors = read_by_gensim(file)
     else:
         raise UserError(f"{file}: word vectors are read from .npz, .vec, .txt and .bin files.")
-    return WordVectors(names, vectors, path.name)
+    return WordVectors(names, vectors, printable(path.name))
 
 
 def read_arrays(path: Path, array: str = "") -> tuple[list[str], NDArray[np.float32]]:

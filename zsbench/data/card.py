@@ -5,19 +5,22 @@ from __future__ import annotations
 import sys
 from functools import partial
 from pathlib import Path
+from posixpath import normpath
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from zsbench import registry
-from zsbench.class_names import PLAIN, NameSet
+from zsbench.class_names import FOREGROUND, PLAIN, NameSet, own_words
+from zsbench.clip.templates import TEMPLATES
 from zsbench.data.folder import FolderDataset
 from zsbench.data.label_map import LabelMap, voc_palette
 from zsbench.data.mask import read_binary, read_mask
 from zsbench.data.sources import Files, Masks
 from zsbench.dataset import IGNORE, Dataset, Defaults, EvalProtocol
 from zsbench.errors import UserError
-from zsbench.utils.files import read_text
+from zsbench.utils.files import printable, read_text
+from zsbench.utils.validation import from_file
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -77,7 +80,7 @@ class Card(CardPart):
     splits: dict[str, SplitEntry] = Field(min_length=1, description="train, val, test, ...")
     names: dict[str, tuple[str, ...]] = Field(default_factory=dict, description="name sets: words for each class")
     clip: str = Field(Defaults.clip, description="open_clip model")
-    weights: str = Field(Defaults.weights, description="open_clip tag or file")
+    weights: str = Field(Defaults.weights, description="open_clip tag; a file is given by --weights")
     templates: str = Field(Defaults.templates, description="set of prompt templates")
     default_names: str = Field(PLAIN, description="the name set to use")
     protocol: ProtocolEntry = Field(
@@ -107,7 +110,7 @@ def load_card(path: Path) -> type[CardDataset]:
     colours = card.palette if card.palette and card.values is None else voc_palette(256)
     masks = partial(Masks, labels=card_labels(card, path), decode=read, colours=colours)
     attributes = {
-        "__doc__": card.description or f"The dataset of {path}.",
+        "__doc__": card.description or f"The dataset of {printable(path.name)}.",
         "__module__": __name__,
         "card": path.resolve(),
         "name": card.name,
@@ -118,7 +121,10 @@ def load_card(path: Path) -> type[CardDataset]:
         "licence": card.licence,
         "inside": (str((path.parent / card.root).resolve()),) if card.root else ("",),
         "where": card.where or f"{path} says where its files are.",
-        "name_sets": {name: NameSet.parse(name, lines, str(path)) for name, lines in card.names.items()},
+        "name_sets": {
+            name: own_words(NameSet.parse(name, lines, f"{path}, names.{name}"), card.classes)
+            for name, lines in card.names.items()
+        },
         "splits": {
             name: (masks(files=(card_files(entry),), count=entry.count),) for name, entry in card.splits.items()
         },
@@ -139,9 +145,27 @@ def read_card(path: Path) -> Card:
         raise UserError(f"{path}: this card cannot be read:\n" + "\n".join(lines)) from None
     for name, entry in card.splits.items():
         for pattern in (entry.images, entry.masks, entry.more_masks or "{id}"):
-            if pattern.count("{id}") != 1 or pattern.startswith("/") or ".." in pattern.split("/"):
-                raise UserError(f"{path}: splits.{name}: {pattern!r} must lie below the root and hold {{id}} once.")
+            if pattern.count("{id}") != 1:
+                raise UserError(f"{path}: splits.{name}: {pattern!r} must hold {{id}} once.")
+        for below in (entry.images, entry.masks, entry.more_masks, entry.list):
+            if below.startswith("/") or set(below) & {"\\", "\0"} or ".." in below.split("/"):
+                raise UserError(f"{path}: splits.{name}: {below!r} must lie below the root, with / between folders.")
+    check_names(card, path)
     return card
+
+
+def check_names(card: Card, path: Path) -> None:
+    """Raise `UserError` where a card gives a file, or nothing that is known, in the place of a name."""
+    background = (FOREGROUND,) if card.background is not None else ()
+    from_file(card.default_names, (PLAIN, *background, *card.names), path, "default_names", "--classes")
+    if "{}" not in card.templates:
+        from_file(card.templates, TEMPLATES, path, "templates", "--templates")
+    if (card.clip, card.weights) == (Defaults.clip, Defaults.weights):
+        return  # the usual ones, without a slow import
+    from zsbench.clip.pretrained import known_models, known_weights
+
+    from_file(card.clip, known_models(), path, "clip", "--clip")
+    from_file(card.weights, known_weights(card.clip), path, "weights", "--weights")
 
 
 def card_labels(card: Card, path: Path) -> LabelMap:
@@ -161,7 +185,10 @@ def card_labels(card: Card, path: Path) -> LabelMap:
 
 
 def card_files(entry: SplitEntry) -> Files:
-    return Files(entry.images, entry.masks, entry.list, more=entry.more_masks)
+    images, masks, listed, more = (
+        path and normpath(path) for path in (entry.images, entry.masks, entry.list, entry.more_masks)
+    )
+    return Files(images, masks, listed, more=more)
 
 
 def card_defaults(card: Card) -> Defaults:

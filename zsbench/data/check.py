@@ -14,17 +14,14 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from zsbench.data import FolderDataset, Reference
-from zsbench.data.image import EXIF_ORIENTATION
+from zsbench.data.image import UPRIGHT, exif_orientation
 from zsbench.dataset import IGNORE
 from zsbench.errors import UserError
 from zsbench.utils.parallel import parallel_map
 from zsbench.utils.progress import Progress, silent
 
-UPRIGHT = (0, 1)
-"""EXIF orientations that change nothing."""
 FAR = 5.0
 """Standard errors from which on a class is said to occur too often or too rarely."""
 MIN_IMAGES = 30
@@ -159,9 +156,8 @@ def inspect(dataset: FolderDataset, split: str, name: str) -> Finding:
 
 
 def exif_warning(path: Path) -> str:
-    with Image.open(path) as picture:
-        orientation = picture.getexif().get(EXIF_ORIENTATION, 1)
-    if orientation in UPRIGHT:
+    orientation = exif_orientation(path)
+    if orientation == UPRIGHT:
         return ""
     return (
         f"{path}: EXIF orientation {orientation}; it is read unturned: make sure that its mask was made on it unturned."

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from zsbench.data.layout import check_id, fixed_folder
+from zsbench.data.layout import Lookup, check_id, fixed_folder
 from zsbench.data.mask import Raw
 from zsbench.data.rle import MAX_SIDE, decode_region
 from zsbench.data.sources import Opened, Pair, Source
@@ -51,7 +51,7 @@ class OpenedAnnotations(Opened):
     """Annotation files held in memory: sizes of all images, and regions by image."""
 
     def __init__(self, source: Annotations, home: Path) -> None:
-        self._image, self._home = source.image, home
+        self._image, self._lookup = source.image, Lookup(home)
         self._paths = [home / name for name in source.files]
         self._sizes: dict[str, tuple[int, int]] = {}
         self._regions: dict[str, list[tuple[Path, dict[str, Any]]]] = {}
@@ -63,7 +63,7 @@ class OpenedAnnotations(Opened):
 
     def pair(self, image_id: str) -> Pair:
         self._sizes[image_id]
-        return Pair(self._home / self._image.replace("{id}", image_id), self._paths[0])
+        return Pair(self._lookup.one(self._image, image_id), self._paths[0])
 
     def raw(self, image_id: str) -> Raw:
         return paint(self.regions(image_id))
@@ -76,6 +76,8 @@ class OpenedAnnotations(Opened):
         content = read_json(path)
         try:
             names = {image["id"]: Path(str(image["file_name"])).stem for image in content["images"]}
+            if len(names) < len(content["images"]):
+                raise ValueError("two of its images have the same id")
             for image in content["images"]:
                 self._sizes[names[image["id"]]] = image_size(image)
             for annotation in sorted(content["annotations"], key=painting_order):
@@ -84,6 +86,8 @@ class OpenedAnnotations(Opened):
             raise UserError(f"{path}: not a COCO annotation file ({type(error).__name__}: {error}).") from None
         for name, many in Counter(names.values()).items():
             check_id(name, path)
+            if not name:
+                raise UserError(f"{path}: an image has no file name.")
             if many > 1:
                 raise UserError(
                     f"{path}: {many} images are called {name}, apart from folder and extension; rename them."
@@ -101,7 +105,8 @@ def paint(regions: Regions) -> NDArray[np.int32]:
             raw[decode_region(annotation["segmentation"], *regions.size)] = annotation["category_id"]
         except (KeyError, ValueError, TypeError, OverflowError) as error:
             number = annotation.get("id", "without an id")
-            raise UserError(f"{path}: annotation {number} of image {regions.image_id}: {error}.") from None
+            wrong = f"no {error}" if isinstance(error, KeyError) else str(error)
+            raise UserError(f"{path}: annotation {number} of image {regions.image_id}: {wrong}.") from None
     return raw
 
 
@@ -115,7 +120,7 @@ def image_size(image: dict[str, Any]) -> tuple[int, int]:
 
 def painting_order(annotation: dict[str, Any]) -> tuple[int, float]:
     """Crowds first, then from the largest to the smallest region."""
-    return (-int(annotation.get("iscrowd", 0)), -float(annotation.get("area", 0)))
+    return (-int(annotation.get("iscrowd") or 0), -float(annotation.get("area") or 0))
 
 
 def read_json(path: Path) -> Any:

@@ -10,6 +10,7 @@ from zsbench.data import FolderDataset
 from zsbench.dataset import Dataset
 from zsbench.errors import UserError
 from zsbench.utils.figures import save_overlay
+from zsbench.utils.files import make_folder
 
 
 def describe(dataset_class: type[Dataset]) -> dict[str, Any]:
@@ -82,6 +83,8 @@ def show(dataset: Dataset, split: str, which: str, out: Path | None = None) -> t
     else:
         raise UserError(f"{dataset.name} {split} has no image {which!r}: give an id or a number in 0..{len(ids) - 1}.")
     sample = dataset.read(split, name)
+    if out is not None:
+        make_folder(out.parent)
     path = out or Path(f"{dataset.name}-{split}-{name.replace('/', '_')}.png")
     save_overlay(path, sample.image, sample.label, list(dataset.classes), dataset.palette)
     height, width = sample.label.shape

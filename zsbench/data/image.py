@@ -16,6 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from zsbench.errors import UserError
 
 EXIF_ORIENTATION = 0x0112
+UPRIGHT = 1
 TURNED = (5, 6, 7, 8)
 """Values of the EXIF orientation that swap height and width."""
 
@@ -69,7 +70,13 @@ def read_bytes(path: Path, what: str) -> bytes:
         raise UserError(f"{path}: the {what} cannot be read ({error.strerror}).") from None
 
 
+def exif_orientation(path: Path) -> int:
+    """How viewers turn the image, which is read as it is stored: 1 for not at all, 2 to 8 otherwise."""
+    with Image.open(path, formats=FORMATS) as picture:
+        found = picture.getexif().get(EXIF_ORIENTATION, UPRIGHT)
+    return found if found in range(2, 9) else UPRIGHT
+
+
 def turned_by_exif(path: Path) -> bool:
     """Whether viewers show the image with height and width swapped, because its EXIF orientation says so."""
-    with Image.open(path) as picture:
-        return picture.getexif().get(EXIF_ORIENTATION) in TURNED
+    return exif_orientation(path) in TURNED

@@ -7,12 +7,16 @@ import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from unicodedata import normalize
 
 from zsbench.errors import UserError
 from zsbench.utils.files import read_text
 
 PICTURES = "png|jpe?g|jp2|j2k|tiff?|bmp|gif|webp|p[bgpn]m"
 """What `*` stands for as an extension: that of any image or mask."""
+
+HIDDEN = (".", "__MACOSX")
+"""How the names of files and folders begin that a system or an archive put there for itself."""
 
 
 def find_home(name: str, root: Path | None, inside: Sequence[str], expects: Sequence[str], where: str) -> Path:
@@ -46,15 +50,26 @@ def listing(folder: Path, limit: int = 8) -> str:
 
 
 def read_ids(path: Path, exists: Callable[[str], bool] = lambda name: False) -> list[str]:
-    """An id from each line of a list: its first word, or the whole line where `exists` says that this is one.
+    """An id from each line of a list: its first word, or the whole line where `exists` says that this is one; without the
+    extension of a picture, where that is one.
 
     Raises `UserError` for a missing list or an id that leads out of the root.
     """
     lines = [line.strip() for line in read_text(path, "list of image ids").splitlines() if line.strip()]
-    ids = [line if " " in line and exists(line) else line.split()[0] for line in lines]
+    ids = [listed_id(line, exists) for line in lines]
     for name in ids:
         check_id(name, path)
     return ids
+
+
+def listed_id(line: str, exists: Callable[[str], bool]) -> str:
+    words = line.split()
+    name = line if len(words) > 1 and exists(line) else words[0]
+    others = [re.sub(rf"\.(?:{PICTURES})$", "", name, flags=re.IGNORECASE)]
+    if not name.isascii():  # `é` is one character or two, by who wrote it
+        others += [normalize("NFC", name), normalize("NFD", name)]
+    different = [other for other in others if other != name]
+    return next(filter(exists, different), name) if different and not exists(name) else name
 
 
 def check_id(name: str, origin: Path) -> None:
@@ -85,11 +100,11 @@ def expression(pattern: str) -> str:
 def match_ids(home: Path, pattern: str, of_shape: str = ".+") -> Iterator[str]:
     """The ids of all files below `home` that match a pattern.
 
-    An id is any text, slashes included, that the regular expression `of_shape` matches. Hidden files are passed over, links
-    to folders followed.
+    An id is any text, slashes and line breaks included, that the regular expression `of_shape` matches. Hidden files are
+    passed over, links to folders followed.
     """
     before, after = pattern.split("{id}", 1)
-    shape = re.compile(f"{re.escape(before)}({of_shape}){expression(after)}")
+    shape = re.compile(f"{re.escape(before)}({of_shape}){expression(after)}", re.DOTALL)
     for folder, names in walk(home / fixed_folder(pattern)):
         inner = folder.relative_to(home).as_posix()
         for name in names:
@@ -105,10 +120,10 @@ def walk(base: Path) -> Iterator[tuple[Path, list[str]]]:
         inner[:] = [
             name
             for name in inner
-            if not name.startswith(".")
+            if not name.startswith(HIDDEN)
             and not ((here / name).is_symlink() and here.resolve().is_relative_to((here / name).resolve()))
         ]
-        yield here, [name for name in names if not name.startswith(".")]
+        yield here, [name for name in names if not name.startswith(HIDDEN)]
 
 
 class Lookup:

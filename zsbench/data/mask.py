@@ -36,7 +36,7 @@ def read_mask(path: Path, meant: Mapping[RGB, int] = MappingProxyType({})) -> Ra
     `meant`: the value that a colour stands for, in files with a palette. Raises `UserError` naming the file when it is
     missing, damaged, compressed with loss, has colours instead of values, or a palette in another order than its values.
     """
-    picture = open_picture(path, "mask")
+    picture = open_mask(path)
     if picture.format not in EXACT_FORMATS:
         raise UserError(
             f"{path}: a mask saved as {picture.format} does not keep its exact values; "
@@ -53,6 +53,14 @@ def read_mask(path: Path, meant: Mapping[RGB, int] = MappingProxyType({})) -> Ra
     if values.dtype == np.bool_:
         return values.astype(np.uint8)
     return values // stretched(picture) if picture.mode == "L" else values
+
+
+def open_mask(path: Path) -> Image.Image:
+    """The picture in a mask file. Raises `UserError` as `open_picture` does, and where there are several."""
+    picture = open_picture(path, "mask")
+    if (count := getattr(picture, "n_frames", 1)) > 1:
+        raise UserError(f"{path}: {count} pictures in one file; expected one mask for each image.")
+    return picture
 
 
 def check_palette(path: Path, picture: Image.Image, values: Raw, meant: Mapping[RGB, int]) -> None:
@@ -90,7 +98,7 @@ def read_binary(path: Path, threshold: int = 127) -> Raw:
     zeros and ones means these. Raises `UserError` naming the file when it is missing or damaged, when it has colours or
     more than 8 bits, or when it is not black and yet nothing in it reaches the threshold.
     """
-    picture = open_picture(path, "mask")
+    picture = open_mask(path)
     if picture.mode in DEEP_MODES:
         raise UserError(f"{path}: a black and white mask of more than 8 bits (PIL mode {picture.mode!r}).")
     colours = np.asarray(picture.convert("RGB")).astype(np.int32)

@@ -15,7 +15,7 @@ from zsbench.data import FolderDataset
 from zsbench.data.archives import unpack
 from zsbench.data.conversion import Conversion, Item, write_list
 from zsbench.errors import UserError
-from zsbench.utils.files import sha256, write_atomically, write_text
+from zsbench.utils.files import sha256, telling, write_bytes, write_text
 from zsbench.utils.parallel import parallel_map
 from zsbench.utils.progress import Progress, silent
 
@@ -86,7 +86,11 @@ def run_conversion(conversion: Conversion, home: Path, source: Path | None, work
     todo = [item for item in items if item.name not in hashes or not (folder / item.name).exists()]
     folder.mkdir(parents=True, exist_ok=True)
     write_text(journal, "".join(f"{digest}\t{name}\n" for name, digest in hashes.items()))  # no line that a crash cut
-    with progress(conversion.title, len(items)) as advance, journal.open("a", encoding="utf-8") as lines:
+    with (
+        telling(journal),
+        progress(conversion.title, len(items)) as advance,
+        journal.open("a", encoding="utf-8") as lines,
+    ):
         for item, digest in zip(
             todo, parallel_map(partial(write_item, conversion, folder), todo, workers), strict=True
         ):
@@ -108,11 +112,7 @@ def write_item(conversion: Conversion, folder: Path, item: Item) -> str:
     path = folder / item.name
     path.parent.mkdir(parents=True, exist_ok=True)
     content = conversion.convert(item.content)
-
-    def write(temporary: Path) -> None:
-        temporary.write_bytes(content)
-
-    write_atomically(path, write)
+    write_bytes(path, content)
     return sha256(path)
 
 

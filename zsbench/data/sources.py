@@ -101,8 +101,12 @@ class Files:
         """The ids, in the list's order or sorted."""
         left_out = {name for listed in self.without for name in read_ids(home / listed)}
         lookup = Lookup(home)
-        listed = self.ids and read_ids(home / self.ids, lambda name: bool(lookup.all(self.label, name)))
-        found = listed or sorted(match_ids(home, self.label, self.shape))
+        if self.ids:
+            found = read_ids(home / self.ids, lambda name: bool(lookup.all(self.label, name)))
+        else:
+            found = sorted(match_ids(home, self.label, self.shape))
+        if self.ids and not found:
+            raise UserError(f"{home / self.ids}: the list is empty; expected an image id on each line.")
         if len(found) != len(set(found)):
             twice = next(name for name in found if found.count(name) > 1)
             origin = home / self.ids if self.ids else " and ".join(map(str, lookup.all(self.label, twice)))

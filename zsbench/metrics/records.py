@@ -156,10 +156,7 @@ class Records:
             with temporary.open("wb") as stream:
                 np.savez_compressed(stream, **arrays)
 
-        try:
-            write_atomically(path, write, lasting=True)
-        except OSError as error:
-            raise UserError(f"cannot write {path}: {error.strerror or error}.") from error
+        write_atomically(path, write, lasting=True)
 
     @classmethod
     def load(cls, path: Path) -> Records:

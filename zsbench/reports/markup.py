@@ -8,9 +8,9 @@ from urllib.parse import quote
 
 from tabulate import tabulate
 
-ENTITIES = {"&": "&amp;", "|": "&#124;", "`": "&#96;", "<": "&lt;", "](": "]&#40;"}
-"""What would begin an entity, end a cell, or begin code, HTML or the address of a link."""
-SPECIAL = re.compile("|".join(map(re.escape, ENTITIES)))
+SPECIAL = re.compile(r"[&|`<*~$\\]|(?<=\])\(|(?<![^\W_])_|_(?![^\W_])")
+"""What would begin an entity, end a cell, or begin code, HTML, emphasis, a formula, an escape, or the address of a link. An
+underscore between letters begins nothing."""
 
 
 def plain(text: object) -> str:
@@ -21,7 +21,7 @@ def plain(text: object) -> str:
 
 def cell(text: object) -> str:
     """A text in a Markdown table or heading."""
-    return SPECIAL.sub(lambda found: ENTITIES[found[0]], plain(text))
+    return SPECIAL.sub(lambda found: f"&#{ord(found[0])};", plain(text))
 
 
 def code(text: object) -> str:

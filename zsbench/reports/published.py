@@ -3,21 +3,47 @@
 from __future__ import annotations
 
 import csv
+import io
 from decimal import Decimal
 from pathlib import Path
+
+from zsbench.errors import UserError
+from zsbench.utils.files import read_text
 
 PublishedRow = dict[str, str]
 """A row as printed. `correction` (`mIoU_S=35.5`) and `reason` stand beside the numbers and change none of them."""
 COLLECTION = Path(__file__).parent.parent / "leaderboards" / "published.csv"
 NUMBERS = ("pAcc", "mIoU", "mIoU_S", "mIoU_U", "hIoU")
+COLUMNS = ("dataset_id", "method_id", "variant_id", "method", "setting", "backbone", *NUMBERS, "source")
+COSTS = ("params_M", "flops_G", "fps")
+NEEDED = "dataset_id"
+"""The one column that a collection cannot do without; others may be left out."""
 
 
 def read_published(path: Path = COLLECTION) -> list[PublishedRow]:
-    """Rows of the collection; none where the file is absent."""
+    """Rows of the collection; none where the file is absent. Raises `UserError` naming the line that is none of it."""
     if not path.exists():
         return []
-    with path.open(encoding="utf-8", newline="") as stream:
-        return list(csv.DictReader(stream))
+    rows = csv.DictReader(io.StringIO(read_text(path, "collection of published numbers"), newline=""), strict=True)
+    try:
+        return [checked(row, f"{path}, line {rows.line_num}") for row in rows]
+    except csv.Error as error:
+        raise UserError(f"{path}, line {rows.line_num}: not readable as CSV ({error}).") from None
+
+
+def checked(row: dict[str | None, str | None], place: str) -> PublishedRow:
+    found = {name: text for name, text in row.items() if name is not None and text is not None}
+    if len(found) < len(row) or NEEDED not in found:
+        wrong = "more or fewer cells than columns" if len(found) < len(row) else f"no column {NEEDED}"
+        raise UserError(f"{place}: {wrong}; expected the columns {', '.join((*COLUMNS, *COSTS))}.")
+    for name in (name for name in (*NUMBERS, *COSTS) if found.get(name)):
+        try:
+            finite = Decimal(found[name]).is_finite()
+        except ArithmeticError:
+            finite = False
+        if not finite:
+            raise UserError(f"{place}: {name} is {found[name]!r}; expected a number, or nothing.")
+    return dict.fromkeys(COLUMNS, "") | found
 
 
 def reported(

@@ -31,6 +31,8 @@ def plan_rows(plan: Plan) -> Iterator[tuple[str, str]]:
     for split, used in (("train", plan.train_ids), (protocol.split, plan.eval_ids)):
         if used and (note := dataset.note(split)):
             yield "note", note
+    if lost := [dataset.classes[index] for index in plan.names.wordless]:
+        yield "note", f"name set {plan.names.name} has no word of its own for {', '.join(lost)}, which can never win"
     if plan.words is not None:
         yield "words", f"{plan.words.source}; class names {plan.names.name}"
     elif plan.clip is not None and plan.weights is not None:

@@ -34,7 +34,7 @@ from zsbench.result import (
 )
 from zsbench.runs.asked import as_file, as_named, asked, portable
 from zsbench.settings import shown
-from zsbench.utils.files import sha256
+from zsbench.utils.files import printable, sha256
 
 if TYPE_CHECKING:  # scoring needs no torch
     from zsbench.clip.weights import Weights
@@ -120,7 +120,7 @@ def method_info(plan: Plan, method: Method, checkpoint: Path | None) -> MethodIn
         variant=plan.request.variant,
         oracle=method.oracle,
         options=portable(plan.options.model_dump(mode="json")),
-        clip=plan.clip and "/".join(Path(plan.clip).parts[-2 if own else -1 :]),
+        clip=plan.clip and printable("/".join(Path(plan.clip).parts[-2 if own else -1 :])),
         templates=None if texts or plan.words else portable(plan.templates),
         text_embeddings=as_file(texts) if texts else None,
         weights=None if weights is None else weights_info(plan, weights),
@@ -136,7 +136,7 @@ def weights_info(plan: Plan, weights: Weights) -> WeightsInfo:
     known = defaults.trained_on if asked_for == defaults.weights else None
     if known is None and not Path(asked_for).exists():
         known = trained_on(asked_for)
-    return WeightsInfo(**{**asdict(weights), "source": Path(weights.source).name, "trained_on": known})
+    return WeightsInfo(**{**asdict(weights), "source": printable(Path(weights.source).name), "trained_on": known})
 
 
 def dataset_info(dataset: Dataset, split: str, names: NameSet, records: Records, *, whole: bool) -> DatasetInfo:

@@ -9,7 +9,7 @@ from typing import Any
 
 from zsbench.result import File
 from zsbench.runs.request import UNSAID, AnyRequest, Request
-from zsbench.utils.files import sha256
+from zsbench.utils.files import printable, sha256
 
 
 def asked(request: Request) -> dict[str, Any]:
@@ -35,12 +35,12 @@ def portable(value: Any) -> Any:
     path_like = isinstance(value, str) and (os.sep in value or "." in value) and os.path.exists(value)
     if isinstance(value, Path) or path_like:
         return as_file(Path(value)).model_dump()
-    return value
+    return printable(value) if isinstance(value, str) else value
 
 
 def as_file(path: Path) -> File:
     """A file by name and hash; a folder, and what does not exist yet, by name."""
-    return File(name=path.name, sha256=sha256(path) if path.is_file() else None)
+    return File(name=printable(path.name), sha256=sha256(path) if path.is_file() else None)
 
 
 def as_named(request: AnyRequest) -> AnyRequest:

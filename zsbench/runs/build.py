@@ -9,7 +9,7 @@ import torch
 
 from zsbench.checkpoint import load_trainable_state_dict, read_checkpoint
 from zsbench.clip.model import Clip, load_clip
-from zsbench.clip.text import Vocabulary, encode_vocabulary, read_vocabulary
+from zsbench.clip.text import Vocabulary, check_apart, check_known, encode_vocabulary, read_vocabulary
 from zsbench.method import Method
 from zsbench.runs.compatibility import check_clip
 from zsbench.runs.plan import Plan
@@ -60,12 +60,23 @@ def full_vocabulary(plan: Plan, clip: Clip | None) -> Vocabulary:
 
 
 def embed_words(plan: Plan, clip: Clip | None, words: tuple[str, ...], seen: Sequence[bool]) -> Vocabulary:
+    """The words as vectors; a `UserError` names those of different classes that cannot be told apart."""
+    found, owners = (
+        vectors_of(plan, clip, words, seen),
+        dict(zip(plan.names.words, plan.names.word_to_class, strict=True)),
+    )
+    check_apart(found, [owners[word] for word in words], plan.dataset.classes)
+    return found
+
+
+def vectors_of(plan: Plan, clip: Clip | None, words: tuple[str, ...], seen: Sequence[bool]) -> Vocabulary:
     """The words as word vectors, or as text embeddings: computed, or rows of a file, which lists all words in order."""
     if plan.words is not None or clip is None:
         assert plan.words is not None, "a plan has a CLIP or word vectors"
         return plan.words.vocabulary(words, seen)
     mask = torch.tensor(seen)
     if plan.request.text_embeddings is None:
+        check_known(clip, words)
         return encode_vocabulary(clip, words, mask, plan.templates)
     everything = plan.names.words
     known = torch.ones(len(everything), dtype=torch.bool)

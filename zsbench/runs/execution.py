@@ -29,7 +29,7 @@ from zsbench.metrics.journal import Journal, journal_path, read_journals
 from zsbench.profiling import Conditions, profile_method
 from zsbench.result import Efficiency, Result, TrainingInfo
 from zsbench.runs.aggregate import Evaluation, aggregate
-from zsbench.runs.asked import as_named, asked_of_training
+from zsbench.runs.asked import as_named, asked_of_training, bare, portable
 from zsbench.runs.build import build_method, full_vocabulary, load_encoder, training_vocabulary
 from zsbench.runs.claim import Claim
 from zsbench.runs.environment import environment
@@ -57,7 +57,7 @@ from zsbench.training.log import final_loss
 from zsbench.training.loop import Session, train
 from zsbench.training.state import TrainingState
 from zsbench.utils.distributed import join, on_main_then_broadcast
-from zsbench.utils.files import sha256
+from zsbench.utils.files import printable, sha256, telling
 from zsbench.utils.progress import format_seconds, progress_bar
 
 log = logging.getLogger("zsbench")
@@ -208,14 +208,14 @@ class Run:
             zsbench_version=__version__,
             method=plan.method_class.name,
             options=plan.options.model_dump(mode="json"),
-            clip=self.clip.name if self.clip else None,
+            clip=printable("/".join(Path(self.clip.name).parts[-2:])) if self.clip else None,
             clip_sha256=self.clip.weights.sha256 if self.clip else None,
             dataset=plan.dataset.name,
             classes=list(plan.dataset.classes),
             unseen=list(plan.dataset.unseen),
-            names=plan.request.classes,
+            names=bare(portable(plan.request.classes)),
             names_sha256=plan.names.sha256,
-            templates=plan.templates,
+            templates=bare(portable(plan.templates)),
             text_embeddings_sha256=sha256(texts) if (texts := plan.request.text_embeddings) else None,
             words_sha256=plan.words.sha256 if plan.words else None,
             setting=plan.setting,
@@ -315,12 +315,20 @@ class Run:
         return profile_method(self.method, self.clip, plan.protocol, shape, plan.prompts, self.device, how, first)
 
 
+class RunLog(logging.FileHandler):
+    """A log whose lines are as good as any other result: one that cannot be written ends the run."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        with telling(Path(self.baseFilename)):
+            raise  # called where the error is handled
+
+
 def start_log(path: Path, plan: Plan) -> None:
     """Send what zsbench logs to `path`, and begin with what was asked for."""
     for handler in list(log.handlers):
         log.removeHandler(handler)
         handler.close()
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = RunLog(path, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     log.setLevel(logging.INFO)

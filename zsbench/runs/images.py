@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from zsbench import registry
-from zsbench.data.image import read_image
+from zsbench.data.image import exif_orientation, read_image
 from zsbench.data.predictions import save_map
 from zsbench.dataset import Dataset
 from zsbench.errors import UserError
@@ -38,6 +38,11 @@ class Segmentation:
     labels: NDArray[np.int32]
     classes: tuple[str, ...]
     palette: Palette
+
+    @property
+    def orientation(self) -> int:
+        """As the image's EXIF data say it; 1: viewers show it as it is segmented."""
+        return exif_orientation(self.path)
 
     def save(self, folder: str | Path) -> tuple[Path, Path]:
         """Write an overlay with a legend, and the label map (PNG, class index by pixel); returns their paths."""

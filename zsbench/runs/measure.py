@@ -14,7 +14,7 @@ from zsbench.runs.environment import environment, tf32
 from zsbench.runs.folder import PROFILE
 from zsbench.runs.plan import make_plan
 from zsbench.runs.request import ProfileRequest
-from zsbench.utils.files import make_folder, sha256
+from zsbench.utils.files import make_folder, printable, sha256
 
 USUAL_SIDE = 512
 """Pixels: of the image that is profiled where neither protocol nor CLIP says a size."""
@@ -38,10 +38,10 @@ def measure(request: ProfileRequest) -> Profile:
         method=method.name,
         variant=request.variant,
         options=portable(method.options.model_dump(mode="json")),
-        clip="/".join(Path(clip.name).parts[-2:]) if clip else None,
-        weights=Path(clip.weights.source).name if clip else None,
+        clip=printable("/".join(Path(clip.name).parts[-2:])) if clip else None,
+        weights=printable(Path(clip.weights.source).name) if clip else None,
         words=plan.words.source if plan.words else None,
-        checkpoint=request.checkpoint.name if request.checkpoint else None,
+        checkpoint=printable(request.checkpoint.name) if request.checkpoint else None,
         checkpoint_sha256=sha256(request.checkpoint) if request.checkpoint else None,
         dataset=plan.dataset.name,
         classes=len(plan.dataset.classes),

@@ -14,7 +14,7 @@ from zsbench.data.label_map import spread_palette
 from zsbench.dataset import Dataset, Defaults, Sample
 from zsbench.errors import UserError
 from zsbench.runs.request import DEFAULT_PREDICTOR, Request
-from zsbench.runs.resolve import is_dataset, resolve
+from zsbench.runs.resolve import is_dataset, learnt_templates, resolve
 
 
 class OwnClasses(Dataset):
@@ -68,7 +68,7 @@ def own_request(
     known = {
         "method": method or DEFAULT_PREDICTOR,
         "dataset": own.name,
-        "templates": request.templates or (learnt.templates if learnt and learnt.clip else None),
+        "templates": request.templates or (learnt_templates(learnt, path) if learnt and learnt.clip else None),
         "transfer": True,
     }
     request = request.model_copy(update=known)

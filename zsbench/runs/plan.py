@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -11,10 +11,10 @@ import torch
 from zsbench import registry
 from zsbench.checkpoint import CheckpointInfo
 from zsbench.class_names import NameSet
-from zsbench.clip.pretrained import RANDOM
+from zsbench.clip.pretrained import RANDOM, known_models, known_weights
 from zsbench.clip.templates import read_templates
 from zsbench.clip.word_vectors import WordVectors, read_word_vectors
-from zsbench.dataset import Dataset, EvalProtocol, split_ids
+from zsbench.dataset import Dataset, Defaults, EvalProtocol, split_ids
 from zsbench.errors import UserError
 from zsbench.method import Method, ReleasedCheckpoint
 from zsbench.options import Options
@@ -25,6 +25,7 @@ from zsbench.runs.folder import free_folder, is_finished, leftovers, names_after
 from zsbench.runs.request import Request, Verb
 from zsbench.runs.resolve import Resolved, is_dataset, resolve, resolve_clip
 from zsbench.settings import SETTINGS, Setting, parse_setting
+from zsbench.utils.validation import from_file
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -209,6 +210,8 @@ def choose_clip(verb: Verb, request: Request, checkpoint: CheckpointInfo | None,
     """
     known = checkpoint is not None and is_dataset(checkpoint.dataset)
     home = registry.load_dataset_class(checkpoint.dataset).defaults if checkpoint and known else dataset.defaults
+    if checkpoint is not None and request.clip is None:
+        home = learnt_on(checkpoint, request, home)
     usual = RANDOM if verb == "profile" and checkpoint is None else None
     clip, weights = resolve_clip(request.clip, request.weights or usual, home)
     if not Path(clip).exists():
@@ -216,6 +219,22 @@ def choose_clip(verb: Verb, request: Request, checkpoint: CheckpointInfo | None,
 
         describe(clip)  # refuses a name that it does not know, before a folder is made
     return clip, weights
+
+
+def learnt_on(checkpoint: CheckpointInfo, request: Request, home: Defaults) -> Defaults:
+    """`home` with the CLIP that was asked for when a checkpoint was trained, where that is known by a name.
+
+    Raises `UserError` for one that was a file, or is named like one, where the request does not give it.
+    """
+    asked, flags = checkpoint.request or {}, "--clip and --weights, as in training"
+    if (clip := asked.get("clip")) is not None:
+        datasets = [plugin.name for plugin in registry.plugins("dataset")]
+        clip = from_file(clip, [*datasets, *known_models()], request.checkpoint, "its CLIP is", flags)
+        home = registry.load_dataset_class(clip).defaults if clip in datasets else replace(home, clip=clip)
+    if (weights := asked.get("weights")) is not None and request.weights is None:
+        tags = (home.weights, *known_weights(home.clip))
+        home = replace(home, weights=from_file(weights, tags, request.checkpoint, "the weights of its CLIP are", flags))
+    return home
 
 
 def choose_device(text: str | None) -> torch.device:

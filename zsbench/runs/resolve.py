@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -23,7 +23,7 @@ from zsbench.recipe import Recipe
 from zsbench.runs.compatibility import check_classes, check_texts
 from zsbench.runs.request import Request
 from zsbench.utils.files import locate
-from zsbench.utils.validation import validated
+from zsbench.utils.validation import from_file, holds_text, named_path, validated
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -51,8 +51,22 @@ class Resolved:
             known = ", ".join(variants) or "none"
             raise UserError(f"{request.method} has no variant {request.variant!r}; it has: {known}.{near}")
         variant = {} if request.variant is None else variants[request.variant]
-        layers = (self.preset.options, variant, checkpoint.options if checkpoint else {}, request.options)
+        stored = self.stored_options(checkpoint) if checkpoint else {}
+        layers = (self.preset.options, variant, stored, request.options)
         return merge(self.options_class, *layers, what=f"option of {request.method}")
+
+    def stored_options(self, checkpoint: CheckpointInfo) -> Mapping[str, Any]:
+        """Those of a checkpoint in whose place nobody asks for others; `UserError` for a path among them."""
+        own = {name: value for name, value in checkpoint.options.items() if name not in self.request.options}
+        fields = self.options_class.model_fields
+        texts = [name for name in own if name in fields and holds_text(fields[name].annotation)]
+        for name in texts:
+            if own[name] != fields[name].default and (path := named_path(own[name])):
+                raise UserError(
+                    f"{self.request.checkpoint} was trained with -o {name}={PurePath(path).name}, a file. What a checkpoint "
+                    f"names is not looked for: give it by -o {name}=PATH."
+                )
+        return own
 
     def recipe(self) -> Recipe:
         """Defaults, then the dataset's, the method's for the dataset, those of a trial, and the user's own."""
@@ -83,15 +97,25 @@ class Resolved:
         Raises `UserError` where a checkpoint was trained with other texts and nobody says that this is meant.
         """
         request, learnt = self.request, None if self.request.transfer else checkpoint
-        own = self.preset.names if self.preset.names in self.dataset.known_names else None
-        names = self.dataset.names(request.classes or (learnt.names if learnt else None) or own)
+        known, source = self.dataset.known_names, request.checkpoint
+        own = self.preset.names if self.preset.names in known else None
+        if learnt is not None and learnt.names is not None and request.classes is None:
+            own = from_file(learnt.names, known, source, "class names", "--classes")
+        names = self.dataset.names(request.classes or own)
         if learnt is not None and request.checkpoint is not None:
             check_texts(learnt, request.checkpoint, names, request.text_embeddings)
-        templates = request.templates or (learnt.templates if learnt else None)
+        templates = request.templates or (learnt_templates(learnt, source) if learnt else None)
         templates = templates or self.preset.templates or self.dataset.defaults.templates
         if templates not in TEMPLATES:
             read_templates(templates)
         return names, templates
+
+
+def learnt_templates(learnt: CheckpointInfo, source: object) -> str | None:
+    """The templates that a checkpoint was trained with: a set, or a template; None where no text was encoded."""
+    if not learnt.templates or "{}" in learnt.templates:
+        return learnt.templates or None
+    return from_file(learnt.templates, TEMPLATES, source, "templates", "--templates")
 
 
 def resolve(request: Request, dataset: Dataset | None = None) -> Resolved:

@@ -32,7 +32,7 @@ from zsbench.runs.request import ScoreRequest
 from zsbench.runs.resolve import open_dataset
 from zsbench.runs.software import cpu_name, revision, versions
 from zsbench.settings import NOT_STATED, SHOWN
-from zsbench.utils.files import slug
+from zsbench.utils.files import printable, slug
 from zsbench.utils.parallel import parallel_map
 from zsbench.utils.progress import progress_bar
 
@@ -103,7 +103,7 @@ def prepare(request: ScoreRequest) -> Scoring:
             f"{source} has no prediction of {len(missing)} of {len(ids)} images: {some(missing)}. Add them, or give "
             "--allow-missing to count every pixel of them as wrong."
         )
-    name = request.name or source.resolve().stem
+    name = request.name or printable(source.resolve().stem)
     return Scoring(request, name, dataset, split, dataset.names(request.classes), tuple(ids), predictions, meaning)
 
 
@@ -137,7 +137,7 @@ def score_into(out: Path, scoring: Scoring, console: Console) -> Result:
     with tolerated(partial(note, console)):
         draw_gallery(out / GALLERY, scoring.dataset, scoring.split, scoring.ids, title, scoring.predict)
     result.save(out / RESULT)
-    console.print(f"written to {out}", markup=False, soft_wrap=True)
+    console.print(f"written to {out}", soft_wrap=True)
     return result
 
 
@@ -164,7 +164,7 @@ def conclude(scoring: Scoring, records: Records, counted: Sequence[Counted]) -> 
             templates=None,
             weights=None,
             checkpoint_sha256=None,
-            predictions=File(name=predictions.source.name, sha256=predictions.sha256),
+            predictions=File(name=printable(predictions.source.name), sha256=predictions.sha256),
         ),
         setting=setting,
         shown=Shown(pixels=SHOWN[setting][0], names=SHOWN[setting][1]),

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from zsbench.utils.files import write_text
+from zsbench.utils.files import telling, write_text
 
 
 class TrainingLog:
@@ -26,7 +26,7 @@ class TrainingLog:
         self.curves = event_writer(path.with_name("tensorboard"), done)
 
     def write(self, step: int, values: dict[str, float]) -> None:
-        with self.path.open("a", encoding="utf-8") as stream:
+        with telling(self.path), self.path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({"step": step, **values}) + "\n")
         if self.curves is not None:
             for name, value in values.items():

@@ -28,11 +28,40 @@ def process_index() -> int:
     return next((int(os.environ[name]) for name in RANK_VARIABLES if name in os.environ), 0)
 
 
+OTHERWISE = "zsbench decides that itself"
+CONFIGURED = {
+    "MIXED_PRECISION": ("no", "give --dtype"),
+    "GRADIENT_ACCUMULATION_STEPS": ("1", "give -r micro_batch=N"),
+    "DYNAMO_BACKEND": ("no", OTHERWISE),
+    "USE_DEEPSPEED": ("false", OTHERWISE),
+    "USE_FSDP": ("false", OTHERWISE),
+    "USE_MEGATRON_LM": ("false", OTHERWISE),
+    "USE_PARALLELISM_CONFIG": ("false", OTHERWISE),
+}
+"""What the configuration of `accelerate launch` hands over in `ACCELERATE_<name>`: the value that changes no number, and
+what to do in the place of another one."""
+
+
+def check_launcher(device: torch.device) -> None:
+    """Raise `UserError` where accelerate's environment would train otherwise, or elsewhere, than the run says."""
+    neutral = {**CONFIGURED, "TORCH_DEVICE": (str(device), "give --device")}
+    if device.type != "cpu":
+        neutral["USE_CPU"] = ("false", "give --device cpu")
+    for name, (usual, instead) in neutral.items():
+        found = os.environ.get(f"ACCELERATE_{name}", usual)
+        if found.lower() != usual:
+            raise UserError(
+                f"the environment says ACCELERATE_{name}={found}, as a configuration of accelerate does; no result would "
+                f"say so: {instead}, and have {usual} there (`accelerate config`, or unset the variable)."
+            )
+
+
 def join(device: torch.device) -> Accelerator:
     """Meet the other processes of the run, if there are any, each on a device of its own.
 
-    Raises `UserError` where all of them would share one CUDA device.
+    Raises `UserError` where all of them would share one CUDA device, and where accelerate was told to train otherwise.
     """
+    check_launcher(device)
     from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
 
     forget_other_device(device)

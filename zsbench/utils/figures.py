@@ -47,10 +47,16 @@ def legend_patches(
         Patch(
             facecolor=rgb(palette[c]),
             edgecolor="black" if names[c] in unseen else "none",
-            label=f"{names[c]} *" if names[c] in unseen else names[c],
+            label=as_text(f"{names[c]} *" if names[c] in unseen else names[c]),
         )
         for c in present
     ]
+
+
+def as_text(word: str) -> str:
+    """A word that matplotlib shows as it is: two `$` would make it a formula, and a leading `_` would hide it."""
+    plain = "".join(letter if letter.isprintable() else " " for letter in word).replace("$", r"\$")
+    return f" {plain}" if plain.startswith("_") else plain
 
 
 def save_gallery(
@@ -72,7 +78,7 @@ def save_gallery(
             ax.imshow(picture, interpolation="nearest")
             if line == 0:
                 ax.set_title(heading, fontsize=9)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(as_text(title), fontsize=11)
     figure.legend(
         handles=patches,
         loc="outside lower center",
@@ -96,7 +102,7 @@ def save_overlay(
     ax.imshow(mixed, interpolation="nearest")
     ax.set_axis_off()
     patches = [
-        Patch(facecolor=rgb(palette[c]), label=f"{names[c]}  {100 * shares[c]:.1f} %")
+        Patch(facecolor=rgb(palette[c]), label=as_text(f"{names[c]}  {100 * shares[c]:.1f} %"))
         for c in np.argsort(-shares)
         if shares[c] > 0
     ]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from zsbench.errors import UserError
@@ -14,22 +15,70 @@ from zsbench.errors import UserError
 PART = ".part"
 """How the names of files end that are being written."""
 
+PLAINLY = {
+    errno.ENOENT: "its folder is not there",
+    errno.ENOTDIR: "a part of its path is a file, no folder",
+    errno.EEXIST: "a file is in the place of a folder",
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the quota is used up",
+    errno.EFBIG: "files may not become that large here (ulimit -f)",
+}
+"""What the system refuses, where its own words say less."""
+
+
+def reason(error: BaseException) -> str | None:
+    """Why the system did not let a file be written, in whatever library; None for any other error."""
+    while (
+        isinstance(error, RuntimeError) and error.__context__ is not None
+    ):  # torch fails once more as it closes the file
+        error = error.__context__
+    number = re.search(r"\(os error (\d+)\)", str(error))  # safetensors
+    code = error.errno if isinstance(error, OSError) else number and int(number[1])
+    if code is not None:
+        return PLAINLY.get(code, os.strerror(code))
+    full = isinstance(error, RuntimeError) and "iostream error" in str(error)  # torch
+    return "the disk is full, or files may not become that large" if full else None
+
+
+def unwritable(path: object, why: str, what: str = "write") -> UserError:
+    """The one message for a full disk, a quota, a folder that is read-only or gone."""
+    return UserError(
+        f"cannot {what} {path}: {why}. What was there before is kept: put this right, or give another folder, and repeat "
+        "the command (run, train and eval with --resume)."
+    )
+
+
+@contextmanager
+def telling(path: Path) -> Iterator[None]:
+    """Within, `path` is written: what the system has against it becomes a `UserError`."""
+    try:
+        yield
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:
+        if why := reason(error):
+            raise unwritable(path, why) from error
+        raise
+
 
 def write_atomically(path: Path, write: Callable[[Path], None], lasting: bool = False) -> None:
     """Let `write` fill a temporary file beside `path`, then move it into place; a crash leaves the old file or none.
 
-    `lasting`: it is on the disk when this returns, whatever happens to the machine.
+    `lasting`: it is on the disk when this returns, whatever happens to the machine. Raises `UserError` where the system
+    does not let it be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}{PART}")
-    try:
-        write(temporary)
-        if lasting:
-            sync(temporary)
-        os.replace(temporary, path)
-        if lasting:
-            sync_folder(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with telling(path):
+        try:
+            write(temporary)
+            if lasting:
+                sync(temporary)
+            os.replace(temporary, path)
+            if lasting:
+                sync_folder(path.parent)
+        finally:
+            with suppress(OSError):  # a folder that is gone has no such file
+                temporary.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:
@@ -82,6 +131,11 @@ def slug(*words: str) -> str:
     return f"{name[:140]}-{digest}".lstrip("-")
 
 
+def printable(name: str) -> str:
+    """What the system gives, as text that any file can hold: bytes of a file name that are no UTF-8 are spelt `\\xe9`."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def file_within(folder: Path, name: str, source: str) -> Path:
     """`folder / name`, for a name that stands in a file: it is never a way out of the folder.
 
@@ -103,8 +157,10 @@ def read_text(path: Path, what: str) -> str:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise UserError(f"{path}: no such {what}.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a readable {what} ({error}).") from None
+    except OSError as error:
+        raise UserError(f"{path}: not a readable {what} ({error.strerror}).") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not a readable {what} ({error}): save it as UTF-8.") from None
 
 
 def locate(path: Path) -> tuple[Path, str]:
@@ -119,13 +175,11 @@ def locate(path: Path) -> tuple[Path, str]:
 
 def make_folder(path: Path) -> Path:
     """Create `path` and its parents, or raise `UserError` where that is not allowed."""
-    try:
+    with telling(path):
         path.mkdir(parents=True, exist_ok=True)
         probe = path / f".writable.{os.getpid()}{PART}"
         probe.touch()
         probe.unlink()
-    except OSError as error:
-        raise UserError(f"cannot write to {path}: {error.strerror}. Choose another folder with --out.") from error
     return path
 
 

@@ -35,13 +35,13 @@ BAR_WIDTH = 32
 def progress_bar(console: Console, title: str, total: int, done: int = 0) -> Iterator[Bar]:
     """A bar with count, rate and time left; silent where the console is no terminal."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(BAR_WIDTH),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[rate]}", markup=False),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
     )
     with RichProgress(*columns, console=console, disable=not console.is_terminal) as progress:
         yield Bar(progress, progress.add_task(title, total=total, completed=done, note="", rate=""))

@@ -1,10 +1,15 @@
-"""What a user gives, checked against a pydantic model; a mistake is one sentence that names the entry."""
+"""What a user gives, checked against a pydantic model; a mistake is one sentence that names the entry.
+
+What a file says is checked, too: it never decides which other file is opened or imported.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Mapping
-from typing import Any, TypeVar
+from pathlib import Path, PurePath
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -28,6 +33,39 @@ def validated(model: type[Model], values: Mapping[str, Any], what: str, known: C
         return model.model_validate(values)
     except ValidationError as error:
         raise UserError(f"{what}: {explain(error)}") from error
+
+
+def from_file(word: Any, known: Collection[str], source: object, what: str, flag: str) -> str:
+    """`word`, which the file `source` gives as its `what`, where it is one of the `known` names.
+
+    Checkpoints and cards come from anywhere, so what they name is looked up and never taken for a path: anything else is a
+    `UserError` that asks for `flag`.
+    """
+    if isinstance(word, str) and word in known:
+        return word
+    word = word.get("name") if isinstance(word, Mapping) else word  # of what was a file in training
+    shown = PurePath(str(word)).name[:80]
+    few = f" ({', '.join(known)})" if len(known) < 8 else ""
+    raise UserError(
+        f"{source} says {what} {shown!r}, which is no name that zsbench knows{few}. A file that it was made with is "
+        f"not looked for: give it by {flag}."
+    )
+
+
+def named_path(value: Any) -> str | None:
+    """The first text in a value of a file's that could be a path: with a folder in it, or the name of what lies here."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return next(filter(None, map(named_path, value)), None)
+    if not isinstance(value, str) or "{}" in value:
+        return None
+    return value if set(value) & {"/", "\\", "\0"} or os.path.lexists(value) else None
+
+
+def holds_text(annotation: Any) -> bool:
+    """Whether a field of that type takes any text or path, rather than one of a few words."""
+    return annotation in (str, Path, Any) or any(map(holds_text, get_args(annotation)))
 
 
 def explain(error: ValidationError) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,8 +19,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from zsbench import Result
-from zsbench.cli.main import app
+from zsbench.cli.app import app
 from zsbench.metrics.records import Records
+from zsbench.reports.published import COLUMNS
 
 PLUGIN = '''
 """Coloured halves, and a method that learns a colour for each class."""
@@ -131,7 +134,7 @@ def zsbench(tmp_path, plugin, tiny_clip_config, monkeypatch):
 
     def call(*words):
         command = [str(word) for word in words]
-        if words[0] != "leaderboard":
+        if words[0] not in ("leaderboard", "compare", "sweep"):
             command += ["--plugin", str(plugin)]
         done = CliRunner().invoke(app, command)
         if done.exception is not None and not isinstance(done.exception, SystemExit):
@@ -251,20 +254,94 @@ def test_a_finished_result_is_never_overwritten(zsbench, tmp_path):
         (("run", "--dataset", "miniwrld"), "Did you mean 'miniworld'"),
         (("run", "-o", "prompt=3"), "Did you mean 'prompts'"),
         (("run", "-o", "prompts"), "expected key=value"),
-        (("run", *HALVES, "--out", "/proc/none"), "cannot write to /proc/none"),
+        (("run", *HALVES, "--out", "/proc/none"), "cannot write /proc/none: "),
         (("eval", "--method", "huge", "--dataset", "halves"), "out of memory. Reduce"),
         (("eval", *HALVES, "--checkpoint", "absent"), "absent does not exist"),
         (("run", "--dataset", "pascal-voc", "--data-root", "."), "JPEGImages"),
         (("list", "method"), "expected methods or datasets"),
         (("predict", "absent.jpg", "--classes", "red", "--dataset", "halves"), "absent.jpg does not exist"),
         (("predict", "red.png", "--classes", "red, red", "--dataset", "halves"), "red"),
+        (
+            ("predict", "red.png", "red.jpg", "--classes", "red", "--dataset", "halves"),
+            "red.png and red.jpg would both be",
+        ),
+        (
+            ("run", "--dataset", "pascal-voc", "--clip", "miniworld", "--data-root", "voc"),
+            "does not know the words aeroplane",
+        ),
         (("profile", "--size", "12"), "expected HEIGHTxWIDTH"),
         (("leaderboard", "--add", "absent.json"), "absent.json does not exist"),
     ],
 )
 def test_a_mistake_is_one_message(zsbench, tmp_path, words, expected):
-    Image.fromarray(np.full((16, 16, 3), (250, 0, 0), np.uint8)).save(tmp_path / "red.png")
+    for suffix in ("png", "jpg"):
+        Image.fromarray(np.full((16, 16, 3), (250, 0, 0), np.uint8)).save(tmp_path / f"red.{suffix}")
+    for folder, name, mode in (("JPEGImages", "a.jpg", "RGB"), ("SegmentationClass", "a.png", "P")):
+        (tmp_path / "voc" / folder).mkdir(parents=True)
+        Image.new(mode, (16, 16)).save(tmp_path / "voc" / folder / name)
+    (tmp_path / "voc/ImageSets/Segmentation").mkdir(parents=True)
+    for split in ("train", "val"):
+        (tmp_path / f"voc/ImageSets/Segmentation/{split}.txt").write_text("a\n")
     assert expected in message(zsbench(*words))
+
+
+PREDICT = ("predict", "red.png", "--classes", "red", "--method", "maskclip", "--dataset", "halves")
+PROFILE = ("profile", *HALVES, "--seconds", "0", "--largest-batch", "1")
+MAPS = ("score", "--predictions", "maps", "--dataset", "halves", "--limit", "1")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("eval", "--method", "maskclip", "--dataset", "halves", "--limit", "1"),
+        ("train", *HALVES, "--limit", "1"),
+        ("data", "show", "halves"),
+        (*PREDICT, "--out", "out"),
+        (*PROFILE, "--out", "out"),
+        MAPS,
+        ("leaderboard", "--folder", "."),
+        ("compare", "a.json", "b.json", "--out", "out/c.md"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_full_disk_is_one_message(zsbench, tmp_path, monkeypatch, make_result, words):
+    Image.fromarray(np.full((16, 16, 3), (250, 0, 0), np.uint8)).save(tmp_path / "red.png")
+    (tmp_path / "maps").mkdir()
+    Image.fromarray(np.zeros((16, 16), np.uint8)).save(tmp_path / "maps" / "val00.png")
+    (tmp_path / "published.csv").write_text("\n".join([",".join(COLUMNS), "halves" + "," * (len(COLUMNS) - 1)]))
+    monkeypatch.setattr("zsbench.reports.comparison.compare", lambda *runs, replicates: None)
+    monkeypatch.setattr("zsbench.reports.comparison_text.FORMATS", {"markdown": lambda found: "text"})
+
+    def full(*paths):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "replace", full)
+    assert re.search(r"cannot write \S+: the disk is full\. .* is kept", message(zsbench(*words)))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("sweep", "sweep.toml"),
+        ("ablate", "colours", "--table", "7", "--dataset", "halves"),
+        ("eval", "--method", "maskclip", "--dataset", "halves"),
+        ("data", "show", "halves"),
+        PREDICT,
+        PROFILE,
+        MAPS,
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_file_in_the_place_of_a_folder_is_one_message(zsbench, tmp_path, words):
+    Image.fromarray(np.full((16, 16, 3), (250, 0, 0), np.uint8)).save(tmp_path / "red.png")
+    (tmp_path / "maps").mkdir()
+    Image.fromarray(np.zeros((16, 16), np.uint8)).save(tmp_path / "maps" / "val00.png")
+    (tmp_path / "sweep.toml").write_text('[[grid]]\nmethod = "maskclip"\ndataset = "miniworld"\n')
+    (tmp_path / "taken").touch()
+    told = message(zsbench(*words, "--out", "taken/out"))
+    assert re.search("cannot (read or )?write .*taken.*: a (part of its path is a file|file is in the place)", told), (
+        told
+    )
 
 
 def test_a_checkpoint_of_another_method_is_refused(zsbench):
@@ -283,8 +360,12 @@ def test_predict_draws_an_overlay_and_a_label_map(zsbench, tmp_path):
     for name in ("red", "crimson"):
         Image.fromarray(np.full((20, 30, 3), (250, 0, 0), np.uint8)).save(tmp_path / f"{name}.png")
     words = ("--classes", "red, green", "--method", "maskclip", "--dataset", "halves", "--out", "pictures")
-    finished = zsbench("predict", "red.png", "crimson.png", *words)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.new("RGB", (30, 20)).save(tmp_path / "turned.jpg", exif=turned)
+    finished = zsbench("predict", "red.png", "crimson.png", "turned.jpg", *words)
     assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.count("note") == 1 and "turned.jpg: EXIF orientation 6: viewers turn it" in finished.stdout
     for name in ("red", "crimson"):
         with Image.open(tmp_path / "pictures" / f"{name}-labels.png") as labels:
             assert labels.size == (30, 20) and set(np.unique(labels)) <= {0, 1}
