@@ -8,12 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
 
 from zsbench.errors import UserError
 from zsbench.upgrade import with_request
+from zsbench.utils.documents import parsed
 from zsbench.utils.files import write_atomically
+from zsbench.utils.validation import explain
 
 if TYPE_CHECKING:  # what a checkpoint says about itself is read without torch
     from torch import Tensor, nn
@@ -108,7 +110,21 @@ def opened(path: Path, framework: str) -> Iterator[tuple[Any, CheckpointInfo]]:
             metadata = (file.metadata() or {}).get(METADATA_KEY)
             if metadata is None:
                 raise UserError(f"{path} is a safetensors file, but no zsbench checkpoint.")
-            said = json.loads(metadata)
-            yield file, CheckpointInfo(**(said if "request" in said else with_request(said)))
+            yield file, read_said(metadata, path)
     except (SafetensorError, ValueError, OSError) as error:
         raise UserError(f"{path} is no zsbench checkpoint, or a damaged one: {error}") from error
+
+
+def read_said(metadata: str, path: Path) -> CheckpointInfo:
+    """What the metadata of a checkpoint says; raises `UserError` naming the entry that is missing or wrong."""
+    said = parsed(metadata, json.loads, f"{path}: not a readable description of a checkpoint")
+    if not isinstance(said, dict):
+        raise UserError(f"{path}: not a description of a checkpoint: expected a JSON object.")
+    try:
+        info = CheckpointInfo(**(said if "request" in said else with_request(said)))
+        info.model_dump_json()  # no halves of characters, no endless nesting: what cannot be written was not written
+    except ValidationError as error:
+        raise UserError(f"{path}: not a description of a checkpoint: {explain(error)}") from None
+    except (TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path}: not a description of a checkpoint: {error}.") from None
+    return info

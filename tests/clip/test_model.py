@@ -323,7 +323,7 @@ def test_old_layouts_are_understood(config: Callable[..., str], tmp_path: Path) 
     ("name", "weights", "message"),
     [
         ("ViT-B/16", "random", "Did you mean 'ViT-B-16'"),
-        ("absent.json", "random", r"no model config absent\.json"),
+        ("absent.json", "random", r"absent\.json: no such model config"),
         ("ViT-B-16", "datacomp_xl", "Did you mean 'datacomp_xl_s13b_b90k'"),
         ("ViT-B-16", "folder/absent.pt", r"no file of weights folder/absent\.pt"),
         ("ViT-B-16", "absent.pt", r"no file of weights absent\.pt"),
@@ -344,7 +344,7 @@ def test_faulty_configs_are_refused(config: Callable[..., str], tmp_path: Path) 
     with pytest.raises(UserError, match="depth"):
         load_clip(config(depth=3), "random")
     (tmp_path / "broken.json").write_text("{")
-    with pytest.raises(UserError, match=r"broken\.json is no readable model config"):
+    with pytest.raises(UserError, match=r"broken\.json: not a readable model config"):
         read_config(str(tmp_path / "broken.json"))
     (tmp_path / "other.json").write_text('{"embed_dim": 3}')
     with pytest.raises(UserError, match=r"vision_cfg, text_cfg"):

@@ -98,7 +98,7 @@ def test_black_and_white_masks_need_a_threshold(card: Path) -> None:
         ("photos/{id}.*", "../photos/{id}.*", "must lie below the root"),
         ("photos/{id}.*", "photos/x.png", "hold {id} once"),
         ("whole = true", "short = 1", "short: Extra inputs"),
-        ("[names]", "[names", "not a readable TOML"),
+        ("[names]", "[names", "not a readable dataset card in TOML"),
     ],
 )
 def test_faulty_cards_name_the_entry(card: Path, old: str, new: str, message: str) -> None:

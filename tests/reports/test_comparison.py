@@ -127,7 +127,7 @@ def test_a_comparison_needs_two_runs_and_their_records(run, tmp_path):
     (other / "records.npz").unlink()
     with pytest.raises(UserError, match=r"result\.json has no records beside it"):
         compare(folder, other)
-    with pytest.raises(UserError, match="absent does not exist"):
+    with pytest.raises(UserError, match="absent: no such"):
         compare(folder, tmp_path / "absent")
 
 

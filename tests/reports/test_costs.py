@@ -149,5 +149,5 @@ def test_a_result_is_no_profile(make_result, tmp_path):
     make_result().save(tmp_path / "r.json")
     with pytest.raises(UserError, match="no valid profile"):
         Profile.load(tmp_path / "r.json")
-    with pytest.raises(UserError, match="result absent does not exist"):
+    with pytest.raises(UserError, match="absent: no such result"):
         Result.load("absent")

@@ -7,6 +7,7 @@ pixels than decoding and resizing, and would move every score.
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -71,5 +72,6 @@ def read_bytes(path: Path, what: str) -> bytes:
 
 def turned_by_exif(path: Path) -> bool:
     """Whether viewers show the image with height and width swapped, because its EXIF orientation says so."""
-    with Image.open(path) as picture:
-        return picture.getexif().get(EXIF_ORIENTATION) in TURNED
+    with suppress(Exception):  # of a damaged one nothing is known
+        return open_picture(path, "image").getexif().get(EXIF_ORIENTATION) in TURNED
+    return False

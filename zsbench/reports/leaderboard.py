@@ -259,7 +259,7 @@ def check_tables(folder: Path) -> None:
     stale = [
         name
         for name, text in tables(folder).items()
-        if not (folder / name).exists() or (folder / name).read_text(encoding="utf-8") != text
+        if not (folder / name).exists() or (folder / name).read_bytes() != text.encode()
     ]
     if stale:
         raise UserError(f"stale in {folder}: {', '.join(stale)}. Run `zsbench leaderboard` and commit what it writes.")

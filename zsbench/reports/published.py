@@ -3,21 +3,39 @@
 from __future__ import annotations
 
 import csv
+import io
+import re
 from decimal import Decimal
 from pathlib import Path
+
+from zsbench.errors import UserError
+from zsbench.utils.files import read_text
 
 PublishedRow = dict[str, str]
 """A row as printed. `correction` (`mIoU_S=35.5`) and `reason` stand beside the numbers and change none of them."""
 COLLECTION = Path(__file__).parent.parent / "leaderboards" / "published.csv"
 NUMBERS = ("pAcc", "mIoU", "mIoU_S", "mIoU_U", "hIoU")
+COSTS = ("params_M", "flops_G", "fps")
+COLUMNS = ("dataset_id", "method_id", "variant_id", "method", "setting", "backbone", "source")
+NUMBER = re.compile(r"[0-9]{1,6}(\.[0-9]{1,10})?")
 
 
 def read_published(path: Path = COLLECTION) -> list[PublishedRow]:
-    """Rows of the collection; none where the file is absent."""
+    """Rows of the collection; none where the file is absent. Raises `UserError` for any other table."""
     if not path.exists():
         return []
-    with path.open(encoding="utf-8", newline="") as stream:
-        return list(csv.DictReader(stream))
+    what = "table of published numbers"
+    try:
+        rows = list(csv.DictReader(io.StringIO(read_text(path, what), newline=""), strict=True))
+        for number, row in enumerate(rows, 1):
+            if None in row or None in row.values() or COLUMNS[0] not in row:
+                raise ValueError(f"row {number} has not the columns of the first line, or this lacks {COLUMNS[0]}")
+            wrong = [name for name in (*NUMBERS, *COSTS) if row.get(name) and not NUMBER.fullmatch(row[name])]
+            if wrong:
+                raise ValueError(f"row {number}: {wrong[0]}: {row[wrong[0]]!r} is no number as one prints it")
+    except (csv.Error, ValueError) as error:
+        raise UserError(f"{path}: no {what}: {error}.") from None
+    return [dict.fromkeys((*COLUMNS, *NUMBERS), "") | row for row in rows]
 
 
 def reported(
