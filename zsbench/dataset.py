@@ -137,10 +137,11 @@ class Dataset(ABC):
     @property
     def known_names(self) -> Mapping[str, NameSet]:
         """All name sets: `plain`, the published ones, and where there is a background, `foreground` without its word."""
-        plain: dict[str, tuple[tuple[str, ...], ...]] = {PLAIN: tuple((name,) for name in self.classes)}
+        found = {PLAIN: NameSet.plain(self.classes)}
         if self.background is not None:
-            plain[FOREGROUND] = tuple(() if name == self.background else (name,) for name in self.classes)
-        return {name: NameSet(name, words) for name, words in plain.items()} | dict(self.name_sets)
+            words = tuple(() if name == self.background else (name,) for name in self.classes)
+            found[FOREGROUND] = NameSet(FOREGROUND, words)
+        return found | dict(self.name_sets)
 
     @property
     def seen_mask(self) -> NDArray[np.bool_]:

@@ -26,11 +26,13 @@ def leaderboard(
     """
     from zsbench.reports.costs import add_profile, efficiency_pages
     from zsbench.reports.leaderboard import add_result, check_tables, write_tables
+    from zsbench.reports.rows import records_beside
 
     for path in add or []:
         target, replaced = (add_profile if efficiency else add_result)(path, folder)
         before = f", which replaces what was measured on {replaced}" if replaced else ""
-        console.print(f"took in {target}{before}", markup=False, soft_wrap=True)
+        bare = "" if efficiency or records_beside(target).exists() else "; without its records, errors are as it says"
+        console.print(f"took in {target}{before}{bare}", markup=False, soft_wrap=True)
     if check:
         check_tables(folder)
         console.print("leaderboard tables are up to date")
