@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from zsbench.checkpoint import (
     CheckpointInfo,
     load_trainable_state_dict,
     read_checkpoint,
+    read_info,
     save_checkpoint,
     trainable_state_dict,
 )
@@ -82,3 +86,30 @@ def test_other_files_are_refused(tmp_path):
     (tmp_path / "junk.safetensors").write_bytes(b"junk" * 100)
     with pytest.raises(UserError, match="no zsbench checkpoint"):
         read_checkpoint(tmp_path / "junk.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ("false", "expected a JSON object"),
+        ('"x"', "expected a JSON object"),
+        ("{", "not a readable description"),
+        ("[" * 100_000, "not a readable description"),
+        ("{}", "zsbench_version: Field required"),
+        (json.dumps({**INFO.model_dump(), "seed": "²"}), "seed='²'"),
+        (json.dumps({**INFO.model_dump(), "classes": "xy"}), "classes='xy'"),
+        (json.dumps({**INFO.model_dump(), "method": "\ud800"}), "not a description"),
+        (
+            json.dumps({**INFO.model_dump(), "recipe": "R"}).replace('"R"', '{"a":' * 900 + "1" + "}" * 900),
+            "description",
+        ),
+        (
+            json.dumps(INFO.model_dump(exclude={"request"}) | {"command": "rm -rf /"}),
+            "no command line",
+        ),
+    ],
+)
+def test_what_a_checkpoint_says_is_checked(tmp_path, said, message):
+    save_file({"w": torch.zeros(1)}, tmp_path / "c.safetensors", {"zsbench": said})
+    with pytest.raises(UserError, match=rf"c\.safetensors: .*{message}"):
+        read_info(tmp_path / "c.safetensors")

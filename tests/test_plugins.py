@@ -106,7 +106,7 @@ def test_losses_are_named_scalars(method, losses, given):
 
 def test_optimisers_and_phases_are_what_they_are_called(method):
     for found in (None, {}, {"main": None}, torch.optim.SGD(method.parameters())):
-        with pytest.raises(UserError, match="method 'mine': optimisers gave .*expected a dictionary"):
+        with pytest.raises(UserError, match=r"method 'mine': optimisers gave .*expected a dictionary"):
             checked_optimisers(method, found)
     for phases in (None, ["train"]):
         with pytest.raises(UserError, match="method 'mine': phases: expected"):
@@ -154,7 +154,7 @@ def test_labels_of_other_integers_are_taken_and_what_is_no_sample_is_not():
 def test_ids_are_texts(ids):
     squares = Squares()
     squares.ids = lambda split: ids
-    with pytest.raises(UserError, match="dataset 'squares': .*val"):
+    with pytest.raises(UserError, match=r"dataset 'squares': .*val"):
         checked_ids(squares, "val")
 
 

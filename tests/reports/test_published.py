@@ -2,6 +2,7 @@
 
 import pytest
 
+from zsbench.errors import UserError
 from zsbench.reports.published import NUMBERS, hiou_follows, read_published
 
 
@@ -33,3 +34,22 @@ def test_every_number_that_does_not_follow_is_told():
             name, _, value = each["correction"].partition("=")
             assert name in NUMBERS and each["reason"]
             assert hiou_follows({**each, name: value}), each
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"dataset_id,mIoU\nd,12,3\n",
+        b"dataset_id,mIoU\nd\n",
+        b"dataset_id,mIoU\nd,many\n",
+        "dataset_id,mIoU\nd,²\n".encode(),
+        b"dataset_id,mIoU\nd,99999999999999999999999\n",
+        b"other\nd\n",
+        b"dataset_id\n\xff\n",
+        b'dataset_id\n"open\n',
+    ],
+)
+def test_a_damaged_table_is_named(tmp_path, text):
+    (tmp_path / "published.csv").write_bytes(text)
+    with pytest.raises(UserError, match=r"published\.csv: (no|not a readable) table of published numbers"):
+        read_published(tmp_path / "published.csv")

@@ -29,7 +29,7 @@ from zsbench.settings import Phase, TrainingView
 from zsbench.training import state as training
 from zsbench.training.loop import Session, train
 from zsbench.training.state import TrainingState
-from zsbench.utils.distributed import join, leave, mean_by_name, on_main_then_broadcast
+from zsbench.utils.distributed import join, leave, mean_by_name, on_main_then_broadcast, process_index
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"limit": 7, "eval_batch": 2, "device": "cpu"}
@@ -165,6 +165,14 @@ def test_two_processes_resume_to_the_same_weights(two):
 def test_a_mistake_is_told_by_the_main_process_alone(two):
     assert "said by the main process" in (two / "refused-0").read_text()
     assert (two / "refused-1").read_text() == "SystemExit(2)"
+
+
+@pytest.mark.parametrize("name", ["RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT"])
+def test_a_variable_that_is_no_number_disturbs_a_run_alone_and_is_named(monkeypatch, name):
+    monkeypatch.setenv(name, "abc")
+    assert process_index() == 0
+    with pytest.raises(UserError, match=f"{name}='abc' in the environment: expected a number"):
+        join(torch.device("cpu"))
 
 
 def test_statistics_are_means_over_the_images_of_all_processes():
