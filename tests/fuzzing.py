@@ -20,7 +20,7 @@ import numpy as np
 from zsbench.errors import UserError
 
 SEED = 20_261_126
-SECONDS = 8.0
+SECONDS = 20.0
 """A fuzzer ends after so many, or after all of its rounds."""
 PATIENCE = 10
 """Seconds after which one input counts as a hang."""

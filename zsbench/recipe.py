@@ -42,7 +42,7 @@ class Recipe(BaseModel):
     warmup_ratio: float = Field(1e-6, ge=0, le=1, description="rate at step 0 as a share of the scheduled one")
     gradient_clip: float | None = Field(None, gt=0, le=1e30, description="bound on the gradient's norm")
     crop: int = Field(
-        512, ge=1, le=MAX_SIDE, description="side of the square training crop in pixels; smaller images are padded"
+        512, ge=8, le=MAX_SIDE, description="side of the square training crop in pixels; smaller images are padded"
     )
     short_side: int | None = Field(
         512, ge=1, le=MAX_SIDE, description="short side before the random scale; None keeps the image's size"
