@@ -13,9 +13,11 @@ import pytest
 import torch
 from fuzzing import altered, as_json, damaged, fuzz
 from torch import nn
+from toys import TINY_CLIP
 
 from zsbench import registry
 from zsbench.checkpoint import CheckpointInfo, load_trainable_state_dict, read_checkpoint, save_checkpoint
+from zsbench.clip.model import load_clip
 from zsbench.clip.weights import read_tensors
 from zsbench.errors import UserError
 from zsbench.runs.own_classes import own_request
@@ -92,6 +94,19 @@ def test_files_of_torch(tmp_path: Path, inside: bool) -> None:
         assert all(isinstance(tensor, torch.Tensor) for tensor in read_tensors(path).values())
 
     fuzz(make, read)
+
+
+def test_model_configs(tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    pixels = {"mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2], "size": 32}
+    forms = (TINY_CLIP, {"model_cfg": TINY_CLIP, "preprocess_cfg": pixels}, {**TINY_CLIP, "preprocess_cfg": pixels})
+
+    def read(content) -> None:
+        path.write_bytes(as_json(content))
+        clip = load_clip(str(path), "random")
+        assert clip.dim > 0 and len(clip.mean) == len(clip.std) == 3
+
+    fuzz(lambda rng: altered(forms[int(rng.integers(len(forms)))], rng), read)
 
 
 def test_our_own(tmp_path: Path) -> None:

@@ -79,8 +79,9 @@ def describe_folder(folder: Path) -> Description:
 
 def describe_open_clip(content: Mapping[str, Any], path: Path, weights: Path | None) -> Description:
     """The config that every model of open_clip's on the Hub comes with."""
-    config = checked(content.get("model_cfg", content), path)
-    config["preprocess_cfg"] = content.get("preprocess_cfg", {})
+    model = content.get("model_cfg", content)
+    pixels = {"preprocess_cfg": content.get("preprocess_cfg", {})}
+    config = checked(model | pixels if isinstance(model, dict) else model, path)
     return Description(config, {"quick_gelu": bool(config.get("quick_gelu"))}, weight_files(weights) if weights else ())
 
 
@@ -116,6 +117,9 @@ def checked(config: Any, path: Path) -> dict[str, Any]:
     needed = ("embed_dim", "vision_cfg", "text_cfg")
     if not isinstance(config, dict) or any(key not in config for key in needed):
         raise UserError(f"{path} is no model config of open_clip's format: a JSON object with {', '.join(needed)}.")
+    objects = [key for key in (*needed[1:], "preprocess_cfg") if key in config]
+    if wrong := [key for key in objects if not isinstance(config[key], dict)]:
+        raise UserError(f"{path}: {wrong[0]}: expected a JSON object in a model config.")
     return dict(config)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from zsbench.errors import UserError
-from zsbench.method import Method, checked_losses, named
+from zsbench.method import Method, checked_losses, described, named
 from zsbench.optimisation import MAIN, Losses, TrainingBatch
 from zsbench.settings import Phase
 from zsbench.training.feed import Feed
@@ -48,7 +48,7 @@ class LoopStep:
         while self.accelerator.num_processes > 1 and not usual and self.exchange(()):
             pass  # others are not done
         try:
-            values = {name: float(value) for name, value in found.items()}
+            values = {name: as_number(value) for name, value in found.items()}
         except (AttributeError, TypeError, ValueError) as error:
             raise UserError(
                 f"{named(self.method)}: train_step: expected a dictionary of numbers for the log ({error})."
@@ -162,6 +162,15 @@ class LoopStep:
                 f"the loss is {loss.item()} on images {', '.join(ids) or 'made by the method'}. Lower the learning rate, or "
                 "look at these images; the last good state is kept and --resume continues from it."
             )
+
+
+def as_number(value: Tensor | float) -> float:
+    """A number for the log; raises `ValueError` or `TypeError` for anything else."""
+    if not isinstance(value, Tensor):
+        return float(value)
+    if value.numel() != 1:
+        raise ValueError(described(value))
+    return float(value.item())
 
 
 def average_gradients(parameters: Sequence[nn.Parameter], accelerator: Accelerator, among: int) -> None:
