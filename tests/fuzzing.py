@@ -22,7 +22,7 @@ from zsbench.errors import UserError
 SEED = 20_261_126
 SECONDS = 20.0
 """A fuzzer ends after so many, or after all of its rounds."""
-PATIENCE = 10
+PATIENCE = 60
 """Seconds after which one input counts as a hang."""
 
 DEEP = "deep"

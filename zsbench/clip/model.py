@@ -163,6 +163,8 @@ def _tokenizer(name: str, config: Mapping[str, Any]) -> Tokenizer:
     if "words" in config:
         if not isinstance(config["words"], list) or not all(isinstance(word, str) for word in config["words"]):
             raise UserError(f"{name}: words: expected a list of words.")
+        if not all(isinstance(text.get(key), int) and text[key] > 2 for key in ("context_length", "vocab_size")):
+            raise UserError(f"{name}: text_cfg: expected context_length and vocab_size, numbers above 2, beside words.")
         tokenizer = WordTokenizer(config["words"], text["context_length"])
         if tokenizer.vocab_size != text["vocab_size"]:
             raise UserError(

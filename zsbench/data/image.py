@@ -47,6 +47,8 @@ def open_picture(path: Path, what: str) -> Image.Image:
     try:
         Image.open(io.BytesIO(content), formats=FORMATS).verify()  # checksums, which loading passes over
         picture = Image.open(io.BytesIO(content), formats=FORMATS)
+        if picture.format == "TIFF" and not is_covered(picture):
+            raise ValueError(f"its strips do not make up its {picture.width}x{picture.height} pixels")
         picture.load()
     except UnidentifiedImageError:
         raise UserError(f"{path}: no {what} in a known format ({len(content)} bytes).") from None
@@ -59,6 +61,14 @@ def open_picture(path: Path, what: str) -> Image.Image:
     if picture.format == "PNG":
         picture.info[BIT_DEPTH] = content[24]
     return picture
+
+
+def is_covered(picture: Image.Image) -> bool:
+    """Whether a TIFF has strips or tiles for all of its pixels: PIL would leave the others black, however many."""
+    parts = [part[1] or (0, 0, *picture.size) for part in picture.tile]  # type: ignore[attr-defined]
+    return (
+        sum((right - left) * (lower - upper) for left, upper, right, lower in parts) >= picture.width * picture.height
+    )
 
 
 def read_bytes(path: Path, what: str) -> bytes:
