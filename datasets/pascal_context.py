@@ -11,13 +11,14 @@ import numpy as np
 
 from zsbench.class_names import NameSet, by_name
 from zsbench.data import Files, FolderDataset, LabelMap, Masks, Source
-from zsbench.data.coco import Regions, image_size, paint, read_json
+from zsbench.data.coco import Regions, image_size, paint
 from zsbench.data.conversion import Conversion, Item, encode_png
 from zsbench.data.label_map import voc_palette
 from zsbench.data.layout import check_id
 from zsbench.dataset import IGNORE, Defaults, EvalProtocol
 from zsbench.errors import UserError
 from zsbench.registry import register_dataset
+from zsbench.utils.documents import read_json
 
 NAMES = (
     "aeroplane", "bag", "bed", "bedclothes", "bench", "bicycle", "bird", "boat", "book", "bottle",
@@ -149,7 +150,7 @@ class DetailMasks(Conversion):
 
     def items(self, home: Path, source: Path | None) -> Sequence[Item]:
         path = self.original(home, source)
-        content = read_json(path)
+        content = read_json(path, "file of annotations")
         try:
             images = [image for image in content["images"] if image["phase"] in COUNTS]
             size = {image["image_id"]: image_size(image) for image in images}

@@ -7,6 +7,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from zsbench.class_names import NameSet, by_name
 from zsbench.data import Files, FolderDataset, LabelMap, Masks, Reference, Source
 from zsbench.data.conversion import Conversion, Item, encode_png, first_folder, required
@@ -128,9 +130,12 @@ class SbdMasks(Conversion):
             mask = read_mat(content)["GTcls"]["Segmentation"]
         except (KeyError, TypeError):
             raise UserError(f"{content}: no GTcls.Segmentation in it; is it a file of SBD's folder cls?") from None
-        if mask.ndim != 2 or mask.max(initial=0) > 20:
-            raise UserError(f"{content}: a mask with values beyond the 20 classes of VOC.")
-        return encode_png(mask, voc_palette(256))
+        if not isinstance(mask, np.ndarray) or mask.ndim != 2 or not mask.size:
+            raise UserError(f"{content}: GTcls.Segmentation is no matrix with a number for each pixel of an image.")
+        strange = mask[~np.isin(mask, range(21))]
+        if strange.size:
+            raise UserError(f"{content}: a mask with the value {strange[0]}, which is none of VOC's 0..20.")
+        return encode_png(mask.astype(np.uint8), voc_palette(256))
 
 
 class Voc(FolderDataset):

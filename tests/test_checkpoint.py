@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -11,6 +13,7 @@ from zsbench.checkpoint import (
     CheckpointInfo,
     load_trainable_state_dict,
     read_checkpoint,
+    read_info,
     save_checkpoint,
     trainable_state_dict,
 )
@@ -98,7 +101,7 @@ def test_no_flipped_bit_is_taken_for_weights(tmp_path):
     data = path.read_bytes()
     for at in range(0, len(data), 3):
         path.write_bytes(data[:at] + bytes([data[at] ^ (1 << at % 8)]) + data[at + 1 :])
-        with pytest.raises(UserError, match=r"c\.safetensors is"):
+        with pytest.raises(UserError, match=r"c\.safetensors( is|:)"):
             read_checkpoint(path)
     for size in range(0, len(data), 50):
         path.write_bytes(data[:size])
@@ -112,3 +115,30 @@ def test_a_checkpoint_made_elsewhere_needs_no_digest(tmp_path):
     save_file(tensors, tmp_path / "c.safetensors", {"zsbench": INFO.model_dump_json()})
     info, state = read_checkpoint(tmp_path / "c.safetensors")
     assert info == INFO and torch.equal(state["0.weight"], net[0].weight)
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ("false", "expected a JSON object"),
+        ('"x"', "expected a JSON object"),
+        ("{", "not a readable description"),
+        ("[" * 100_000, "not a readable description"),
+        ("{}", "zsbench_version: Field required"),
+        (json.dumps({**INFO.model_dump(), "seed": "²"}), "seed='²'"),
+        (json.dumps({**INFO.model_dump(), "classes": "xy"}), "classes='xy'"),
+        (json.dumps({**INFO.model_dump(), "method": "\ud800"}), "not a description"),
+        (
+            json.dumps({**INFO.model_dump(), "recipe": "R"}).replace('"R"', '{"a":' * 900 + "1" + "}" * 900),
+            "description",
+        ),
+        (
+            json.dumps(INFO.model_dump(exclude={"request"}) | {"command": "rm -rf /"}),
+            "no command line",
+        ),
+    ],
+)
+def test_what_a_checkpoint_says_is_checked(tmp_path, said, message):
+    save_file({"w": torch.zeros(1)}, tmp_path / "c.safetensors", {"zsbench": said})
+    with pytest.raises(UserError, match=rf"c\.safetensors: .*{message}"):
+        read_info(tmp_path / "c.safetensors")

@@ -7,7 +7,9 @@ import json
 import pytest
 from pydantic import ValidationError
 
+from zsbench.errors import UserError
 from zsbench.recipe import Recipe, learning_rate
+from zsbench.runs.resolve import merge
 
 
 def test_curve_equals_the_released_one(shared):
@@ -48,3 +50,20 @@ def test_the_rate_may_change_with_every_pass():
 def test_unknown_entry_is_refused():
     with pytest.raises(ValidationError):
         Recipe(learningrate=1)
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"),
+    [
+        *(("scale", value) for value in ("2,1", "0,1", "nan,1", "1,inf", "1", "1e-9,1", "1,1e9")),
+        *(("betas", value) for value in ("nan", "nan,0.9", "0.9,1", "-0.1,0.9", "0.9,inf")),
+        *(("learning_rate", value) for value in ("1e308", "inf", "nan", "0", "-1", "²")),
+        *(("crop", value) for value in ("0", "1", "1" + "0" * 23, "²", "1.5")),
+        *(("weight_decay", value) for value in ("inf", "1e308")),
+        *(("gradient_clip", value) for value in ("nan", "1e308")),
+        *(("workers", "1000000"), ("batch_size", "1" + "0" * 23), ("poly_power", "inf"), ("iterations", "9" * 23)),
+    ],
+)
+def test_values_out_of_range_are_named(entry, value):
+    with pytest.raises(UserError, match=rf"recipe entry: {entry}"):
+        merge(Recipe, {entry: value}, what="recipe entry")

@@ -39,12 +39,12 @@ def test_round_trip_keeps_unrounded_floats_and_undefined_values(make_result, tmp
         ("{}", "schema version None"),
         ('{"schema_version": 99}', "schema version 99"),
         ("[1]", "schema version None"),
-        ("not json", "is not JSON"),
+        ("not json", "not a readable result in JSON"),
         ('{"schema_version": 1}', "no valid result: 'command' is missing"),
         ('{"schema_version": 2}', "no valid result"),
         ('{"schema_version": 2, "date": "\\ud800"}', "no valid result"),
-        ('{"schema_version": 2, "request": ' + 100_000 * "[", "is not JSON"),
-        ('{"schema_version": 2, "seed": ' + 5_000 * "9" + "}", "is not JSON|no valid result"),
+        ('{"schema_version": 2, "request": ' + 100_000 * "[", "in JSON"),
+        ('{"schema_version": 2, "seed": ' + 5_000 * "9" + "}", "in JSON|no valid result"),
     ],
 )
 def test_other_files_are_refused(tmp_path, text, message):
@@ -64,7 +64,7 @@ def test_what_no_file_can_hold_is_refused_when_it_is_read(make_result, tmp_path,
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"absent\.json does not exist"):
+    with pytest.raises(UserError, match=r"absent\.json: no such result"):
         Result.load(tmp_path / "absent.json")
 
 

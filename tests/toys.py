@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -12,8 +13,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from zsbench.class_names import NameSet
 from zsbench.dataset import IGNORE, Dataset, Defaults, EvalProtocol, Sample
 from zsbench.method import Losses, Method
+from zsbench.metrics.fingerprint import labels_fingerprint
+from zsbench.metrics.intervals import Support, bootstrap
+from zsbench.metrics.records import Records
 from zsbench.metrics.scores import Counts, accuracy, dice, iou, summary
 from zsbench.optimisation import build_optimiser
 from zsbench.result import Result
@@ -178,7 +183,7 @@ def build_result(percent: float = 50.0, counts: Counts | None = None, **changes:
             "unseen": ["y"],
             "groups": {},
             "names": "plain",
-            "classes_sha256": "a" * 64,
+            "classes_sha256": NameSet.plain("xy").sha256,
             "labels_sha256": "b" * 64,
         },
         "setting": "inductive",
@@ -209,3 +214,15 @@ def build_result(percent: float = 50.0, counts: Counts | None = None, **changes:
         "records_sha256": "c" * 64,
     }
     return Result.model_validate({**content, **changes})
+
+
+def recorded_result(records: Records, **changes: Any) -> Result:
+    """What an evaluation makes of records of two classes, of which the second is unseen."""
+    counts, about = Counts.of(records, 2), {"images": len(records.ids), "labels_sha256": labels_fingerprint(records)}
+    whole = {
+        "dataset": {**build_result().dataset.model_dump(), **about},
+        "metrics": {name: asdict(found) for name, found in bootstrap(records, 2, np.array([True, False])).items()},
+        "note": Support.of(records, 2).warning,
+        "records_sha256": records.sha256(),
+    }
+    return build_result(counts=counts, **{**whole, **changes})

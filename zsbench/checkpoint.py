@@ -9,12 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import safe_open
 
 from zsbench.errors import UserError
 from zsbench.upgrade import with_request
+from zsbench.utils.documents import parsed
 from zsbench.utils.files import write_atomically
+from zsbench.utils.validation import explain
 
 if TYPE_CHECKING:  # what a checkpoint says about itself is read without torch
     from torch import Tensor, nn
@@ -100,7 +102,7 @@ def read_checkpoint(path: Path) -> tuple[CheckpointInfo, dict[str, Tensor]]:
         written = said.pop(DIGEST, None)
         if written not in (None, digest(said, tensors)):
             raise UserError(f"{path} is damaged: it does not hold what was written. Take a copy of it, or train again.")
-        return as_info(said), tensors
+        return as_info(said, path), tensors
 
 
 def digest(said: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
@@ -118,11 +120,7 @@ def read_info(path: Path) -> CheckpointInfo:
     """What a file that `save_checkpoint` wrote says about itself; raises `UserError` for any other file."""
     with opened(path, "numpy") as (_, said):
         said.pop(DIGEST, None)
-        return as_info(said)
-
-
-def as_info(said: dict[str, Any]) -> CheckpointInfo:
-    return CheckpointInfo(**(said if "request" in said else with_request(said)))
+        return as_info(said, path)
 
 
 @contextmanager
@@ -135,8 +133,28 @@ def opened(path: Path, framework: str) -> Iterator[tuple[Any, dict[str, Any]]]:
             metadata = (file.metadata() or {}).get(METADATA_KEY)
             if metadata is None:
                 raise UserError(f"{path} is a safetensors file, but no zsbench checkpoint.")
-            yield file, dict(json.loads(metadata))
+            yield file, read_said(metadata, path)
     except UserError:
         raise
     except Exception as error:  # damaged files meet errors of safetensors, torch, JSON and the system
         raise UserError(f"{path} is no zsbench checkpoint, or a damaged one: {error}") from error
+
+
+def read_said(metadata: str, path: Path) -> dict[str, Any]:
+    """What the metadata of a checkpoint says, unchecked; raises `UserError` where that is no JSON object."""
+    said = parsed(metadata, json.loads, f"{path}: not a readable description of a checkpoint")
+    if not isinstance(said, dict):
+        raise UserError(f"{path}: not a description of a checkpoint: expected a JSON object.")
+    return said
+
+
+def as_info(said: dict[str, Any], path: Path) -> CheckpointInfo:
+    """What a checkpoint says, checked; raises `UserError` naming the entry that is missing or wrong."""
+    try:
+        info = CheckpointInfo(**(said if "request" in said else with_request(said)))
+        info.model_dump_json()  # no halves of characters, no endless nesting: what cannot be written was not written
+    except ValidationError as error:
+        raise UserError(f"{path}: not a description of a checkpoint: {explain(error)}") from None
+    except (TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path}: not a description of a checkpoint: {error}.") from None
+    return info

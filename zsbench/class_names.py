@@ -44,6 +44,11 @@ class NameSet:
                 raise UserError(f"name set {name}: line {number} has no name; each class needs a line of its own.")
         return cls(name, tuple(() if words == (NO_WORD,) else words for words in split), source)
 
+    @classmethod
+    def plain(cls, classes: Sequence[str]) -> NameSet:
+        """The class names as they are."""
+        return cls(PLAIN, tuple((name,) for name in classes))
+
     @property
     def words(self) -> tuple[str, ...]:
         """All words once, in label order: what is encoded. A word of two classes is the first one's.

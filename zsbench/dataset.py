@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -139,20 +139,41 @@ class Dataset(ABC):
     @property
     def known_names(self) -> Mapping[str, NameSet]:
         """All name sets: `plain`, the published ones, and where there is a background, `foreground` without its word."""
-        plain: dict[str, tuple[tuple[str, ...], ...]] = {PLAIN: tuple((name,) for name in self.classes)}
+        found = {PLAIN: NameSet.plain(self.classes)}
         if self.background is not None:
-            plain[FOREGROUND] = tuple(() if name == self.background else (name,) for name in self.classes)
-        return {name: NameSet(name, words) for name, words in plain.items()} | dict(self.name_sets)
+            words = tuple(() if name == self.background else (name,) for name in self.classes)
+            found[FOREGROUND] = NameSet(FOREGROUND, words)
+        return found | dict(self.name_sets)
 
     @property
     def seen_mask(self) -> NDArray[np.bool_]:
         """bool (C,): True where the class may be learnt from in the inductive setting."""
         return np.array([name not in self.unseen for name in self.classes])
 
+    def _check_kinds(self) -> None:
+        """Raise `UserError` for an attribute that is absent or of another kind than it should be."""
+        wanted = {
+            "classes": ("a tuple of names", lambda names: bool(names) and are_names(names)),
+            "unseen": ("a tuple of names of classes", are_names),
+            "palette": ("a tuple of RGB triples in 0..255, one for each class", are_colours),
+            "groups": ("a dictionary of tuples of names", lambda groups: all(map(are_names, groups.values()))),
+            "name_sets": ("a dictionary of NameSet", lambda sets: all(isinstance(s, NameSet) for s in sets.values())),
+            "defaults": ("zsbench.dataset.Defaults", lambda defaults: isinstance(defaults, Defaults)),
+        }
+        for attribute, (expected, fits) in wanted.items():
+            value = getattr(self, attribute, None)
+            try:
+                right = fits(value)
+            except (AttributeError, TypeError, ValueError):
+                right = False
+            if not right:
+                raise UserError(f"dataset {self.name}: its `{attribute}` is {value!r:.80}: expected {expected}.")
+
     def validate(self) -> None:
-        """Raise `UserError` where the description contradicts itself (a name given twice, an unknown unseen class)."""
-        if not all(name.strip() for name in self.classes):
-            raise UserError(f"dataset {self.name}: a class has no name.")
+        """Raise `UserError` where the description lacks something, has something else in its place, or contradicts itself (a
+        name given twice, an unknown unseen class)."""
+        self._check_kinds()
+        self.classes, self.unseen = tuple(self.classes), tuple(self.unseen)
         twice = sorted({name for name in self.classes if self.classes.count(name) > 1})
         if twice:
             raise UserError(f"dataset {self.name}: class name given twice: {', '.join(twice)}.")
@@ -170,12 +191,61 @@ class Dataset(ABC):
             )
 
 
+def are_names(value: Any) -> bool:
+    return isinstance(value, tuple | list) and all(isinstance(name, str) and name.strip() for name in value)
+
+
+def are_colours(value: Any) -> bool:
+    return all(len(colour) == 3 and all(0 <= channel <= 255 for channel in colour) for colour in value)
+
+
+def read_sample(dataset: Dataset, split: str, image_id: str) -> Sample:
+    """`Dataset.read`, once it is what the harness goes on with: labels of any integers become int32.
+
+    Raises `UserError` naming the dataset and the image, what was given, and what was expected.
+    """
+    sample: object = dataset.read(split, image_id)
+    where = f"dataset {dataset.name!r}, {split} image {image_id!r}"
+    if not isinstance(sample, Sample) or sample.id != image_id:
+        given = f"one of {sample.id!r}" if isinstance(sample, Sample) else f"a {type(sample).__name__}"
+        raise UserError(f"{where}: read gave {given}: expected a zsbench.dataset.Sample of this id.")
+    image, label = np.asarray(sample.image), np.asarray(sample.label)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise UserError(
+            f"{where}: its image is {image.dtype} {image.shape}: expected uint8 (height, width, 3), RGB in 0..255."
+        )
+    if label.dtype.kind not in "iu" or label.shape != image.shape[:2]:
+        raise UserError(
+            f"{where}: its label is {label.dtype} {label.shape}: expected int32 {image.shape[:2]}, a class in each pixel."
+        )
+    low, high = int(label.min()), int(label.max())
+    if low < IGNORE or high >= len(dataset.classes):
+        raise UserError(
+            f"{where}: its label holds {low if low < IGNORE else high}: expected class indices "
+            f"0..{len(dataset.classes) - 1}, or {IGNORE} for what nobody scores."
+        )
+    return Sample(image_id, image, label.astype(np.int32, copy=False))
+
+
+def checked_ids(dataset: Dataset, split: str) -> list[str]:
+    """`Dataset.ids` as a list; raises `UserError` naming the dataset where they are no texts, or one is given twice."""
+    found: object = dataset.ids(split)
+    given = list(found) if isinstance(found, Iterable) and not isinstance(found, str) else [None]
+    ids = [each for each in given if isinstance(each, str) and "\0" not in each]
+    if len(ids) < len(given):
+        strange = next(each for each in given if each not in ids)
+        raise UserError(f"dataset {dataset.name!r}: ids of {split}: {strange!r:.80}: expected a text for each image.")
+    if len(set(ids)) < len(ids):
+        raise UserError(f"dataset {dataset.name!r}: the id {max(ids, key=ids.count)!r} is in {split} twice.")
+    return ids
+
+
 def split_ids(dataset: Dataset, split: str, limit: int | None) -> list[str]:
     """The ids of a split, the first `limit` of them if given.
 
     Raises `UserError` where there are none, or where a file of one of them is absent.
     """
-    ids = list(dataset.ids(split))[:limit]
+    ids = checked_ids(dataset, split)[:limit]
     if not ids:
         raise UserError(f"the {split} split of {dataset.name} is empty; check --data-root and --limit.")
     dataset.verify(split, ids)

@@ -6,13 +6,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from zsbench.clip.text import Vocabulary
+from zsbench.errors import UserError
 from zsbench.optimisation import MAIN, Step, build_optimiser
 from zsbench.optimisation import Losses as Losses
 from zsbench.options import Ablation as Ablation
@@ -211,3 +214,101 @@ class Method(nn.Module, ABC):
         """
         shared = [self.clip, *(each for each in self.parameters() if not each.requires_grad)]
         return deepcopy(self, {id(each): each for each in shared}).eval().requires_grad_(False)
+
+
+# What the harness asks of the answers of a method, once for each batch.
+
+
+def named(method: Method) -> str:
+    """How messages call a method: by its name, or by its class where it is not registered."""
+    return f"method {getattr(method, 'name', type(method).__name__)!r}"
+
+
+def checked_prediction(method: Method, found: object, batch: ImageBatch) -> Prediction:
+    """What `Method.predict_batch` gave for a batch, once it is what the harness goes on with.
+
+    Raises `UserError` naming the method, what it gave, and what was expected.
+    """
+    prediction = found if isinstance(found, Prediction) else Prediction(found)  # type: ignore[arg-type]
+    logits, images, words = prediction.logits, len(batch.images), len(method.vocabulary)
+    if (
+        isinstance(logits, Tensor)
+        and logits.is_floating_point()
+        and logits.ndim == 4
+        and logits.shape[:2] == (images, words)
+        and logits.numel()
+        and logits.device == batch.images.device
+        and logits.layout == torch.strided
+        and callable(prediction.statistics)
+    ):
+        return Prediction(logits, partial(checked_statistics, method, prediction.statistics))
+    raise UserError(
+        f"{named(method)} predicted {described(logits)} for {images} images and {words} words: expected logits, a float "
+        f"tensor ({images}, {words}, h, w) on {batch.images.device}, and with them no statistics or a function that gives "
+        "some."
+    )
+
+
+def checked_statistics(method: Method, statistics: Statistics) -> Mapping[str, Sequence[float]]:
+    """The numbers about each image; raises `UserError` naming the method where they are none."""
+    found: object = statistics()
+    try:
+        return {str(name): [float(value) for value in values] for name, values in found.items()}  # type: ignore[attr-defined]
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{named(method)}: statistics: expected a dictionary of names, with a number for each image ({error})."
+        ) from None
+
+
+def checked_scoring(method: Method) -> Scoring:
+    """`Method.scoring`; raises `UserError` naming the method where it is none, or has not one constant for each word."""
+    scoring: object = method.scoring
+    bias = scoring.class_bias if isinstance(scoring, Scoring) else scoring
+    if isinstance(scoring, Scoring) and (bias is None or are_floats(bias, (len(method.vocabulary),))):
+        return scoring
+    raise UserError(
+        f"{named(method)}: scoring gave {described(bias)}: expected a zsbench.method.Scoring, its class_bias None or a "
+        f"float tensor ({len(method.vocabulary)},)."
+    )
+
+
+def checked_losses(method: Method, found: object) -> Losses:
+    """What `Method.losses` gave, in one form; raises `UserError` naming the method, the loss, and what was expected."""
+    losses = found if isinstance(found, Losses) else Losses(found)  # type: ignore[arg-type]
+    values: object = losses.values
+    if not isinstance(values, Mapping) or not values:
+        shown = [described(values)]
+    else:
+        shown = [f"{name}: {described(each)}" for name, each in values.items() if not are_floats(each, ())]
+        if losses.terms is not None and not (isinstance(losses.terms, Tensor) and losses.terms.ndim == 0):
+            shown.append(f"terms: {described(losses.terms)}")
+    if not shown:
+        return losses
+    raise UserError(
+        f"{named(method)} gave as losses {', '.join(shown)}: expected a dictionary of names and scalars, float tensors of "
+        "shape (), or Losses of them, whose terms are a number as a tensor of shape ()."
+    )
+
+
+def are_floats(value: object, shape: tuple[int, ...]) -> bool:
+    """Whether it is a plain float tensor of this shape."""
+    floats = isinstance(value, Tensor) and value.is_floating_point() and tuple(value.shape) == shape
+    return floats and isinstance(value, Tensor) and value.layout == torch.strided and not value.is_meta
+
+
+def checked_optimisers(method: Method, found: object) -> dict[str, Optimizer]:
+    """What `Method.optimisers` gave; raises `UserError` naming the method where it is something else."""
+    if isinstance(found, Mapping) and found and all(isinstance(each, Optimizer) for each in found.values()):
+        return dict(found)
+    raise UserError(
+        f"{named(method)}: optimisers gave {described(found)}: expected a dictionary of torch's optimisers."
+    )
+
+
+def described(value: object) -> str:
+    """What something is, for a message: of an array also type of numbers, shape and device."""
+    kind = type(value)
+    if not hasattr(value, "shape"):
+        return "nothing (None)" if value is None else f"a {kind.__name__}"
+    where = f" on {value.device}" if isinstance(value, Tensor) else ""
+    return f"a {kind.__module__.partition('.')[0]} {kind.__name__} {tuple(value.shape)} of {value.dtype}{where}"  # type: ignore[attr-defined]

@@ -37,11 +37,6 @@ class Losses:
     values: Mapping[str, Tensor]
     terms: Tensor | None = None
 
-    @classmethod
-    def of(cls, found: Mapping[str, Tensor] | Losses) -> Losses:
-        """What `Method.losses` gives, in either form."""
-        return found if isinstance(found, Losses) else cls(found)
-
     @property
     def total(self) -> Tensor:
         return torch.stack(list(self.values.values())).sum()

@@ -4,43 +4,52 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+MAX_SIDE, MAX_WORKERS, MANY = 1 << 16, 1024, 1 << 31
+"""Bounds that nobody meets but by a slip: pixels, processes, steps or images."""
+Beta = Annotated[float, Field(ge=0, lt=1)]
+Scale = Annotated[float, Field(ge=0.01, le=100)]
 
 
 class Recipe(BaseModel):
     """Defaults are those of the released ZegCLIP (AdamW, one group, poly schedule with linear warm-up, 512-px crops)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    iterations: int = Field(20_000, ge=0, description="optimiser steps, over all phases")
-    batch_size: int = Field(16, ge=1, description="images per optimiser step, over all devices and micro-batches")
+    iterations: int = Field(20_000, ge=0, le=MANY, description="optimiser steps, over all phases")
+    batch_size: int = Field(
+        16, ge=1, le=MANY, description="images per optimiser step, over all devices and micro-batches"
+    )
     micro_batch: int | None = Field(
-        None, ge=1, description="images in memory at once; gradients are accumulated to batch_size"
+        None, ge=1, le=MANY, description="images in memory at once; gradients are accumulated to batch_size"
     )
     optimiser: Literal["adamw", "adam", "sgd"] = Field("adamw", description="adam and sgd couple their weight decay")
-    learning_rate: float = Field(2e-4, gt=0, description="peak rate of the optimiser")
-    weight_decay: float = Field(0.01, ge=0, description="decay of every learnable tensor")
-    betas: tuple[float, float] = Field((0.9, 0.999), description="moments of adamw and adam")
+    learning_rate: float = Field(2e-4, gt=0, le=1e6, description="peak rate of the optimiser")
+    weight_decay: float = Field(0.01, ge=0, le=1e6, description="decay of every learnable tensor")
+    betas: tuple[Beta, Beta] = Field((0.9, 0.999), description="moments of adamw and adam")
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of sgd")
     schedule: Literal["poly", "step", "constant"] = Field("poly", description="how the rate falls after the warm-up")
-    schedule_every: Annotated[int, Field(ge=1)] | Literal["epoch"] = Field(
+    schedule_every: Annotated[int, Field(ge=1, le=MANY)] | Literal["epoch"] = Field(
         1, description="steps between two rates, or one pass over the images (epoch)"
     )
-    poly_power: float = Field(0.9, ge=0, description="poly: exponent of the decay")
-    decay_from: int = Field(0, ge=0, description="step: when the rate falls for the first time")
-    decay_every: int = Field(1, ge=1, description="step: steps until it falls again")
+    poly_power: float = Field(0.9, ge=0, le=100, description="poly: exponent of the decay")
+    decay_from: int = Field(0, ge=0, le=MANY, description="step: when the rate falls for the first time")
+    decay_every: int = Field(1, ge=1, le=MANY, description="step: steps until it falls again")
     decay_factor: float = Field(0.1, gt=0, le=1, description="step: what it is multiplied by")
-    min_learning_rate: float = Field(1e-6, ge=0, description="floor of the decay")
-    warmup_iterations: int = Field(1500, ge=0, description="length of the linear warm-up")
+    min_learning_rate: float = Field(1e-6, ge=0, le=1e6, description="floor of the decay")
+    warmup_iterations: int = Field(1500, ge=0, le=MANY, description="length of the linear warm-up")
     warmup_ratio: float = Field(1e-6, ge=0, le=1, description="rate at step 0 as a share of the scheduled one")
-    gradient_clip: float | None = Field(None, gt=0, description="bound on the gradient's norm")
-    crop: int = Field(512, ge=1, description="side of the square training crop in pixels; smaller images are padded")
+    gradient_clip: float | None = Field(None, gt=0, le=1e30, description="bound on the gradient's norm")
+    crop: int = Field(
+        512, ge=8, le=MAX_SIDE, description="side of the square training crop in pixels; smaller images are padded"
+    )
     short_side: int | None = Field(
-        512, ge=1, description="short side before the random scale; None keeps the image's size"
+        512, ge=1, le=MAX_SIDE, description="short side before the random scale; None keeps the image's size"
     )
     stretch: bool = Field(False, description="both sides become short_side: the aspect is lost")
-    long_side: int = Field(2048, ge=1, description="bound on the long side before the random scale")
-    scale: tuple[float, float] = Field((0.5, 2.0), description="range of the random scale")
+    long_side: int = Field(2048, ge=1, le=MAX_SIDE, description="bound on the long side before the random scale")
+    scale: tuple[Scale, Scale] = Field((0.5, 2.0), description="range of the random scale")
     category_limit: float = Field(
         0.75, gt=0, le=1, description="a crop is redrawn while one class covers more than this share"
     )
@@ -55,7 +64,15 @@ class Recipe(BaseModel):
     self_training_from: float = Field(
         0.5, ge=0, le=1, description="transductive: share of the steps trained inductively first"
     )
-    workers: int = Field(2, ge=0, description="processes that read training images")
+    workers: int = Field(2, ge=0, le=MAX_WORKERS, description="processes that read training images")
+
+    @field_validator("scale")
+    @classmethod
+    def ascending(cls, scale: tuple[float, float]) -> tuple[float, float]:
+        """A range goes from the smaller to the larger number."""
+        if scale[0] > scale[1]:
+            raise ValueError("expected two numbers, the smaller first")
+        return scale
 
 
 def learning_rate(recipe: Recipe, step: int, steps: int, peak: float) -> float:

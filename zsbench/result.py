@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -11,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 
 from zsbench.errors import UserError
 from zsbench.upgrade import upgrade
+from zsbench.utils.documents import read_json
 from zsbench.utils.files import write_text
 
 SCHEMA_VERSION = 2
@@ -302,12 +302,7 @@ def explain(error: Exception) -> str:
 
 def load(schema: type[Document], path: str | Path, what: str) -> Document:
     """Read a file of `schema`, which messages call `what`; one of schema 1 is upgraded."""
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{what} {path} does not exist.") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not JSON: {error}") from error
+    content = read_json(Path(path), what)
     version = content.get("schema_version") if isinstance(content, dict) else None
     if version not in (1, SCHEMA_VERSION):
         raise UserError(

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from zsbench.dataset import IGNORE, UNLABELLED, Dataset, Sample
+from zsbench.dataset import IGNORE, UNLABELLED, Dataset, Sample, checked_ids, read_sample
 from zsbench.errors import UserError, did_you_mean
 from zsbench.recipe import Recipe
 from zsbench.utils.distributed import divided
@@ -82,6 +82,8 @@ def default_phases(setting: Setting, recipe: Recipe) -> tuple[Phase, ...]:
 
 def check_phases(phases: Sequence[Phase], setting: Setting, method: str) -> None:
     """Raise `UserError` where a phase would see pixels that the setting hides, or two have one name."""
+    if not isinstance(phases, Sequence) or not all(isinstance(phase, Phase) for phase in phases):
+        raise UserError(f"method {method!r}: phases: expected a tuple of `zsbench.settings.Phase`, not {phases!r}.")
     for phase in phases:
         if SETTINGS.index(phase.pixels) > SETTINGS.index(setting):
             raise UserError(
@@ -116,7 +118,7 @@ class TrainingView(Sequence[Sample]):
             )
         self._dataset, self._folder = dataset, folder
         self._relabelled = False
-        self._ids = tuple(dataset.ids("train") if ids is None else ids)
+        self._ids = tuple(checked_ids(dataset, "train") if ids is None else ids)
         told = dataset.seen_mask if phase.names == "seen" else np.ones(len(dataset.classes), bool)
         self.names = tuple(name for name, known in zip(dataset.classes, told, strict=True) if known)
         self.seen: NDArray[np.bool_] = dataset.seen_mask[told]
@@ -134,7 +136,7 @@ class TrainingView(Sequence[Sample]):
             )
 
     def __getitem__(self, index: int) -> Sample:  # type: ignore[override]  # a view is never sliced
-        sample = self._dataset.read("train", self._ids[index])
+        sample = read_sample(self._dataset, "train", self._ids[index])
         if self._relabelled:
             with np.load(self._file(sample.id), allow_pickle=False) as stored:
                 return Sample(sample.id, sample.image, stored["label"].astype(np.int32))

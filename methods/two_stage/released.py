@@ -12,7 +12,7 @@ from torch import Tensor
 
 from zsbench.clip.model import Clip
 from zsbench.errors import UserError
-from zsbench.utils.torch_files import plain_names, read_torch
+from zsbench.utils.torch_files import checked_state, find_state, plain_names, read_torch
 
 from .heads import INVERSE_TEMPERATURE
 from .maskformer import IMAGENET_MEAN, IMAGENET_STD
@@ -96,9 +96,8 @@ STEMS = {
 
 def read_released(path: Path) -> dict[str, Tensor] | None:
     """The tensors of a released checkpoint, or None where the file holds something else; raises as `read_torch`."""
-    content = read_torch(path)
-    state = plain_names(content.get("model", content)) if isinstance(content, dict) else {}
-    return state if is_detectron2(state) else None
+    state = find_state(read_torch(path))
+    return checked_state(state, path) if is_detectron2(plain_names(state)) else None
 
 
 def is_detectron2(state: Mapping[str, Any]) -> bool:
@@ -114,7 +113,7 @@ def released_options(state: Mapping[str, Tensor]) -> dict[str, Any]:
     options: dict[str, Any] = {"backbone": backbone + ("c" if deep else ""), "backbone_weights": "random"}
     prefixes = [tensor for key, tensor in state.items() if key.endswith("prompt_learner.prefix_prompt")]
     if prefixes:
-        options |= {"region_templates": "learned", "prompt_length": len(prefixes[0])}
+        options |= {"region_templates": "learned", "prompt_length": prefixes[0].shape[0] if prefixes[0].ndim else 0}
     if "clip_adapter.prompt_learner.prefix_prompt" in state and not any(
         k.startswith("region_clip_adapter.") for k in state
     ):
@@ -162,7 +161,7 @@ def rename(key: str, tensor: Tensor, deep_stem: bool = False) -> Iterator[tuple[
             yield f"network.backbone.body.{place}{match[2]}", tensor
         return
     if match := re.fullmatch(IN_DECODER + r"\.layers\.(\d+)\.(self_attn|multihead_attn)\.in_proj_(weight|bias)", key):
-        for letter, part in zip("qkv", tensor.chunk(3), strict=True):
+        for letter, part in zip("qkv", tensor.chunk(3) if tensor.ndim else [tensor], strict=False):
             yield f"{DECODER}.layers.{match[1]}.{ATTENTIONS[match[2]]}.{letter}_proj.{match[3]}", part
         return
     for pattern, rule in RULES:
@@ -177,9 +176,9 @@ def check_classes(state: Mapping[str, Tensor], seen: int, classes: int, source: 
     The releases keep no text embeddings and no names; the number of classes is that of their loss weights, less one.
     """
     weights = state.get("criterion.empty_weight")
-    if weights is not None and len(weights) - 1 not in (seen, classes):
+    if weights is not None and weights.numel() - 1 not in (seen, classes):
         raise UserError(
-            f"{source} was trained on {len(weights) - 1} classes; this vocabulary has {classes}, {seen} of them seen. "
+            f"{source} was trained on {weights.numel() - 1} classes; this vocabulary has {classes}, {seen} of them seen. "
             "Give the --dataset that it was trained on (PASCAL VOC: 15 or 20 classes, COCO-Stuff: 156 or 171)."
         )
 
@@ -187,14 +186,22 @@ def check_classes(state: Mapping[str, Tensor], seen: int, classes: int, source: 
 def check_constants(state: Mapping[str, Tensor], source: str) -> None:
     """Raise `UserError` where stored pixel statistics or the temperature are not those that the first stage uses."""
     for key, expected in (("pixel_mean", IMAGENET_MEAN), ("pixel_std", IMAGENET_STD)):
-        if key in state and not torch.allclose(state[key].flatten().float(), torch.tensor(expected), atol=0.1):
+        if key in state and not close(state[key], torch.tensor(expected), 0.1):
             raise UserError(
                 f"{source}: {key} is {state[key].flatten().tolist()}, but proposals are made from images normalised by "
                 f"{expected}. (CLIP's own statistics belong to the second stage.)"
             )
     scale = state.get("sem_seg_head.predictor.logit_scale")
-    if scale is not None and abs(scale.float().exp().item() - INVERSE_TEMPERATURE) > 0.1:
-        raise UserError(f"{source}: logit_scale is {scale.item():.4f}; the released systems fix it at log(100).")
+    if scale is not None and not close(scale.float().exp(), torch.tensor([INVERSE_TEMPERATURE]), 0.1):
+        raise UserError(
+            f"{source}: logit_scale is {scale.flatten().tolist()}; the released systems fix it at log(100)."
+        )
+
+
+def close(stored: Tensor, expected: Tensor, tolerance: float) -> bool:
+    """Whether a stored constant, of whatever shape, has the expected numbers (n)."""
+    numbers = stored.flatten().float()
+    return numbers.shape == expected.shape and torch.allclose(numbers, expected.float(), rtol=0, atol=tolerance)
 
 
 def check_clip(state: Mapping[str, Tensor], clip: Clip, source: str) -> None:
@@ -204,8 +211,8 @@ def check_clip(state: Mapping[str, Tensor], clip: Clip, source: str) -> None:
         if match := re.fullmatch(r"(?:clip_|(?:region_)?clip_adapter\.)pixel_(mean|std)", key):
             used = torch.tensor(clip.mean if match[1] == "mean" else clip.std)
             # kept in 0..255 or in 0..1
-            stored = tensor.flatten().float() / (255 if tensor.max() > 1 else 1)
-            if not torch.allclose(stored, used, atol=1e-3):
+            stored = tensor / (255 if (tensor > 1).any() else 1)
+            if not close(stored, used, 1e-3):
                 raise UserError(
                     f"{source}: {key} is {tensor.flatten().tolist()}, but the given CLIP's images are normalised by "
                     f"{[255 * value for value in used.tolist()]}. (ImageNet's statistics belong to the first stage.)"

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from zsbench.checkpoint import load_trainable_state_dict, trainable_state_dict
 from zsbench.errors import UserError
 from zsbench.method import Method
-from zsbench.utils.torch_files import plain_names, read_torch
+from zsbench.utils.torch_files import checked_state, find_state, plain_names, read_torch
 
 LAYERS = "decode_head.decoder_1.layers"
 EMPTY_WEIGHT = "decode_head.loss_decode.criterion.empty_weight"
@@ -91,17 +91,25 @@ def read_released(path: Path) -> ReleasedFile | None:
     Only tensors and plain containers are read. Raises `UserError` for a file that is none of torch's or that needs more.
     """
     content = read_torch(path)
-    state = plain_names(content.get("state_dict", content)) if isinstance(content, dict) else {}
-    if not is_released(state):
+    if not is_released(plain_names(find_state(content))):
         return None
+    state = checked_state(find_state(content), path)
+    check_options(state, path)
     weights = state.get(EMPTY_WEIGHT)
-    classes = None if weights is None else len(weights) - 1
+    classes = None if weights is None or not weights.ndim else len(weights) - 1
     meta = content.get("meta")
     config = meta.get("config") if isinstance(meta, dict) else None
     setting = trained_setting(config) if isinstance(config, str) else None
     names = meta.get("CLASSES") if isinstance(meta, dict) else None
     names = tuple(map(str, names)) if isinstance(names, (list, tuple)) else None
     return ReleasedFile(str(path), state, classes, setting or SETTINGS.get(classes or 0), names)
+
+
+def check_options(state: Mapping[str, Tensor], path: Path) -> None:
+    """Raise `UserError` where the tensors are not there, or not of the form, that options follow from."""
+    prompts = state.get(PROMPTS[0])
+    if prompts is None or prompts.ndim != 3:
+        raise UserError(f"{path}: {PROMPTS[0]}: expected a tensor of shape (1, prompts, width) in a released ZegCLIP.")
 
 
 def trained_setting(config: str) -> str | None:

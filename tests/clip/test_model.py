@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from toys import TINY_CLIP
 
 from zsbench.clip import pretrained
 from zsbench.clip.model import load_clip, read_config
@@ -323,7 +324,7 @@ def test_old_layouts_are_understood(config: Callable[..., str], tmp_path: Path) 
     ("name", "weights", "message"),
     [
         ("ViT-B/16", "random", "Did you mean 'ViT-B-16'"),
-        ("absent.json", "random", r"no model config absent\.json"),
+        ("absent.json", "random", r"absent\.json: no such model config"),
         ("ViT-B-16", "datacomp_xl", "Did you mean 'datacomp_xl_s13b_b90k'"),
         ("ViT-B-16", "folder/absent.pt", r"no file of weights folder/absent\.pt"),
         ("ViT-B-16", "absent.pt", r"no file of weights absent\.pt"),
@@ -344,7 +345,7 @@ def test_faulty_configs_are_refused(config: Callable[..., str], tmp_path: Path) 
     with pytest.raises(UserError, match="depth"):
         load_clip(config(depth=3), "random")
     (tmp_path / "broken.json").write_text("{")
-    with pytest.raises(UserError, match=r"broken\.json is no readable model config"):
+    with pytest.raises(UserError, match=r"broken\.json: not a readable model config"):
         read_config(str(tmp_path / "broken.json"))
     (tmp_path / "other.json").write_text('{"embed_dim": 3}')
     with pytest.raises(UserError, match=r"vision_cfg, text_cfg"):
@@ -357,3 +358,35 @@ def test_a_resnet_has_no_patches(config: Callable[..., str]) -> None:
     assert clip.image_size == 32
     with pytest.raises(UserError, match="vision transformer"):
         _ = clip.patch_size
+
+
+def test_no_config_asks_for_code_of_its_own(tmp_path, monkeypatch):
+    given = {}
+    monkeypatch.setattr("open_clip.tokenizer.HFTokenizer", lambda name, length, **options: given.update(options) or "t")
+    text = {"hf_tokenizer_name": "./evil", "tokenizer_kwargs": {"trust_remote_code": True, "clean": "lower"}}
+    config = {**TINY_CLIP, "text_cfg": {**TINY_CLIP["text_cfg"], **text}}
+    del config["words"]
+    (tmp_path / "c.json").write_text(json.dumps(config))
+    assert load_clip(str(tmp_path / "c.json"), "random").tokenizer == "t"
+    assert given == {"trust_remote_code": False, "clean": "lower"}
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "message"),
+    [
+        ("vision_cfg", {"width": 0}, "cannot build a model from"),
+        ("vision_cfg", {"layers": "many"}, "cannot build a model"),
+        ("text_cfg", {"heads": -1}, "cannot build a model"),
+        (None, {"vision_cfg": None}, "vision_cfg: expected a JSON object"),
+        (None, {"preprocess_cfg": [1]}, "preprocess_cfg: expected a JSON object"),
+        (None, {"preprocess_cfg": {"mean": [1, 2]}}, "mean: expected three numbers"),
+        (None, {"preprocess_cfg": {"std": [0, 1, 1]}}, "std: expected three numbers"),
+        (None, {"words": [1, 2]}, "words: expected a list of words"),
+    ],
+)
+def test_entries_of_a_config_that_nobody_expects_are_told(tmp_path, part, change, message):
+    config = {**TINY_CLIP, **({part: {**TINY_CLIP[part], **change}} if part else change)}
+    (tmp_path / "c.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=message) as error:
+        load_clip(str(tmp_path / "c.json"), "random")
+    assert "c.json" in str(error.value)

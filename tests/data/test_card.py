@@ -96,10 +96,14 @@ def test_black_and_white_masks_need_a_threshold(card: Path) -> None:
         ("values = [0, 100, 200]", "values = [0, 100]", "values must be 3 different numbers"),
         ("values = [0, 100, 200]", "values = [0, 100, 255]", "255 is both ignored and a class"),
         ("values = [0, 100, 200]", "threshold = 9", "two classes"),
+        ("values = [0, 100, 200]", "values = [0, 100, 9223372036854775808]", "values.2: Input should be less than"),
+        ("values = [0, 100, 200]", "ignored = [-1]", "ignored.0: Input should be greater than or equal to 0"),
+        ("name = ", "palette = [[0, 0, 256]]\nname = ", "palette.0.2: Input should be less than"),
+        ("photos/{id}.*", "photos/{id}" + 300 * "x", "at most 200 characters"),
         ("photos/{id}.*", "../photos/{id}.*", "must lie below the root"),
         ("photos/{id}.*", "photos/x.png", "hold {id} once"),
         ("whole = true", "short = 1", "short: Extra inputs"),
-        ("[names]", "[names", "not a readable TOML"),
+        ("[names]", "[names", "not a readable dataset card in TOML"),
     ],
 )
 def test_faulty_cards_name_the_entry(card: Path, old: str, new: str, message: str) -> None:
@@ -145,7 +149,7 @@ def test_paths_may_begin_with_the_folder_itself(card: Path) -> None:
 @pytest.mark.parametrize("name", ["", "  "])
 def test_every_class_has_a_name(card: Path, name: str) -> None:
     card.write_text(CARD.replace('"leaf"', f'"{name}"'))
-    with pytest.raises(UserError, match="a class has no name"):
+    with pytest.raises(UserError, match="expected a tuple of names"):
         load_card(card)(None).validate()
 
 

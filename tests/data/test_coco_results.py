@@ -55,5 +55,5 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["[" * 100_000, "{", "\ud800", ""])
 def test_what_is_no_json_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "p.json").write_text(text, encoding="utf-8", errors="surrogatepass")
-    with pytest.raises(UserError, match=r"p\.json: not a readable JSON file"):
+    with pytest.raises(UserError, match=r"p\.json: not a readable file of COCO results"):
         read_proposals(tmp_path / "p.json")

@@ -66,3 +66,14 @@ def test_deep_images_are_refused(tmp_path: Path) -> None:
     path = save(Image.fromarray(np.full((3, 4), 300, np.uint16)), tmp_path / "deep.png")
     with pytest.raises(UserError, match=r"deep\.png.*more than 8 bits"):
         read_image(path)
+
+
+def test_a_tiff_without_strips_for_all_pixels_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "x.tif"
+    Image.fromarray(np.ones((12, 10), np.uint8)).save(path)
+    assert read_image(path).shape == (12, 10, 3)
+    content = path.read_bytes()
+    height = content.index(b"\x01\x01\x04\x00\x01\x00\x00\x00\x0c") + 8
+    path.write_bytes(content[:height] + (500_000).to_bytes(4, "little") + content[height + 4 :])
+    with pytest.raises(UserError, match=r"x\.tif: .*strips do not make up its 10x500000 pixels"):
+        read_image(path)

@@ -153,7 +153,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path, files: dict[str, 
         ("x.npy", np.array([[99]], np.uint64), "label value 99"),
         ("x.npy", np.zeros((4, 2, 2), np.float32), "shape (4, 2, 2) of float32; expected (height, width) integers"),
         ("x.npy", np.array([[0.0]]), "save the argmax"),
-        ("x.npy", np.array([[{}]]), "no readable array of numbers"),
+        ("x.npy", np.array([[{}]]), "cannot be read as an array of numbers"),
     ],
 )
 def test_what_is_no_class_is_named_with_its_file(tmp_path: Path, name: str, values: Any, message: str) -> None:
@@ -196,7 +196,7 @@ def test_regions_that_overlap_are_no_label_map(tmp_path: Path) -> None:
         ('[values]\nx = "cat"', "'x' is no value of a label map"),
         ('abstained = [7]\n[values]\n7 = "cat"', "the value 7 is both a class and abstained"),
         ('[values]\n99999999 = "cat"', "the value 99999999 is outside"),
-        ("values = [", "not a readable TOML file"),
+        ("values = [", "not a readable mapping in TOML"),
         ("value = [0, 1, 2, 3]", "'value'. Did you mean 'values'?"),
         ("abstained = [0]", "values"),
     ],

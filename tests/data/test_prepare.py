@@ -117,6 +117,22 @@ def test_interrupted_and_called_again(tmp_path: Path, sbd: Any) -> None:
     assert not list((home / "SegmentationClassAug").glob(".*")), "no temporary file is left"
 
 
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        *((np.full((3, 4), value), "is none of VOC's") for value in (-1, 21, 0.5, np.nan, 2**40)),
+        (np.zeros((2, 3, 4)), "no matrix"),
+        (np.zeros((0, 4)), "no matrix"),
+        ({"inner": np.zeros((3, 4))}, "no matrix"),
+    ],
+)
+def test_masks_of_sbd_that_are_none_are_named(tmp_path: Path, mask: Any, message: str) -> None:
+    pytest.importorskip("scipy.io").savemat(tmp_path / "c.mat", {"GTcls": {"Segmentation": mask}})
+    (conversion,) = load("pascal-voc").conversions
+    with pytest.raises(UserError, match=rf"c\.mat: .*{message}"):
+        conversion.convert(tmp_path / "c.mat")
+
+
 def test_changed_files_are_found(tmp_path: Path, sbd: Any) -> None:
     home, _ = sbd
     prepare(load("pascal-voc"), tmp_path)

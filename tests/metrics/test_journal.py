@@ -250,3 +250,15 @@ class TestKilled:
         with Journal(tmp_path / "records.journal", "run"):
             process = start(tmp_path / "records.journal")
             assert "another process is writing" in process.communicate()[1]
+
+
+def test_whole_frames_in_another_order_are_damage(tmp_path):
+    path = tmp_path / "records.journal"
+    with Journal(path, "run") as journal:
+        head = path.stat().st_size
+        journal.append(["a"], [np.array([[0, 0, 3]])])
+    content = path.read_bytes()
+    for shuffled in (content[head:] + content[:head], content[:head] * 2, content[:head] + content[:head]):
+        path.write_bytes(shuffled)
+        with pytest.raises(UserError, match=r"records\.journal (is damaged|belongs to another run)"):
+            Journal(path, "run")

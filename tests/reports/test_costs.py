@@ -20,7 +20,7 @@ d,slow,inductive,50,,,,,,,,,,another table
 OLD = {
     "learnable_params": 13_800_000,
     "learnable_without_gradient": 0,
-    "image_path_params": 1,
+    "image_path_params": 150_000_000,
     "gmacs": 100.0,
     "gflops": 200.0,
     "text_gmacs": 1.0,
@@ -34,6 +34,7 @@ OLD = {
     "timed": "end-to-end: windows, model, upsampling, argmax",
 }
 """What an efficiency held before throughput, memory and energy were measured."""
+SLOW = {"latency_ms": 1000.0, "latency_p90_ms": 1100.0, "fps": 1.0}
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ def test_older_efficiencies_still_load():
 
 def test_measured_numbers_stand_beside_printed_ones(add, page):
     add()
-    add("slow", latency_ms=1000.0, fps=1.0, gmacs=1900.0, learnable_params=60_300_000)
+    add("slow", **SLOW, gmacs=1900.0, gflops=3800.0, learnable_params=60_300_000)
     text = page()
     assert "13.80 *13.8*" in text and "100.0 *110.4*" in text and "10 *9.0*" in text
     row = next(line for line in text.splitlines() if "quick over slow" in line)
@@ -84,17 +85,17 @@ def test_measured_numbers_stand_beside_printed_ones(add, page):
 def test_devices_types_and_sizes_are_not_mixed(add, page):
     add()
     assert "## CUDA\n\nNot measured yet" in page()
-    add("slow", fps=1.0, environment={"device": "cuda", "device_name": "GPU"})
-    add("slow", fps=1.0, environment={"dtype": "bfloat16"})
-    add("slow", fps=1.0, environment={"threads": 2})
-    add("slow", fps=1.0, size="64x64")
-    add("slow", fps=1.0, timed="model: all windows")
+    add("slow", **SLOW, environment={"device": "cuda", "device_name": "GPU"})
+    add("slow", **SLOW, environment={"dtype": "bfloat16"})
+    add("slow", **SLOW, environment={"threads": 2})
+    add("slow", **SLOW, size="64x64")
+    add("slow", **SLOW, timed="model: all windows")
     text = page()
     assert "over" not in text and "Not measured" not in text
     assert text.index("## GPU") < text.index("## x, 1 thread\n") < text.index("## x, 2 threads\n")
     add(
         "slow",
-        fps=1.0,
+        **SLOW,
         compiled=True,
         environment={"device": "cuda", "device_name": "GPU", "flags": {"matmul_tf32": True}},
     )
@@ -114,6 +115,14 @@ def test_what_nobody_can_measure_again_is_refused(add):
     with pytest.raises(UserError, match="options of its own"):
         add(request={"options": {"prompts": "4"}})
     add(command="zsbench profile --templates '- a -o {}'")  # what a command line holds is for people
+
+
+@pytest.mark.parametrize(
+    "change", [{"fps": 99.0}, {"gflops": 1.0}, {"latency_ms": 50.0, "fps": 20.0}, {"learnable_params": 10**9}]
+)
+def test_an_edited_cost_is_named(add, change):
+    with pytest.raises(UserError, match=rf"profile\.json: .*{next(iter(change))}.*Measure again"):
+        add(**change)
 
 
 def test_measuring_again_replaces_a_profile_and_says_so(add):
@@ -149,5 +158,5 @@ def test_a_result_is_no_profile(make_result, tmp_path):
     make_result().save(tmp_path / "r.json")
     with pytest.raises(UserError, match="no valid profile"):
         Profile.load(tmp_path / "r.json")
-    with pytest.raises(UserError, match="result absent does not exist"):
+    with pytest.raises(UserError, match="absent: no such result"):
         Result.load("absent")

@@ -16,15 +16,16 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from toys import recorded_result
 
 from zsbench.errors import UserError
-from zsbench.metrics.fingerprint import labels_fingerprint
 from zsbench.metrics.records import Records
-from zsbench.metrics.scores import hiou
+from zsbench.metrics.scores import Counts, hiou
 from zsbench.reports.leaderboard import add_result, check_tables, tables, write_tables
 from zsbench.result import Result
 from zsbench.utils.files import make_folder
 
+ROWS = [np.array([[0, 0, right], [0, -1, 9], [1, 1, 9], [1, 0, 3]]) for right in (5, 20)]
 LEADERBOARDS = Path(__file__).resolve().parents[2] / "leaderboards"
 
 
@@ -141,17 +142,65 @@ def test_what_a_result_says_is_computed_again(make_result, tmp_path):
 
 
 def test_records_come_with_their_result_and_are_checked(make_result, tmp_path):
-    rows = [np.array([[of, of, 500], [of, -1, 500]]) for of in (0, 1)]
-    records = Records.of(["one", "two"], rows)
-    dataset = make_result().dataset.model_copy(update={"labels_sha256": labels_fingerprint(records)}).model_dump()
+    records = Records.of(["one", "two"], ROWS)
     records.save(tmp_path / "records.npz")
-    path = add(tmp_path / "board", tmp_path, make_result(records_sha256=records.sha256(), dataset=dataset))
+    result = recorded_result(records)
+    path = add(tmp_path / "board", tmp_path, result)
     assert Records.load(path.with_suffix(".records.npz")).sha256() == records.sha256()
     with pytest.raises(UserError, match="records_sha256"):
-        add(tmp_path / "board", tmp_path, make_result(60.0, dataset=dataset))
+        add(tmp_path / "board", tmp_path, make_result(60.0, dataset=result.dataset.model_dump()))
     (tmp_path / "records.npz").unlink()
-    add(tmp_path / "board", tmp_path, make_result(60.0, dataset=dataset))
-    assert not path.with_suffix(".records.npz").exists()
+    with pytest.raises(UserError, match=r"would replace .*seed0\.json, which its records bear out, and comes without"):
+        add(tmp_path / "board", tmp_path, make_result(60.0, dataset=result.dataset.model_dump()))
+    assert path.read_text() == result.model_dump_json(indent=1) + "\n"
+
+
+@pytest.mark.parametrize("end", ["stderr", "low", "high"])
+def test_errors_and_intervals_are_those_of_the_records(tmp_path, end):
+    records = Records.of(["one", "two"], ROWS)
+    records.save(tmp_path / "records.npz")
+    result = recorded_result(records)
+    metric = result.metrics["pAcc"]
+    narrower = metric.model_copy(update={end: metric.value if end != "stderr" else 0.01})
+    with pytest.raises(UserError, match=rf"result\.json: metrics\.pAcc\.{end}: .*records\.npz, by a bootstrap"):
+        add(tmp_path / "board", tmp_path, recorded_result(records, metrics={**result.metrics, "pAcc": narrower}))
+    with pytest.raises(UserError, match=r"result\.json: note: None is said"):
+        add(tmp_path / "board", tmp_path, recorded_result(records, note=None))
+
+
+def test_records_of_another_result_are_refused(make_result, tmp_path):
+    for name, ids in (("a", ("one", "two")), ("b", ("one", "three"))):
+        records = Records.of(ids, ROWS)
+        make_folder(tmp_path / name)
+        recorded_result(records, method=method(make_result, name)).save(tmp_path / name / "result.json")
+        records.save(tmp_path / name / "records.npz")
+    paths = [add_result(tmp_path / name / "result.json", tmp_path / "board")[0] for name in "ab"]
+    write_tables(tmp_path / "board")
+    first, second = (path.with_suffix(".records.npz") for path in paths)
+    swapped = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(swapped)
+    with pytest.raises(UserError, match=r"d-a-inductive-seed0\.json: records_sha256"):
+        check_tables(tmp_path / "board")
+
+
+def test_one_training_is_not_two_seeds(make_result, tmp_path):
+    learnt = method(make_result, "m", checkpoint_sha256="5" * 64)
+    add(tmp_path / "board", tmp_path, make_result(method=learnt))
+    with pytest.raises(UserError, match="of the same learnt weights, under two seeds"):
+        add(tmp_path / "board", tmp_path, make_result(method=learnt, seed=1))
+
+
+def test_other_unseen_classes_replace_nothing_and_are_another_table(make_result, tmp_path):
+    true, board = make_result(counts=Counts(*np.array([[5, 1], [6, 9], [10, 10]]))), tmp_path / "board"
+    path = add(board, tmp_path, true)
+    rows = [row.model_copy(update={"seen": row.name == "y"}) for row in true.per_class]
+    metrics = {**true.metrics, "mIoU_S": true.metrics["mIoU_U"], "mIoU_U": true.metrics["mIoU_S"]}
+    dataset = true.dataset.model_copy(update={"unseen": ["x"]}).model_dump()
+    add(board, tmp_path, true.model_copy(update={"per_class": rows, "metrics": metrics, "dataset": dataset}))
+    page = tables(board)["d.md"]
+    assert Result.load(path) == true
+    assert [line.rpartition(", ")[2] for line in page.splitlines() if line[:4] == "### "] == ["unseen x", "unseen y"]
 
 
 @pytest.mark.parametrize("name", ["../../escaped", "/tmp/escaped", "nul\0", "x" * 300])
@@ -215,7 +264,7 @@ def test_other_words_for_the_classes_overwrite_nothing(make_result, tmp_path):
 def test_other_class_names_and_settings_are_other_tables(make_result, tmp_path):
     board = tmp_path / "board"
     add(board, tmp_path, make_result(1.0))
-    other = make_result().dataset.model_copy(update={"classes_sha256": "f" * 64}).model_dump()
+    other = make_result().dataset.model_copy(update={"names": "mine", "classes_sha256": "f" * 64}).model_dump()
     add(board, tmp_path, make_result(2.0, dataset=other, method=method(make_result, "other")))
     add(board, tmp_path, make_result(3.0, setting="transductive"))
     assert tables(board)["d.md"].count("\n### ") == 3
@@ -225,15 +274,21 @@ def test_other_class_names_and_settings_are_other_tables(make_result, tmp_path):
     ("part", "change", "message"),
     [
         ("dataset", {"complete": False}, "only 2 images"),
+        ("request", {"limit": 2}, "only 2 images"),
         (
             "method",
             {"weights": {"source": "random", "sha256": None, "random": True, "missing": [], "unexpected": []}},
             "random",
         ),
+        (
+            "method",
+            {"weights": {"source": "random", "sha256": None, "random": False, "missing": [], "unexpected": []}},
+            "random",
+        ),
     ],
 )
 def test_what_means_nothing_is_refused(make_result, tmp_path, part, change, message):
-    changed = {**getattr(make_result(), part).model_dump(), **change}
+    changed = {**make_result().model_dump()[part], **change}
     with pytest.raises(UserError, match=message):
         add(tmp_path / "board", tmp_path, make_result(**{part: changed}))
 

@@ -88,6 +88,24 @@ def test_options_survive_the_command_line(options):
         assert read is None if value is None else read == str(value).strip()
 
 
+@pytest.mark.parametrize(
+    ("verb", "option", "value"),
+    [
+        *(("run", "seed", value) for value in ("²", 10**23, -1, 1.5, None, [1])),
+        *(("run", "workers", value) for value in (10**23, "x")),
+        *(("run", "batch_size", value) for value in (10**23, 0)),
+        *(("run", "limit", value) for value in (10**23, 0)),
+        *(("profile", "size", value) for value in ("1x" + "9" * 23, "70000x1", "²x2", "0x1", "1x", 5)),
+        *(("profile", "seconds", value) for value in ("nan", "inf", 1e308)),
+        *(("run", "background_threshold", value) for value in ("nan", "²", "2")),
+    ],
+)
+def test_numbers_beyond_reason_are_named(verb, option, value):
+    kind = ProfileRequest if verb == "profile" else Request
+    with pytest.raises(UserError, match=f"option of `zsbench {verb}`: {option}"):
+        kind.of(verb, {option: value})
+
+
 def test_the_harness_names_a_method_and_a_dataset_in_one_place():
     names = {plugin.name for plugin in registry.plugins()}
     found = [

@@ -116,8 +116,8 @@ def test_another_clip_needs_its_own_weights():
 
 
 def test_merge_reads_none_and_lists_and_takes_values_as_they_are():
-    merged = merge(Recipe, {"gradient_clip": "none", "betas": "0.5,0.6"}, {"crop": 3, "scale": (1, 2)}, what="x")
-    assert (merged.gradient_clip, merged.betas, merged.crop, merged.scale) == (None, (0.5, 0.6), 3, (1.0, 2.0))
+    merged = merge(Recipe, {"gradient_clip": "none", "betas": "0.5,0.6"}, {"crop": 9, "scale": (1, 2)}, what="x")
+    assert (merged.gradient_clip, merged.betas, merged.crop, merged.scale) == (None, (0.5, 0.6), 9, (1.0, 2.0))
     assert merge(Texts, {"plain": "a {}, seen", "perhaps": "none"}, what="x") == Texts(plain="a {}, seen")
 
 

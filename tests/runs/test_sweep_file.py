@@ -80,7 +80,7 @@ def test_lists_are_run_with_all_others(write):
         ("[[grid]]\nseed = ['a']", "seed='a': Input should be a valid integer"),
         ("[[grid]]\nout = 'x'", "'out' is the sweep's own business"),
         ("[[grid]]\n[[grid]]\nlimit = 3", "two different cells would be called zegclip-miniworld-seed0"),
-        ("[[grid", "is no sweep file"),
+        ("[[grid", "not a readable sweep file"),
     ],
 )
 def test_a_mistake_names_the_file_and_the_entry(write, text, expected):

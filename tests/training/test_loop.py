@@ -12,7 +12,7 @@ from toys import Phased, PixelClassifier
 import zsbench
 from zsbench.checkpoint import trainable_state_dict
 from zsbench.clip.text import encode_vocabulary
-from zsbench.method import Losses
+from zsbench.method import checked_losses
 from zsbench.recipe import Recipe
 from zsbench.settings import Phase, TrainingView, default_phases
 from zsbench.training.augment import augment
@@ -94,7 +94,7 @@ def plain_training(method, views, enter, recipe, seed):
                 rate = (peak - floor) * (1 - step / steps) ** recipe.poly_power + floor
                 group["lr"] = rate * (1 - (1 - min(step / warm, 1)) * (1 - recipe.warmup_ratio)) if warm else rate
             optimiser.zero_grad()
-            losses = Losses.of(method.losses(images, labels)).values
+            losses = checked_losses(method, method.losses(images, labels)).values
             torch.stack(list(losses.values())).sum().backward()
             if recipe.gradient_clip is not None:
                 torch.nn.utils.clip_grad_norm_(method.parameters(), recipe.gradient_clip)

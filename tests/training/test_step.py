@@ -108,7 +108,7 @@ def test_an_unknown_optimiser_is_named(squares):
     def wrong(method, step):
         step.update(third=method.first.weight.sum())
 
-    with pytest.raises(UserError, match="Pair has no optimiser 'third' in phase train: first, second"):
+    with pytest.raises(UserError, match="method 'Pair' has no optimiser 'third' in phase train: first, second"):
         loop_step(squares, Pair(wrong)).take(0)
 
 

@@ -30,7 +30,7 @@ from zsbench.settings import Phase, TrainingView
 from zsbench.training import state as training
 from zsbench.training.loop import Session, train
 from zsbench.training.state import TrainingState
-from zsbench.utils.distributed import join, leave, on_main_then_broadcast
+from zsbench.utils.distributed import join, leave, on_main_then_broadcast, process_index
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"limit": 7, "eval_batch": 2, "device": "cpu"}
@@ -172,6 +172,14 @@ def test_a_notebook_may_ask_for_another_device():
     join(torch.device("cpu"))
     PartialState().device = torch.device("cuda")  # as after a run there
     assert join(torch.device("cpu")).device.type == "cpu"
+
+
+@pytest.mark.parametrize("name", ["RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT"])
+def test_a_variable_that_is_no_number_disturbs_a_run_alone_and_is_named(monkeypatch, name):
+    monkeypatch.setenv(name, "abc")
+    assert process_index() == 0
+    with pytest.raises(UserError, match=f"{name}='abc' in the environment: expected a number"):
+        join(torch.device("cpu"))
 
 
 COMMAND = """

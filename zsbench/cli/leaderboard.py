@@ -28,13 +28,15 @@ def leaderboard(
     """
     from zsbench.reports.costs import add_profile, efficiency_pages
     from zsbench.reports.leaderboard import add_result, check_tables, write_tables
+    from zsbench.reports.rows import records_beside
 
     if more and not add:
         raise UserError(f"{more[0]}: to take in a result, give --add {more[0]}.")
     for path in [*(add or []), *(more or [])]:
         target, replaced = (add_profile if efficiency else add_result)(path, folder)
         before = f", which replaces what was measured on {replaced}" if replaced else ""
-        console.print(f"took in {target}{before}", soft_wrap=True)
+        bare = "" if efficiency or records_beside(target).exists() else "; without its records, errors are as it says"
+        console.print(f"took in {target}{before}{bare}", soft_wrap=True)
     if check:
         check_tables(folder)
         console.print("leaderboard tables are up to date")

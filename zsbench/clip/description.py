@@ -20,7 +20,7 @@ from zsbench.clip.files import (
     TRANSFORMERS_CONFIG,
     files_sha256,
     in_folder,
-    read_json,
+    read_object,
     weight_files,
 )
 from zsbench.clip.pretrained import Notes, published
@@ -49,7 +49,7 @@ def describe(name: str) -> Description:
     if path.is_dir():
         return describe_folder(path)
     if path.suffix == ".json" and not path.name.endswith(INDEX):
-        content = read_json(path)
+        content = read_object(path)
         if "model_type" in content:
             return describe_transformers(path.parent, in_folder(path.parent))
         if "model_cfg" in content:
@@ -69,7 +69,7 @@ def describe(name: str) -> Description:
 def describe_folder(folder: Path) -> Description:
     """A folder as the Hub has it: open_clip's files, or transformers'."""
     if (config := folder / OPEN_CLIP_CONFIG).is_file():
-        return describe_open_clip(read_json(config), config, in_folder(folder))
+        return describe_open_clip(read_object(config), config, in_folder(folder))
     if (folder / TRANSFORMERS_CONFIG).is_file():
         return describe_transformers(folder, in_folder(folder))
     raise UserError(
@@ -79,8 +79,9 @@ def describe_folder(folder: Path) -> Description:
 
 def describe_open_clip(content: Mapping[str, Any], path: Path, weights: Path | None) -> Description:
     """The config that every model of open_clip's on the Hub comes with."""
-    config = checked(content.get("model_cfg", content), path)
-    config["preprocess_cfg"] = content.get("preprocess_cfg", {})
+    model = content.get("model_cfg", content)
+    pixels = {"preprocess_cfg": content.get("preprocess_cfg", {})}
+    config = checked(model | pixels if isinstance(model, dict) else model, path)
     return Description(config, {"quick_gelu": bool(config.get("quick_gelu"))}, weight_files(weights) if weights else ())
 
 
@@ -89,7 +90,7 @@ def describe_transformers(folder: Path, weights: Path | None) -> Description:
     found = read_config(folder)
     config = open_clip_config(found, folder)
     pixels = folder / "preprocessor_config.json"
-    values = read_json(pixels) if pixels.is_file() else {}
+    values = read_object(pixels) if pixels.is_file() else {}
     half = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)} if found.model_type == "siglip" else {}
     told = {short: values[f"image_{short}"] for short in ("mean", "std") if f"image_{short}" in values}
     notes = {"quick_gelu": bool(config.get("quick_gelu")), **half, **told}
@@ -116,6 +117,9 @@ def checked(config: Any, path: Path) -> dict[str, Any]:
     needed = ("embed_dim", "vision_cfg", "text_cfg")
     if not isinstance(config, dict) or any(key not in config for key in needed):
         raise UserError(f"{path} is no model config of open_clip's format: a JSON object with {', '.join(needed)}.")
+    objects = [key for key in (*needed[1:], "preprocess_cfg") if key in config]
+    if wrong := [key for key in objects if not isinstance(config[key], dict)]:
+        raise UserError(f"{path}: {wrong[0]}: expected a JSON object in a model config.")
     return dict(config)
 
 

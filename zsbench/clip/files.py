@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from zsbench.errors import UserError
+from zsbench.utils.documents import read_json
 from zsbench.utils.files import sha256
 
 OPEN_CLIP_CONFIG = "open_clip_config.json"
@@ -31,7 +31,7 @@ def says_its_model(clip: str) -> bool:
     """Whether `--clip` names what has weights and says which model they are for, so that --weights may be left out."""
     path = Path(clip)
     if path.suffix == ".json" and path.is_file() and not path.name.endswith(INDEX):
-        content = read_json(path)
+        content = read_object(path)
         return ("model_cfg" in content or "model_type" in content) and bool(in_folder(path.parent))
     return path.is_dir() or path.is_file()
 
@@ -50,7 +50,7 @@ def weight_files(path: Path) -> tuple[Path, ...]:
         path = index
     if not path.name.endswith(INDEX):
         return (path,)
-    names = read_json(path).get("weight_map")
+    names = read_object(path).get("weight_map")
     if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
         raise UserError(f"{path} is no index of weights: expected a 'weight_map' of tensors and their files.")
     files = tuple(path.with_name(Path(name).name) for name in sorted(set(names.values())))
@@ -70,14 +70,9 @@ def files_sha256(files: Sequence[Path]) -> str:
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
     """A JSON object. Raises `UserError` for anything else."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"there is no model config {path}.") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is no readable model config: {error}") from error
+    content = read_json(path, "model config")
     if not isinstance(content, dict):
         raise UserError(f"{path} is no model config: expected a JSON object.")
     return content

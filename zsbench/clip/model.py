@@ -128,8 +128,19 @@ def read_config(name: str) -> dict[str, Any]:
 
 
 def _build(name: str, config: Mapping[str, Any], seed: int) -> Any:
-    """The module that `config` describes, with parameters drawn from `seed`; torch's random state is left
-    alone."""
+    """The module that `config` describes, with parameters drawn from `seed`; torch's random state is left alone.
+
+    Raises `UserError` where open_clip builds none from it.
+    """
+    try:
+        return _built(config, seed)
+    except OSError as error:
+        raise UserError(f"a part of {name} could not be downloaded: {error}") from error
+    except Exception as error:  # open_clip, timm and torch say in a dozen ways what is wrong with a config
+        raise UserError(f"open_clip cannot build a model from {name}: {type(error).__name__}: {error}") from error
+
+
+def _built(config: Mapping[str, Any], seed: int) -> Any:
     arguments = {key: deepcopy(value) for key, value in config.items() if key not in ("words", "preprocess_cfg")}
     text, trunk = arguments["text_cfg"], arguments["vision_cfg"].pop("trunk", None)
     if trunk is not None:  # not one of timm's names: built beside a small one of them, and put into its place
@@ -139,22 +150,21 @@ def _build(name: str, config: Mapping[str, Any], seed: int) -> Any:
         kind = open_clip.CoCa if "multimodal_cfg" in arguments else open_clip.CustomTextCLIP
     if "hf_model_name" in text:
         text["hf_model_pretrained"] = False
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
-            model = kind(**arguments)
-            if trunk is not None:
-                model.visual.trunk = VisionTransformer(**trunk, class_token=False, global_pool="map", num_classes=0)
-            return model
-    except TypeError as error:
-        raise UserError(f"open_clip cannot build a model from {name}: {error}") from error
-    except OSError as error:
-        raise UserError(f"a part of {name} could not be downloaded: {error}") from error
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        model = kind(**arguments)
+        if trunk is not None:
+            model.visual.trunk = VisionTransformer(**trunk, class_token=False, global_pool="map", num_classes=0)
+        return model
 
 
 def _tokenizer(name: str, config: Mapping[str, Any]) -> Tokenizer:
     text = config["text_cfg"]
     if "words" in config:
+        if not isinstance(config["words"], list) or not all(isinstance(word, str) for word in config["words"]):
+            raise UserError(f"{name}: words: expected a list of words.")
+        if not all(isinstance(text.get(key), int) and text[key] > 2 for key in ("context_length", "vocab_size")):
+            raise UserError(f"{name}: text_cfg: expected context_length and vocab_size, numbers above 2, beside words.")
         tokenizer = WordTokenizer(config["words"], text["context_length"])
         if tokenizer.vocab_size != text["vocab_size"]:
             raise UserError(
@@ -166,9 +176,13 @@ def _tokenizer(name: str, config: Mapping[str, Any]) -> Tokenizer:
         if not is_config_file(name):
             return open_clip.get_tokenizer(name)
         if words := text.get("hf_tokenizer_name"):
-            return open_clip.HFTokenizer(words, text.get("context_length", 77), **text.get("tokenizer_kwargs") or {})
+            options = {
+                **(text.get("tokenizer_kwargs") or {}),
+                "trust_remote_code": False,
+            }  # a config never asks for code
+            return open_clip.tokenizer.HFTokenizer(words, text.get("context_length", 77), **options)
         return open_clip.SimpleTokenizer(context_length=text.get("context_length", 77))
-    except (OSError, ValueError) as error:
+    except Exception as error:  # open_clip and transformers say in many ways what a folder or a config lacks
         raise UserError(f"the tokenizer of {name} could not be had: {error}") from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -125,7 +126,13 @@ def normalisation(name: str, config: Mapping[str, Any], notes: Notes) -> tuple[T
     sources: list[Mapping[str, Any]] = [config.get("preprocess_cfg", {}), notes, shared, default]
 
     def first(key: str) -> Triple:
-        red, green, blue = next(source[key] for source in sources if key in source)
-        return float(red), float(green), float(blue)
+        value = next(source[key] for source in sources if key in source)
+        try:
+            red, green, blue = map(float, value)
+        except (TypeError, ValueError):
+            red = green = blue = math.nan
+        if not math.isfinite(red + green + blue) or (key == "std" and min(red, green, blue) <= 0):
+            raise UserError(f"{name}: {key}: expected three numbers, of red, green and blue, not {value!r}.")
+        return red, green, blue
 
     return first("mean"), first("std")

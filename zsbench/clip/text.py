@@ -23,6 +23,7 @@ from torch.func import functional_call
 from zsbench.clip.templates import read_templates
 from zsbench.clip.tokenizer import WordTokenizer
 from zsbench.errors import UserError
+from zsbench.utils.arrays import read_arrays
 from zsbench.utils.files import write_atomically
 
 if TYPE_CHECKING:
@@ -132,12 +133,9 @@ def read_vocabulary(path: Path, names: Sequence[str], seen: Seen, dim: int) -> V
     than 1e-2 from 1.
     """
     flags = checked_seen(names, seen)
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path} cannot be read as an .npy file of embeddings: {error}") from error
-    if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or array.shape != (len(names), dim):
-        found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else "an archive of arrays"
+    array = read_arrays(path, "an .npy file of embeddings").get("")
+    if array is None or array.dtype.kind != "f" or array.shape != (len(names), dim):
+        found = "an archive of arrays" if array is None else f"{array.dtype} {array.shape}"
         raise UserError(
             f"{path} holds {found}; expected floats of shape {(len(names), dim)}: a row for each class "
             f"({len(names)}), in their order, and a column for each of CLIP's {dim} dimensions."

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from zsbench.clip.transformers_layout import converted, is_transformers
 from zsbench.errors import UserError
-from zsbench.utils.torch_files import plain_names, read_torch
+from zsbench.utils.torch_files import AVERAGED, PLAIN, checked_state, find_state, read_torch
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,6 @@ class Weights:
     random: bool = False
     missing: tuple[str, ...] = ()
     unexpected: tuple[str, ...] = ()
-
-
-PLAIN = ("state_dict", "model_state_dict", "model", "module")
-AVERAGED = ("state_dict_ema", "ema_state_dict", "model_ema", "ema")
-"""Under which a state dict may lie: the weights themselves, or where there are none, their running average."""
-BESIDE = ("n_averaged",)
-"""What wrappers add to the tensors of a model."""
 
 
 def read_tensors(*files: Path) -> dict[str, Tensor]:
@@ -70,23 +63,13 @@ def _read(path: Path) -> Any:
 
 def _unwrapped(content: Any, path: Path) -> dict[str, Tensor]:
     """The state dict in what a file holds, under plain names."""
-    state = content
-    while isinstance(state, Mapping) and (inside := next((key for key in (*PLAIN, *AVERAGED) if key in state), None)):
-        if isinstance(state[inside], Tensor):
-            break
-        state = state[inside]
-    if not isinstance(state, Mapping) or not state:
+    state = find_state(content)
+    if not state:
         raise UserError(
             f"{path} holds no state dict: expected tensors by name, plain or under {', '.join(PLAIN + AVERAGED)}; "
             "objects other than tensors are refused."
         )
-    state = {name: tensor for name, tensor in state.items() if name not in BESIDE}
-    for name, tensor in state.items():
-        if not isinstance(name, str) or not isinstance(tensor, Tensor):
-            raise UserError(f"{path}: {name!r} is no tensor; objects other than tensors are refused in a state dict.")
-        if tensor.layout != torch.strided or tensor.nbytes > tensor.untyped_storage().nbytes():
-            raise UserError(f"{path}: {name} claims {tuple(tensor.shape)} and holds fewer numbers.")
-    return plain_names(state)
+    return checked_state(state, path)
 
 
 def fill(model: Any, tensors: Mapping[str, Tensor], source: str, name: str) -> tuple[str, ...]:

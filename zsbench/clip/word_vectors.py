@@ -15,8 +15,6 @@ import hashlib
 import itertools
 import json
 import re
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,6 +28,7 @@ from numpy.typing import NDArray
 from zsbench.class_names import NameSet, simplified
 from zsbench.clip.text import Seen, Vocabulary, checked_seen
 from zsbench.errors import UserError
+from zsbench.utils.arrays import read_arrays
 from zsbench.utils.extras import optional
 from zsbench.utils.files import locate, printable, write_atomically
 
@@ -122,7 +121,7 @@ def read_word_vectors(path: Path) -> WordVectors:
     """
     file, array = locate(path)
     if file.suffix == ".npz":
-        names, vectors = read_arrays(file, array)
+        names, vectors = read_table(file, array)
     elif file.suffix in (".vec", ".txt", ".bin"):
         names, vectors = read_by_gensim(file)
     else:
@@ -130,14 +129,13 @@ def read_word_vectors(path: Path) -> WordVectors:
     return WordVectors(names, vectors, printable(path.name))
 
 
-def read_arrays(path: Path, array: str = "") -> tuple[list[str], NDArray[np.float32]]:
+def read_table(path: Path, array: str = "") -> tuple[list[str], NDArray[np.float32]]:
     """Names and vectors of an `.npz`: those of the array of that name, or of the only one."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-            names = arrays.pop("names")
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{path} cannot be read as an .npz of word vectors with their `names`: {error}.") from error
+    what = "an .npz of word vectors with their `names`"
+    arrays = read_arrays(path, what)
+    names = arrays.pop("names", None)
+    if names is None:
+        raise UserError(f"{path} cannot be read as {what}: it has {', '.join(arrays)}.")
     fitting = [name for name, found in arrays.items() if found.dtype.kind == "f" and found.shape[:-1] == names.shape]
     chosen = [name for name in fitting if name == array] if array else fitting
     if names.dtype.kind != "U" or names.ndim != 1 or len(chosen) != 1:

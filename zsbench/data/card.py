@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from pathlib import Path
 from posixpath import normpath
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -14,18 +13,15 @@ from zsbench import registry
 from zsbench.class_names import FOREGROUND, PLAIN, NameSet, own_words
 from zsbench.clip.templates import TEMPLATES
 from zsbench.data.folder import FolderDataset
-from zsbench.data.label_map import LabelMap, voc_palette
+from zsbench.data.label_map import LARGEST, LabelMap, voc_palette
 from zsbench.data.mask import read_binary, read_mask
 from zsbench.data.sources import Files, Masks
 from zsbench.dataset import IGNORE, Dataset, Defaults, EvalProtocol
 from zsbench.errors import UserError
-from zsbench.utils.files import printable, read_text
+from zsbench.recipe import MAX_SIDE
+from zsbench.utils.documents import read_toml
+from zsbench.utils.files import LONGEST_NAME, printable
 from zsbench.utils.validation import from_file
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 
 class CardPart(BaseModel):
@@ -34,15 +30,22 @@ class CardPart(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Value = Annotated[int, Field(ge=0, le=LARGEST)]
+"""What a pixel of a mask may say."""
+Colour = Annotated[int, Field(ge=0, le=255)]
+Below = Annotated[str, Field(max_length=LONGEST_NAME)]
+"""A path below the root."""
+
+
 class SplitEntry(CardPart):
     """Where a split's images and masks are."""
 
-    images: str = Field(description="path of an image below the root, with {id}; a * stands for any extension")
-    masks: str = Field(description="path of its mask, with {id}")
-    more_masks: str = Field(
+    images: Below = Field(description="path of an image below the root, with {id}; a * stands for any extension")
+    masks: Below = Field(description="path of its mask, with {id}")
+    more_masks: Below = Field(
         "", description="further masks of the same image, with {id} and *; for black and white masks"
     )
-    list: str = Field("", description="text file with one id a line; without it, every mask that is found counts")
+    list: Below = Field("", description="text file with one id a line; without it, every mask that is found counts")
     count: int | None = Field(None, ge=1, description="how many images there should be")
 
 
@@ -50,10 +53,10 @@ class ProtocolEntry(CardPart):
     """How images reach the method in evaluation."""
 
     split: str = Field("val", description="the split that is evaluated")
-    short_side: int | None = Field(512, ge=1, description="short side in pixels after resizing")
-    max_long_side: int | None = Field(None, ge=1, description="bound on the long side")
-    crop: int | None = Field(512, ge=1, description="side of the sliding window")
-    stride: int | None = Field(426, ge=1, description="step of the sliding window")
+    short_side: int | None = Field(512, ge=1, le=MAX_SIDE, description="short side in pixels after resizing")
+    max_long_side: int | None = Field(None, ge=1, le=MAX_SIDE, description="bound on the long side")
+    crop: int | None = Field(512, ge=1, le=MAX_SIDE, description="side of the sliding window")
+    stride: int | None = Field(426, ge=1, le=MAX_SIDE, description="step of the sliding window")
     background_threshold: float | None = Field(
         None, gt=0, lt=1, description="pixels whose best class is less probable than this are background"
     )
@@ -66,15 +69,15 @@ class Card(CardPart):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._+-]*$", description="short name, in lower case")
     description: str = Field("", description="one line on what it is")
     classes: tuple[str, ...] = Field(min_length=1, description="class names in label order")
-    values: tuple[int, ...] | None = Field(None, description="mask value of each class; default 0, 1, 2, ...")
-    ignored: tuple[int, ...] = Field((255,), description="mask values that nobody scores")
+    values: tuple[Value, ...] | None = Field(None, description="mask value of each class; default 0, 1, 2, ...")
+    ignored: tuple[Value, ...] = Field((255,), description="mask values that nobody scores")
     threshold: int | None = Field(
         None, ge=1, le=255, description="masks are drawings: from this grey on a pixel is the second of two classes"
     )
     unseen: tuple[str, ...] = Field((), description="classes that the inductive setting hides")
     background: str | None = Field(None, description="the class that stands for everything else")
-    palette: tuple[tuple[int, int, int], ...] | None = Field(None, description="a colour per class, 0..255")
-    root: str = Field("", description="folder of the data, from the card's own; without it, the data root")
+    palette: tuple[tuple[Colour, Colour, Colour], ...] | None = Field(None, description="a colour per class, 0..255")
+    root: Below = Field("", description="folder of the data, from the card's own; without it, the data root")
     where: str = Field("", description="where to get the data")
     licence: str = Field("", description="what one may do with it")
     splits: dict[str, SplitEntry] = Field(min_length=1, description="train, val, test, ...")
@@ -134,10 +137,7 @@ def load_card(path: Path) -> type[CardDataset]:
 
 
 def read_card(path: Path) -> Card:
-    try:
-        content = tomllib.loads(read_text(path, "dataset card"))
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{path}: not a readable TOML card: {error}.") from None
+    content = read_toml(path, "dataset card")
     try:
         card = Card.model_validate(content)
     except ValidationError as error:
@@ -171,7 +171,7 @@ def check_names(card: Card, path: Path) -> None:
 def card_labels(card: Card, path: Path) -> LabelMap:
     """What the mask values mean, as the card says."""
     values = tuple(range(len(card.classes))) if card.values is None else card.values
-    if len(values) != len(card.classes) or len(set(values)) != len(values) or min(values) < 0:
+    if len(values) != len(card.classes) or len(set(values)) != len(values):
         raise UserError(f"{path}: values must be {len(card.classes)} different numbers, one for each class.")
     if card.threshold is not None:
         if len(card.classes) != 2 or card.values is not None:

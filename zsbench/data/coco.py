@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from zsbench.data.mask import Raw
 from zsbench.data.rle import MAX_SIDE, decode_region
 from zsbench.data.sources import Opened, Pair, Source
 from zsbench.errors import UserError
-from zsbench.utils.files import read_text
+from zsbench.utils.documents import read_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +72,7 @@ class OpenedAnnotations(Opened):
         return Regions(image_id, self._sizes[image_id], tuple(self._regions.get(image_id, ())))
 
     def _take_in(self, path: Path) -> None:
-        content = read_json(path)
+        content = read_json(path, "file of annotations")
         try:
             names = {image["id"]: Path(str(image["file_name"])).stem for image in content["images"]}
             if len(names) < len(content["images"]):
@@ -121,11 +120,3 @@ def image_size(image: dict[str, Any]) -> tuple[int, int]:
 def painting_order(annotation: dict[str, Any]) -> tuple[int, float]:
     """Crowds first, then from the largest to the smallest region."""
     return (-int(annotation.get("iscrowd") or 0), -float(annotation.get("area") or 0))
-
-
-def read_json(path: Path) -> Any:
-    """The content of a JSON file; raises `UserError` naming it when it is missing or damaged."""
-    try:
-        return json.loads(read_text(path, "JSON file"))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not a readable JSON file ({error}); fetch it again.") from None

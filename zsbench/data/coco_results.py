@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as rle
 
-from zsbench.data.coco import read_json
 from zsbench.data.rle import decode_region, region_runs
 from zsbench.errors import UserError
+from zsbench.utils.documents import read_json
 from zsbench.utils.files import write_text
 
 if TYPE_CHECKING:  # results are read without torch, too
@@ -50,7 +50,7 @@ def read_results(path: Path) -> dict[str, list[dict[str, Any]]]:
     detectron2 writes. Counts may be compressed (a string) or a list. Raises `UserError` for anything else, for runs that do
     not fill their image, and where the segments of one image differ in size.
     """
-    entries = read_json(path)
+    entries = read_json(path, "file of COCO results")
     if not isinstance(entries, list):
         raise UserError(f"{path}: expected a list of COCO results, found {type(entries).__name__}.")
     found: dict[str, list[dict[str, Any]]] = {}

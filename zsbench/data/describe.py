@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from zsbench.data import FolderDataset
-from zsbench.dataset import Dataset
+from zsbench.dataset import Dataset, checked_ids, read_sample
 from zsbench.errors import UserError
 from zsbench.utils.figures import save_overlay
 from zsbench.utils.files import make_folder
@@ -75,14 +75,14 @@ def show(dataset: Dataset, split: str, which: str, out: Path | None = None) -> t
 
     `which`: a number, counted from 0, or an image id. Raises `UserError` for one that is not there.
     """
-    ids = list(dataset.ids(split))
+    ids = checked_ids(dataset, split)
     if which in ids:
         name = which
     elif which.isdecimal() and int(which) < len(ids):
         name = ids[int(which)]
     else:
         raise UserError(f"{dataset.name} {split} has no image {which!r}: give an id or a number in 0..{len(ids) - 1}.")
-    sample = dataset.read(split, name)
+    sample = read_sample(dataset, split, name)
     if out is not None:
         make_folder(out.parent)
     path = out or Path(f"{dataset.name}-{split}-{name.replace('/', '_')}.png")

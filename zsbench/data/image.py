@@ -7,6 +7,7 @@ pixels than decoding and resizing, and would move every score.
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,8 @@ def open_picture(path: Path, what: str) -> Image.Image:
     try:
         Image.open(io.BytesIO(content), formats=FORMATS).verify()  # checksums, which loading passes over
         picture = Image.open(io.BytesIO(content), formats=FORMATS)
+        if picture.format == "TIFF" and not is_covered(picture):
+            raise ValueError(f"its strips do not make up its {picture.width}x{picture.height} pixels")
         picture.load()
     except UnidentifiedImageError:
         raise UserError(f"{path}: no {what} in a known format ({len(content)} bytes).") from None
@@ -61,6 +64,14 @@ def open_picture(path: Path, what: str) -> Image.Image:
     return picture
 
 
+def is_covered(picture: Image.Image) -> bool:
+    """Whether a TIFF has strips or tiles for all of its pixels: PIL would leave the others black, however many."""
+    parts = [part[1] or (0, 0, *picture.size) for part in picture.tile]  # type: ignore[attr-defined]
+    return (
+        sum((right - left) * (lower - upper) for left, upper, right, lower in parts) >= picture.width * picture.height
+    )
+
+
 def read_bytes(path: Path, what: str) -> bytes:
     try:
         return path.read_bytes()
@@ -72,8 +83,9 @@ def read_bytes(path: Path, what: str) -> bytes:
 
 def exif_orientation(path: Path) -> int:
     """How viewers turn the image, which is read as it is stored: 1 for not at all, 2 to 8 otherwise."""
-    with Image.open(path, formats=FORMATS) as picture:
-        found = picture.getexif().get(EXIF_ORIENTATION, UPRIGHT)
+    found = UPRIGHT
+    with suppress(Exception):  # of a damaged one nothing is known
+        found = open_picture(path, "image").getexif().get(EXIF_ORIENTATION, UPRIGHT)
     return found if found in range(2, 9) else UPRIGHT
 
 

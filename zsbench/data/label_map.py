@@ -16,6 +16,9 @@ from zsbench.dataset import IGNORE
 UNKNOWN = -3
 """Marks raw values that the map does not list; such a label never leaves this module's callers."""
 
+LARGEST = (1 << 24) - 1
+"""Values up to this are mapped by a table of that length; no tool writes larger ones (COCO panoptic ids end here)."""
+
 
 @dataclass(frozen=True)
 class LabelMap:

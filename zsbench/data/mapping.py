@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from zsbench.data.label_map import LabelMap
+from zsbench.data.label_map import LARGEST, LabelMap
 from zsbench.dataset import IGNORE
 from zsbench.errors import UserError, did_you_mean
-from zsbench.utils.files import read_text
+from zsbench.utils.documents import read_toml
 from zsbench.utils.validation import validated
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 ZERO_BASED, ONE_BASED = "zero-based", "one-based"
 NOTHING = (255, 65535)
 """Values that stand for no class in maps of 8 and of 16 bits, where the classes leave them free."""
-LARGEST = 1 << 24
-"""Values below this are mapped by a table of that length; no tool writes larger ones (COCO panoptic ids are below it)."""
 
 
 class MappingFile(BaseModel):
@@ -47,18 +39,14 @@ def read_mapping(given: str, classes: Sequence[str]) -> LabelMap:
     if path.suffix != ".toml":
         near = did_you_mean(given, (ZERO_BASED, ONE_BASED))
         raise UserError(f"--mapping {given!r}: expected {ZERO_BASED}, {ONE_BASED} or a TOML file.{near}")
-    try:
-        content = tomllib.loads(read_text(path, "mapping"))
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{path}: not a readable TOML file: {error}.") from None
-    entries = validated(MappingFile, content, f"entry of the mapping {path}")
+    entries = validated(MappingFile, read_toml(path, "mapping"), f"entry of the mapping {path}")
     values = (
         listed(entries.values, classes, path) if isinstance(entries.values, list) else named(entries, classes, path)
     )
     nothing = dict.fromkeys(entries.abstained, IGNORE)
-    wrong = next((value for value in (*values, *nothing) if not 0 <= value < LARGEST), None)
+    wrong = next((value for value in (*values, *nothing) if not 0 <= value <= LARGEST), None)
     if wrong is not None:
-        raise UserError(f"{path}: the value {wrong} is outside 0..{LARGEST - 1}.")
+        raise UserError(f"{path}: the value {wrong} is outside 0..{LARGEST}.")
     if clash := sorted(values.keys() & nothing.keys()):
         raise UserError(f"{path}: the value {clash[0]} is both a class and abstained.")
     return LabelMap(values | nothing)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ from zsbench.data.mask import RGB, Raw, read_mask
 from zsbench.data.rle import decode_region
 from zsbench.dataset import IGNORE
 from zsbench.errors import UserError
+from zsbench.utils.arrays import read_arrays
 from zsbench.utils.files import make_folder, sha256, write_atomically
 
 PICTURES, ARRAYS = (".png", ".tif", ".tiff"), (".npy", ".npz")
@@ -168,20 +167,14 @@ def read_map(path: Path) -> Raw:
     """(H, W) values of a label map as the file stores them. Raises `UserError` naming the file for anything else."""
     if path.suffix.lower() in PICTURES:
         return read_mask(path)
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.lib.npyio.NpzFile):
-            with loaded:
-                if len(loaded.files) != 1:
-                    raise UserError(f"{path} holds {len(loaded.files)} arrays ({some(loaded.files)}): expected one.")
-                loaded = loaded[loaded.files[0]]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{path}: no readable array of numbers ({error}).") from None
-    if not isinstance(loaded, np.ndarray) or loaded.ndim != 2 or loaded.dtype.kind not in "iub":
-        shape, dtype = np.shape(loaded), getattr(loaded, "dtype", type(loaded).__name__)
+    arrays = read_arrays(path, "an array of numbers")
+    if len(arrays) != 1:
+        raise UserError(f"{path} holds {len(arrays)} arrays ({some(list(arrays))}): expected one.")
+    (loaded,) = arrays.values()
+    if loaded.ndim != 2 or loaded.dtype.kind not in "iub":
         raise UserError(
-            f"{path}: shape {shape} of {dtype}; expected (height, width) integers, a class in each pixel. Of scores for "
-            "each class, save the argmax."
+            f"{path}: shape {loaded.shape} of {loaded.dtype}; expected (height, width) integers, a class "
+            "in each pixel. Of scores for each class, save the argmax."
         )
     return loaded if loaded.dtype in (np.uint8, np.uint16) else loaded.astype(np.int64)
 

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from zsbench.errors import UserError
 from zsbench.evaluation.tiling import Place, Tiling
+from zsbench.method import described
 
 CHUNK_BYTES = 16 * 2**20
 """Size of one float32 buffer of a chunk: small enough for the allocator to reuse it and for caches to help."""
@@ -226,9 +227,9 @@ def scored(score: Score | None, upsampled: Tensor, part: slice) -> Tensor:
     if score is None:
         return upsampled
     scores, shape = score(upsampled, part), tuple(upsampled.shape)
-    if tuple(scores.shape) != shape:
+    if not isinstance(scores, Tensor) or tuple(scores.shape) != shape or scores.is_complex():
         name = getattr(score, "__qualname__", type(score).__name__)
-        raise UserError(f"{name} gave {tuple(scores.shape)} for {shape}: it must be pointwise and keep the shape.")
+        raise UserError(f"{name} gave {described(scores)} for {shape}: it must be pointwise and keep the shape.")
     return scores.float()
 
 

@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from zsbench.dataset import Dataset, EvalProtocol
+from zsbench.dataset import Dataset, EvalProtocol, read_sample
 from zsbench.evaluation.tiling import resize
 from zsbench.utils.interruption import leave_to_parent
 
@@ -70,7 +70,7 @@ class ImageBatches(TorchDataset[Batch]):
 
     def __getitem__(self, index: int) -> Batch:
         ids = list(self.batches[index])
-        samples = [self.dataset.read(self.protocol.split, image_id) for image_id in ids]
+        samples = [read_sample(self.dataset, self.protocol.split, image_id) for image_id in ids]
         images = Packed.of([resize(sample.image, self.protocol) for sample in samples])
         return Batch(ids, images, Packed.of([torch.tensor(sample.label) for sample in samples]))
 

@@ -16,7 +16,16 @@ from zsbench.evaluation.argmax import RunningMax, RunningProbability, feed, upsa
 from zsbench.evaluation.refine import Scores, refined_labels
 from zsbench.evaluation.tiling import Place, Tiling, resize, resized_shape, windows
 from zsbench.evaluation.watch import Watch
-from zsbench.method import ImageBatch, Method, Prediction, Scoring, Statistics
+from zsbench.method import (
+    ImageBatch,
+    Method,
+    Prediction,
+    Scoring,
+    Statistics,
+    checked_prediction,
+    checked_scoring,
+    named,
+)
 
 __all__ = ["predict_labels", "resize", "resized_shape", "windows"]
 
@@ -52,6 +61,7 @@ def predict_labels(
     tiling = Tiling.of((batch.images.shape[-2], batch.images.shape[-1]), protocol)
     with watch.stage("model"):
         logits, statistics = window_logits(method, batch, tiling, window_batch)
+    checked_scoring(method)
     for numbers in statistics:
         watch.note(numbers)
     refining = method.refining
@@ -70,21 +80,18 @@ def predict_labels(
                 labels.append(refined_labels(scores, refining, threshold, word_to_class))
             except FloatingPointError as error:
                 name = batch.ids[index] if batch.ids else f"{index} of the batch"
-                raise UserError(f"{type(method).__name__}: {error} for image {name}. {NOT_FINITE}") from None
+                raise UserError(f"{named(method)}: {error} for image {name}. {NOT_FINITE}") from None
     return labels
 
 
 def window_logits(method: Method, batch: ImageBatch, tiling: Tiling, at_once: int) -> tuple[Tensor, list[Statistics]]:
     """Logits of all windows of all images, float32 (B, n, C, h, w), and what the method counted in each of its batches."""
     parts = [predict_permitted(method, part) for part in window_batches(batch, tiling, at_once)]
+    shapes = {tuple(part.logits.shape[2:]) for part in parts}
+    if len(shapes) > 1:
+        raise UserError(f"{named(method)} gave logits of several sizes for windows of one: {sorted(shapes)}.")
     logits = torch.cat([part.logits for part in parts]).float()
-    images, places, words = len(batch.images), len(tiling.places), len(method.vocabulary)
-    if logits.ndim != 4 or logits.shape[:2] != (images * places, words):
-        raise UserError(
-            f"{type(method).__name__}.predict gave {tuple(parts[0].logits.shape)} for {min(at_once, images * places)} "
-            f"images and {words} words: expected (images, words, h, w)."
-        )
-    return logits.view(images, places, *logits.shape[1:]), [part.statistics for part in parts]
+    return logits.view(len(batch.images), len(tiling.places), *logits.shape[1:]), [part.statistics for part in parts]
 
 
 def window_batches(batch: ImageBatch, tiling: Tiling, at_once: int) -> Iterator[ImageBatch]:
@@ -102,8 +109,7 @@ def window_batches(batch: ImageBatch, tiling: Tiling, at_once: int) -> Iterator[
 
 def predict_permitted(method: Method, batch: ImageBatch) -> Prediction:
     """The only way from the harness into `Method.predict_batch`: labels reach an oracle, and no other method."""
-    found = method.predict_batch(permitted(method, batch))
-    return found if isinstance(found, Prediction) else Prediction(found)
+    return checked_prediction(method, method.predict_batch(permitted(method, batch)), batch)
 
 
 def permitted(method: Method, batch: ImageBatch) -> ImageBatch:

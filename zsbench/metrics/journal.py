@@ -126,16 +126,19 @@ class Journal:
             self._write(_frame(fingerprint.encode("utf-8", "surrogatepass")))
             sync_folder(self.path.parent)
             return
-        recorded = frames[0].decode("utf-8", "surrogatepass")
-        if recorded != fingerprint:
+        if frames[0] != fingerprint.encode("utf-8", "surrogatepass"):
+            recorded = frames[0].decode("utf-8", "backslashreplace")
             raise UserError(
                 f"{self.path} belongs to another run: it was started as {recorded!r}, "
                 f"this is {fingerprint!r}. Repeat that run's options to resume it, choose another output "
                 "folder, or delete it to start again."
             )
         self._file.truncate(self._end)
-        for frame in frames[1:]:
-            self._take(*_unpack(frame))
+        try:
+            for frame in frames[1:]:
+                self._take(*_unpack(frame))
+        except (ValueError, TypeError, struct.error, RecursionError) as error:  # whole frames, but in no order of ours
+            raise UserError(f"{self.path} is damaged ({error}). Delete it to start again.") from None
         self.records()  # an image recorded twice is an error now, not at the end of the run
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zsbench.errors import UserError
+from zsbench.reports.audit import audit_profile
 from zsbench.reports.markup import cell, link, markdown_table, plain
 from zsbench.reports.published import PublishedRow, read_published
 from zsbench.reports.tables import short
@@ -86,13 +87,20 @@ class StoredProfile:
         return environment.device_name + threads
 
 
+def read_profile(path: Path) -> StoredProfile:
+    """A profile; raises `UserError` for any other file, and for one whose numbers contradict each other."""
+    entry = StoredProfile(Profile.load(path), path)
+    audit_profile(entry.profile, path)
+    return entry
+
+
 def add_profile(path: Path, folder: Path) -> tuple[Path, str | None]:
     """Copy a profile under its canonical name into `folder/efficiency`.
 
     Returns where it is now, and the date of the one that it replaced. Raises `UserError` for one that others could not
     measure again, or that does not belong to a named variant.
     """
-    entry = StoredProfile(Profile.load(path), path)
+    entry = read_profile(path)
     if entry.profile.environment.dirty:
         raise UserError(f"{path} was measured with uncommitted changes. Commit them and measure again.")
     if entry.profile.request.get("options"):
@@ -106,7 +114,7 @@ def add_profile(path: Path, folder: Path) -> tuple[Path, str | None]:
 
 
 def read_profiles(folder: Path) -> list[StoredProfile]:
-    return [StoredProfile(Profile.load(path), path) for path in sorted((folder / FOLDER).glob("*.json"))]
+    return [read_profile(path) for path in sorted((folder / FOLDER).glob("*.json"))]
 
 
 def efficiency_pages(folder: Path) -> dict[str, str]:

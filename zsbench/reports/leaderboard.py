@@ -12,7 +12,7 @@ from pathlib import Path
 from zsbench import registry
 from zsbench.errors import UserError
 from zsbench.options import Ablation
-from zsbench.reports.audit import audit
+from zsbench.reports.audit import audit, audit_intervals
 from zsbench.reports.costs import efficiency_pages
 from zsbench.reports.markup import cell, code, link, markdown_table
 from zsbench.reports.published import PublishedRow, read_published
@@ -22,14 +22,16 @@ from zsbench.result import Result
 from zsbench.settings import SHOWN
 from zsbench.utils.files import file_within, make_folder, write_bytes, write_text
 
+RANDOM = "random"
 PUBLISHED_COLUMNS = ("method", "setting", "backbone", "pAcc", "mIoU", "mIoU_S", "mIoU_U", "hIoU", "source")
 
 
 def refusal(result: Result) -> str | None:
     """Why no leaderboard takes a result, or None."""
-    if result.method.weights is not None and result.method.weights.random:
+    weights = result.method.weights
+    if weights is not None and (weights.random or weights.source == RANDOM):
         return "it was made with random weights"
-    if not result.dataset.complete:
+    if not result.dataset.complete or result.request.get("limit") is not None:
         return f"it covers only {result.dataset.images} images of the split"
     return None
 
@@ -43,6 +45,8 @@ def read_result(path: Path) -> StoredResult:
         raise UserError(f"{path} cannot be in a leaderboard: {reason}.")
     records = records_beside(path)
     audit(result, path, records if records.exists() else None)
+    if records.exists():
+        audit_intervals(result, path, records)
     return StoredResult(result, path)
 
 
@@ -55,13 +59,17 @@ def add_result(path: Path, folder: Path) -> tuple[Path, str | None]:
     file_within(folder, f"{entry.result.dataset.name}.md", f"{path}: dataset.name")
     records = records_beside(path)
     kept = records.read_bytes() if records.exists() else None
-    old = [other for other in read_entries(folder) if (other.row, other.seed) == (entry.row, entry.seed)]
+    there = read_entries(folder)
+    old = [other for other in there if (other.row, other.seed) == (entry.row, entry.seed)]
+    check_apart([*(other for other in there if other not in old), entry])
+    if old and kept is None and records_beside(old[0].path).exists():
+        raise UserError(
+            f"{path} would replace {old[0].path}, which its records bear out, and comes without records: expected {records}."
+        )
     target = old[0].path if old else free_place(entry, make_folder(folder / "results"))
     entry.result.save(target)
     if kept is not None:
         write_bytes(records_beside(target), kept)
-    elif old:
-        records_beside(target).unlink(missing_ok=True)
     return target, old[0].result.date if old else None
 
 
@@ -72,14 +80,26 @@ def free_place(entry: StoredResult, folder: Path) -> Path:
 
 
 def read_entries(folder: Path) -> list[StoredResult]:
-    """All committed results; raises `UserError` for one that no leaderboard may hold, and for two of one row and seed."""
+    """All committed results; raises `UserError` for one that no leaderboard may hold, and as `check_apart`."""
     entries = [read_result(path) for path in sorted((folder / "results").glob("*.json"))]
-    first: dict[tuple[str, int], Path] = {}
+    check_apart(entries)
+    return entries
+
+
+def check_apart(entries: Sequence[StoredResult]) -> None:
+    """Raise `UserError` for two results of one row and seed, and for two seeds that are one training."""
+    runs: dict[tuple[str, int], Path] = {}
+    trainings: dict[tuple[str, str], Path] = {}
     for entry in entries:
-        other = first.setdefault((entry.row, entry.seed), entry.path)
+        other = runs.setdefault((entry.row, entry.seed), entry.path)
         if other != entry.path:
             raise UserError(f"{other} and {entry.path} are the same run with the same seed: keep one of them.")
-    return entries
+        learnt = entry.result.method.checkpoint_sha256
+        other = trainings.setdefault((entry.row, learnt), entry.path) if learnt else entry.path
+        if other != entry.path:
+            raise UserError(
+                f"{other} and {entry.path} are of the same learnt weights, under two seeds: keep one of them."
+            )
 
 
 def tables(folder: Path) -> dict[str, str]:
@@ -187,19 +207,26 @@ def page(dataset: str, measured: Sequence[StoredResult], reported: Sequence[Publ
     return "\n\n".join(parts) + "\n"
 
 
+Truth = tuple[str, tuple[str, ...]]
+"""Hash of the labels, and the unseen classes."""
+
+
 def comparable(entries: Iterable[StoredResult]) -> dict[str, list[StoredResult]]:
-    """Entries by the heading of their table: another setting, other things shown, other class names or another ground truth
-    are never ranked together."""
-    groups: dict[tuple[int, str, str], dict[str, list[StoredResult]]] = defaultdict(lambda: defaultdict(list))
+    """Entries by the heading of their table: another setting, other things shown, other class names, another ground truth or
+    other unseen classes are never ranked together."""
+    groups: dict[tuple[int, str, str], dict[Truth, list[StoredResult]]] = defaultdict(lambda: defaultdict(list))
     for entry in entries:
         result, settings = entry.result, [*SHOWN, entry.result.setting]
         kind = (settings.index(result.setting), f"{result.setting}{unusually_shown(result)}")
-        groups[(*kind, result.dataset.classes_sha256)][result.dataset.labels_sha256].append(entry)
+        truth = (result.dataset.labels_sha256, tuple(sorted(result.dataset.unseen)))
+        groups[(*kind, result.dataset.classes_sha256)][truth].append(entry)
     titled = {}
     for (_, setting, names), truths in sorted(groups.items()):
-        for truth, members in sorted(truths.items()):
+        several_labels, several_unseen = (len(set(each)) > 1 for each in zip(*truths, strict=True))
+        for (labels, unseen), members in sorted(truths.items()):
             title = f"### {cell(setting)}, class names {cell(members[0].result.dataset.names)} {code(names[:12])}"
-            titled[title + (f", labels {code(truth[:12])}" if len(truths) > 1 else "")] = members
+            title += f", labels {code(labels[:12])}" if several_labels else ""
+            titled[title + (f", unseen {cell(', '.join(unseen) or 'none')}" if several_unseen else "")] = members
     return titled
 
 
@@ -269,7 +296,7 @@ def check_tables(folder: Path) -> None:
     stale = [
         name
         for name, text in tables(folder).items()
-        if not (folder / name).exists() or (folder / name).read_text(encoding="utf-8") != text
+        if not (folder / name).exists() or (folder / name).read_bytes() != text.encode()
     ]
     if stale:
         raise UserError(f"stale in {folder}: {', '.join(stale)}. Run `zsbench leaderboard` and commit what it writes.")

@@ -75,6 +75,7 @@ def identity(result: Result) -> dict[str, Any]:
         "split": dataset.split,
         "names": dataset.classes_sha256,
         "labels": dataset.labels_sha256,
+        "unseen": sorted(dataset.unseen),
         "setting": result.setting,
         "shown": [result.shown.pixels, result.shown.names],
         "method": method.name,

@@ -18,7 +18,7 @@ from zsbench import __version__
 from zsbench.checkpoint import CheckpointInfo, load_trainable_state_dict, read_checkpoint, save_checkpoint
 from zsbench.clip.text import Vocabulary
 from zsbench.data.predictions import Saving
-from zsbench.dataset import Sample
+from zsbench.dataset import Sample, read_sample
 from zsbench.errors import KEPT, UserError, killed_reader, lost_reader
 from zsbench.evaluation import evaluator
 from zsbench.evaluation.evaluator import Share, as_classes, evaluate_records
@@ -150,7 +150,7 @@ class Run:
 
     def first(self) -> Sample:
         """The first image to be evaluated."""
-        return self.plan.dataset.read(self.plan.protocol.split, self.plan.eval_ids[0])
+        return read_sample(self.plan.dataset, self.plan.protocol.split, self.plan.eval_ids[0])
 
     def phases(self) -> list[tuple[Phase, TrainingView]]:
         """The phases of training that the method asks for, each with its view of the data."""

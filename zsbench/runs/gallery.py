@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zsbench.dataset import Dataset, Sample
+from zsbench.dataset import Dataset, Sample, read_sample
 from zsbench.runs.folder import GALLERY
 from zsbench.utils.figures import GalleryRow, save_gallery
 
@@ -22,7 +22,7 @@ Predict = Callable[[Sample], NDArray[np.integer[Any]]]
 def draw_gallery(path: Path, dataset: Dataset, split: str, ids: Sequence[str], title: str, predict: Predict) -> None:
     """Pictures of images spread evenly over `ids`."""
     chosen = np.unique(np.linspace(0, len(ids) - 1, IMAGES).astype(int))
-    rows = [row(dataset.read(split, ids[index]), predict) for index in chosen]
+    rows = [row(read_sample(dataset, split, ids[index]), predict) for index in chosen]
     save_gallery(path, rows, dataset.classes, dataset.unseen, dataset.palette, title)
 
 

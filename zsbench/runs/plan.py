@@ -14,7 +14,7 @@ from zsbench.class_names import NameSet
 from zsbench.clip.pretrained import RANDOM, known_models, known_weights
 from zsbench.clip.templates import read_templates
 from zsbench.clip.word_vectors import WordVectors, read_word_vectors
-from zsbench.dataset import Dataset, Defaults, EvalProtocol, split_ids
+from zsbench.dataset import Dataset, Defaults, EvalProtocol, checked_ids, split_ids
 from zsbench.errors import UserError
 from zsbench.method import Method, ReleasedCheckpoint
 from zsbench.options import Options
@@ -99,7 +99,7 @@ def make_plan(verb: Verb, request: Request, dataset: Dataset | None = None) -> P
     clip, weights = (None, None) if words else choose_clip(verb, request, checkpoint, dataset)
     eval_ids = split_ids(dataset, protocol.split, request.limit) if verb in ("run", "eval", "propose") else ()
     if eval_ids:
-        options.verify(dataset.ids(protocol.split))
+        options.verify(checked_ids(dataset, protocol.split))
     return Plan(
         verb=verb,
         request=request,

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from zsbench.dataset import read_sample
 from zsbench.errors import UserError
 from zsbench.evaluation.prediction import permitted, resize
 from zsbench.method import ImageBatch
@@ -36,7 +37,7 @@ def proposals(plan: Plan) -> Iterator[Proposed]:
     method = build_method(plan, load_encoder(plan))
     method.eval().to(plan.device)
     for image_id in plan.eval_ids:
-        sample = plan.dataset.read(plan.protocol.split, image_id)
+        sample = read_sample(plan.dataset, plan.protocol.split, image_id)
         image = resize(sample.image, plan.protocol)[None].to(plan.device)
         batch = ImageBatch(image, [sample.id], [torch.tensor(sample.label)])
         with torch.inference_mode():

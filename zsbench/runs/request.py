@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
+from zsbench.recipe import MANY, MAX_SIDE, MAX_WORKERS
 from zsbench.settings import Setting
 from zsbench.utils.validation import validated
 
@@ -84,8 +85,9 @@ def threshold(text: str | None) -> str | None:
 
 
 def size(text: str | None) -> str | None:
-    if text is not None and not re.fullmatch(r"[1-9]\d*x[1-9]\d*", text):
-        raise ValueError("expected HEIGHTxWIDTH, such as 480x640")
+    fits = text is None or re.fullmatch(r"[1-9][0-9]{0,4}x[1-9][0-9]{0,4}", text)
+    if not fits or (text and max(map(int, text.split("x"))) > MAX_SIDE):
+        raise ValueError(f"expected HEIGHTxWIDTH, such as 480x640, up to {MAX_SIDE} each")
     return text
 
 
@@ -121,13 +123,18 @@ class Request(BaseModel):
         False, "use a checkpoint with another dataset's classes"
     )
     limit: Annotated[int | None, WHAT.only(*RUNS, "propose", "score")] = option(
-        None, "a trial: the first N images of each split, one training step unless --iterations says more", ge=1
+        None,
+        "a trial: the first N images of each split, one training step unless --iterations says more",
+        ge=1,
+        le=MANY,
     )
     recipe: Annotated[Pairs, TRAINING.under("--recipe", "-r")] = option(
         {}, "an entry of the training recipe; may be repeated"
     )
-    iterations: Annotated[int | None, TRAINING] = option(None, "training steps", ge=1)
-    batch_size: Annotated[int | None, TRAINING] = option(None, "images per training step, over all devices", ge=1)
+    iterations: Annotated[int | None, TRAINING] = option(None, "training steps", ge=1, le=MANY)
+    batch_size: Annotated[int | None, TRAINING] = option(
+        None, "images per training step, over all devices", ge=1, le=MANY
+    )
     clip: Annotated[str | None, WORDS] = option(
         None, "open_clip model, model config (JSON), or a dataset that comes with a CLIP; default: the dataset's"
     )
@@ -149,8 +156,10 @@ class Request(BaseModel):
     words: Annotated[Path | None, WORDS] = option(
         None, "word vectors of a method without CLIP: .npz, .vec, .txt or .bin (`zsbench data words`)"
     )
-    eval_batch: Annotated[int | None, EVALUATION] = option(None, "images scored together", ge=1)
-    workers: Annotated[int, EVALUATION.also("score")] = option(0, "processes that read images for evaluation", ge=0)
+    eval_batch: Annotated[int | None, EVALUATION] = option(None, "images scored together", ge=1, le=MANY)
+    workers: Annotated[int, EVALUATION.also("score")] = option(
+        0, "processes that read images for evaluation", ge=0, le=MAX_WORKERS
+    )
     save_predictions: Annotated[Path | None, EVALUATION] = option(
         None, "folder for the predicted label maps, as `zsbench score` reads them"
     )
@@ -158,7 +167,7 @@ class Request(BaseModel):
         None, "where the data lies; else $ZSBENCH_DATA, else ./data"
     )
     seed: Annotated[int, TRAINING.only(*RUNS, "score")] = option(
-        0, "seed of initialisation, order and augmentation", ge=0
+        0, "seed of initialisation, order and augmentation", ge=0, lt=2**63
     )
     device: Annotated[str | None, WHERE] = option(None, "cpu, cuda or cuda:N; default: CUDA where there is one")
     dtype: Annotated[Literal["float32", "bfloat16", "float16"], WHERE.only(*RUNS, "profile", "predict")] = option(
@@ -227,8 +236,12 @@ class ProfileRequest(Request):
     timed: Annotated[Literal["model", "end-to-end"], PROFILE] = option("end-to-end", "what is timed")
     compile: Annotated[bool, PROFILE] = option(False, "time the method through torch.compile")
     tf32: Annotated[bool, PROFILE] = option(False, "float32 products in TF32 on CUDA; else surely not")
-    seconds: Annotated[float, PROFILE] = option(10.0, "for warm-up, for latency; a quarter for each batch", ge=0)
-    largest_batch: Annotated[int, PROFILE] = option(64, "bound of the search for the best batch; 1: no search", ge=1)
+    seconds: Annotated[float, PROFILE] = option(
+        10.0, "for warm-up, for latency; a quarter for each batch", ge=0, le=1e6, allow_inf_nan=False
+    )
+    largest_batch: Annotated[int, PROFILE] = option(
+        64, "bound of the search for the best batch; 1: no search", ge=1, le=MANY
+    )
 
 
 def place(field: FieldInfo) -> Place:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -13,13 +12,8 @@ from zsbench.errors import UserError
 from zsbench.result import Result
 from zsbench.runs.backends import Local, Ray, Slurm
 from zsbench.runs.grid import RUNS, Backend, Cell, Entry, arranged, make_cells
+from zsbench.utils.documents import read_toml
 from zsbench.utils.validation import validated
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 
 OWN_WAY = ("out", "resume")
 """Options of a run that are a sweep's own business."""
@@ -60,10 +54,7 @@ class Sweep(BaseModel):
 
 def read_sweep(path: Path, **changes: Any) -> Sweep:
     """The sweep that a file describes, with `changes` that are not None. Raises `UserError` naming the entry at fault."""
-    try:
-        content = {"out": Path("runs") / path.stem, **tomllib.loads(path.read_text(encoding="utf-8"))}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UserError(f"{path} is no sweep file: {error}") from error
+    content = {"out": Path("runs") / path.stem, **read_toml(path, "sweep file")}
     content |= {name: value for name, value in changes.items() if value is not None}
     return validated(Sweep, content, f"entry of {path}")
 

@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast
 
 from zsbench.checkpoint import trainable_state_dict
-from zsbench.method import Method
+from zsbench.method import Method, checked_optimisers
 from zsbench.settings import Phase, TrainingView
 from zsbench.training.feed import Feed, SampleStream
 from zsbench.training.log import TrainingLog
@@ -97,7 +97,7 @@ class PhaseLoop:
 
     def __init__(self, method: Method, phase: Phase, view: TrainingView, session: Session) -> None:
         self.method, self.phase, self.state, self.accelerator = method, phase, session.state, session.accelerator
-        self.optimisers = dict(method.optimisers(phase))
+        self.optimisers = checked_optimisers(method, method.optimisers(phase))
         self.peaks = {
             name: [group["lr"] for group in optimiser.param_groups] for name, optimiser in self.optimisers.items()
         }

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 from torch import Tensor
 
-from zsbench.method import Method
-from zsbench.optimisation import Losses, TrainingBatch
+from zsbench.method import Method, checked_losses
+from zsbench.optimisation import TrainingBatch
 from zsbench.settings import Phase
 from zsbench.utils.distributed import alone
 
@@ -44,9 +44,9 @@ class TrialStep:
         return self.made_up
 
     def update(self, **losses: Tensor) -> None:
-        Losses(losses).total.backward()
+        checked_losses(self.method, losses).total.backward()
 
     def minimise(self) -> dict[str, float]:
-        losses = Losses.of(self.method.losses(self.made_up.images, self.made_up.labels))
+        losses = checked_losses(self.method, self.method.losses(self.made_up.images, self.made_up.labels))
         losses.total.backward()
         return {"loss": losses.total.item()}

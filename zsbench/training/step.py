@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from zsbench.errors import UserError
-from zsbench.method import Method
+from zsbench.method import Method, checked_losses, described, named
 from zsbench.optimisation import MAIN, Losses, TrainingBatch
 from zsbench.settings import Phase
 from zsbench.training.feed import Feed
@@ -47,7 +47,12 @@ class LoopStep:
             found = self.method.train_step(self)
         while self.accelerator.num_processes > 1 and not usual and self.exchange(()):
             pass  # others are not done
-        values = {name: torch.as_tensor(value).item() for name, value in found.items()}
+        try:
+            values = {name: as_number(value) for name, value in found.items()}
+        except (AttributeError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{named(self.method)}: train_step: expected a dictionary of numbers for the log ({error})."
+            ) from None
         return {**values, "loss": values.get("loss", sum(values.values()))}
 
     def autocast(self, cache: bool = True) -> torch.autocast:
@@ -67,7 +72,7 @@ class LoopStep:
         return TrainingBatch(images, labels, batch.ids)
 
     def update(self, **losses: Tensor) -> None:
-        *_, last = losses
+        *_, last = checked_losses(self.method, losses).values
         with torch.autocast(self.accelerator.device.type, enabled=False):
             for name, loss in losses.items():
                 self.check(loss, self.ids)
@@ -84,7 +89,7 @@ class LoopStep:
         said = [names] if self.accelerator.num_processes == 1 else gather(self.accelerator, names)
         making = [each for each in said if each]
         if len(set(making)) > 1:
-            raise UserError(f"{type(self.method).__name__}: processes make different updates at once: {set(making)}.")
+            raise UserError(f"{named(self.method)}: processes make different updates at once: {set(making)}.")
         for name in making[0] if making else ():
             if not names:
                 self.optimisers[name].zero_grad(set_to_none=True)
@@ -103,9 +108,7 @@ class LoopStep:
         """What the optimiser of that name holds, in the order of the method."""
         if name not in self.optimisers:
             known = ", ".join(self.optimisers) or "none"
-            raise UserError(
-                f"{type(self.method).__name__} has no optimiser {name!r} in phase {self.phase.name}: {known}."
-            )
+            raise UserError(f"{named(self.method)} has no optimiser {name!r} in phase {self.phase.name}: {known}.")
         held = {id(each) for group in self.optimisers[name].param_groups for each in group["params"]}
         return [each for each in self.method.parameters() if id(each) in held]
 
@@ -147,16 +150,27 @@ class LoopStep:
     def losses(self, batch: TrainingBatch) -> Losses:
         """The method's losses on a micro-batch; raises `UserError` naming its images where their sum is not finite."""
         with self.autocast():
-            losses = Losses.of(self.wrapped(batch.images, batch.labels))
+            losses = checked_losses(self.method, self.wrapped(batch.images, batch.labels))
         self.check(losses.total, batch.ids)
         return losses
 
     def check(self, loss: Tensor, ids: Sequence[str]) -> None:
+        if not loss.requires_grad:
+            raise UserError(f"{named(self.method)}: its loss does not depend on anything that it learns.")
         if not torch.isfinite(loss):
             raise UserError(
                 f"the loss is {loss.item()} on images {', '.join(ids) or 'made by the method'}. Lower the learning rate, or "
                 "look at these images; the last good state is kept and --resume continues from it."
             )
+
+
+def as_number(value: Tensor | float) -> float:
+    """A number for the log; raises `ValueError` or `TypeError` for anything else."""
+    if not isinstance(value, Tensor):
+        return float(value)
+    if value.numel() != 1:
+        raise ValueError(described(value))
+    return float(value.item())
 
 
 def average_gradients(parameters: Sequence[nn.Parameter], accelerator: Accelerator, among: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,11 +22,18 @@ PATIENCE = timedelta(hours=6)
 """How long processes wait for the slowest; one that dies is noticed at once."""
 ALONE = ContextVar("alone", default=False)
 RANK_VARIABLES = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK")
+COUNTS = (*RANK_VARIABLES, "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_PORT")
+"""Variables of launchers that are numbers."""
+NUMBER = re.compile("-?[0-9]{1,9}")
 
 
 def process_index() -> int:
-    """The number of this process among those of the run, before anything else is known; only 0 prints."""
-    return next((int(os.environ[name]) for name in RANK_VARIABLES if name in os.environ), 0)
+    """The number of this process among those of the run, before anything else is known; only 0 prints.
+
+    What is no number is passed over here: `join` tells of it, and most commands do not join.
+    """
+    given = next((os.environ[name] for name in RANK_VARIABLES if name in os.environ), "0")
+    return int(given) if NUMBER.fullmatch(given) else 0
 
 
 OTHERWISE = "zsbench decides that itself"
@@ -59,9 +67,16 @@ def check_launcher(device: torch.device) -> None:
 def join(device: torch.device) -> Accelerator:
     """Meet the other processes of the run, if there are any, each on a device of its own.
 
-    Raises `UserError` where all of them would share one CUDA device, and where accelerate was told to train otherwise.
+    Raises `UserError` where all of them would share one CUDA device, where accelerate was told to train otherwise, and where
+    the environment says no number.
     """
     check_launcher(device)
+    for name in COUNTS:
+        if not NUMBER.fullmatch(os.environ.get(name, "0")):
+            raise UserError(
+                f"{name}={os.environ[name]!r} in the environment: expected a number, as torchrun and accelerate set "
+                "it. Unset it to run in one process."
+            )
     from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
 
     forget_other_device(device)

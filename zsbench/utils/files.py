@@ -157,10 +157,10 @@ def read_text(path: Path, what: str) -> str:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise UserError(f"{path}: no such {what}.") from None
-    except OSError as error:
-        raise UserError(f"{path}: not a readable {what} ({error.strerror}).") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not a readable {what} ({error}): save it as UTF-8.") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise UserError(f"{path}: not a readable {what} ({error}).") from None
 
 
 def locate(path: Path) -> tuple[Path, str]:

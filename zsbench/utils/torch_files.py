@@ -15,6 +15,7 @@ import pickletools
 import re
 import zipfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,6 +29,13 @@ DATA = re.compile(r"[^/]*/(data\.pkl|version|byteorder|data/.*)")
 """The entries of a TorchScript archive that are no code."""
 PREFIXES = ("module.", "_orig_mod.", "model.", "clip.")
 """Before all names of a state dict: of wrappers for several devices, for compilation, for training."""
+PLAIN = ("state_dict", "model_state_dict", "model", "module")
+AVERAGED = ("state_dict_ema", "ema_state_dict", "model_ema", "ema")
+"""Under which a state dict may lie: the weights themselves, or where there are none, their running average."""
+BESIDE = ("n_averaged",)
+"""What wrappers add to the tensors of a model."""
+WRAPPERS = 4
+"""Within so many a state dict is looked for; a file may hold one that lies in itself."""
 STREAMS = 4
 """Pickles in a file of the format before 2020: magic number, version, system, content."""
 
@@ -72,12 +80,35 @@ def plain_names(state: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def find_state(content: Any) -> Mapping[str, Any]:
+    """What has the form of a state dict in the content of a file, wrapped or bare, its names as they are; else nothing."""
+    for _ in range(WRAPPERS):
+        if not isinstance(content, Mapping) or not all(isinstance(name, str) for name in content):
+            return {}
+        inside = next((key for key in (*PLAIN, *AVERAGED) if key in content), None)
+        if inside is None or isinstance(content[inside], Tensor):
+            return {name: value for name, value in content.items() if name not in BESIDE}
+        content = content[inside]
+    return {}
+
+
+def checked_state(state: Mapping[str, Any], source: Path | str) -> dict[str, Tensor]:
+    """A state dict under plain names. Raises `UserError` for what is no tensor, or claims more numbers than it holds."""
+    for name, tensor in state.items():
+        if not isinstance(tensor, Tensor):
+            raise UserError(f"{source}: {name!r} is no tensor; objects other than tensors are refused in a state dict.")
+        if tensor.layout != torch.strided or tensor.nbytes > tensor.untyped_storage().nbytes():
+            raise UserError(f"{source}: {name} claims {tuple(tensor.shape)} and holds fewer numbers.")
+    return plain_names(state)
+
+
 def is_torchscript(path: Path) -> bool:
     """Whether the file is a TorchScript archive (told, as PyTorch does, by its table of constants)."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.split("/", 1)[-1] == "constants.pkl" for name in archive.namelist())
+    with suppress(OSError, ValueError, zipfile.BadZipFile, NotImplementedError):  # a damaged directory
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                return any(name.split("/", 1)[-1] == "constants.pkl" for name in archive.namelist())
+    return False
 
 
 def _check_size(path: Path, entries: Sequence[zipfile.ZipInfo]) -> None:

@@ -1,0 +1,36 @@
+"""JSON and TOML documents, whatever is in them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from zsbench.errors import UserError
+from zsbench.utils.files import read_text
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+def read_json(path: Path, what: str) -> Any:
+    """The content of a JSON file, which messages call `what`; raises `UserError` where it is absent or none."""
+    return parsed(read_text(path, what), json.loads, f"{path}: not a readable {what} in JSON")
+
+
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """The content of a TOML file, which messages call `what`; raises `UserError` where it is absent or none."""
+    content: dict[str, Any] = parsed(read_text(path, what), tomllib.loads, f"{path}: not a readable {what} in TOML")
+    return content
+
+
+def parsed(text: str, parse: Callable[[str], Any], complaint: str) -> Any:
+    """What `parse` makes of a text; a `UserError` that begins with `complaint` where it is damaged or nested endlessly."""
+    try:
+        return parse(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{complaint} ({error}).") from None
