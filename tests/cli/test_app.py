@@ -20,6 +20,8 @@ from typer.testing import CliRunner
 
 from zsbench import Result
 from zsbench.cli.app import app
+from zsbench.cli.runs import own_names
+from zsbench.errors import UserError
 from zsbench.metrics.records import Records
 from zsbench.reports.published import COLUMNS
 
@@ -370,6 +372,16 @@ def test_predict_draws_an_overlay_and_a_label_map(zsbench, tmp_path):
         with Image.open(tmp_path / "pictures" / f"{name}-labels.png") as labels:
             assert labels.size == (30, 20) and set(np.unique(labels)) <= {0, 1}
         assert (tmp_path / "pictures" / f"{name}-overlay.png").stat().st_size > 1000
+
+
+def test_own_classes_are_words_or_the_lines_of_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("own.txt").write_text("\ufeffcat\r\n\r\n sky, cloud \r\n", encoding="utf-8")
+    Path("cat").touch()
+    assert own_names("cat, grass,") == ["cat", "grass"] and own_names("cat") == ["cat"]
+    assert own_names("own.txt") == own_names("./own.txt") == ["cat", "sky, cloud"]
+    with pytest.raises(UserError, match=r"absent\.txt: no such list of class names"):
+        own_names("absent.txt")
 
 
 def test_several_seeds_are_runs_with_a_mean(zsbench, tmp_path):

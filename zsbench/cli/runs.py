@@ -19,7 +19,7 @@ from zsbench.runs.grid import Finished
 from zsbench.runs.request import TRAINING, ProfileRequest, Request, Verb
 from zsbench.runs.resolve import resolve
 from zsbench.utils.distributed import leave
-from zsbench.utils.files import write_text
+from zsbench.utils.files import read_text, write_text
 
 VARIED = ("device", "dtype", "size", "dataset", "method")
 """What a grid of profiles may vary; methods first: what is compared is measured one after the other."""
@@ -155,12 +155,22 @@ def profile(
         conclude(finished)
 
 
+def own_names(given: str) -> list[str]:
+    """Class names of the user's own: separated by commas, or the lines of a text file."""
+    path = Path(given)
+    if path.suffix != ".txt" and not (path.is_file() and len(path.parts) > 1):
+        return split_commas([given])
+    return [line.strip() for line in read_text(path, "list of class names").splitlines() if line.strip()]
+
+
 @app.command()
 @made_from(Request, "predict")
 def predict(
     given: dict[str, Any],
     images: Annotated[list[Path], typer.Argument(help="image files")],
-    classes: Annotated[str, typer.Option(help='class names, separated by commas: "cat, grass, sky"', metavar="NAMES")],
+    classes: Annotated[
+        str, typer.Option(help='class names, "cat, grass, sky", or a text file of them', metavar="NAMES")
+    ],
     method: Annotated[
         str | None,
         typer.Option(help="name of a method; default: the checkpoint's, else a training-free one", metavar="TEXT"),
@@ -178,7 +188,7 @@ def predict(
     for path in images:
         if (other := first.setdefault(path.stem, path)) != path:
             raise UserError(f"{other} and {path} would both be drawn as {path.stem}-overlay.png: give each a --out.")
-    for found in api.predict_all(images, split_commas([classes]), method, dataset, **given):
+    for found in api.predict_all(images, own_names(classes), method, dataset, **given):
         overlay, label_map = found.save(out)
         console.print(f"overlay {overlay}\nlabels  {label_map}", soft_wrap=True)
         if found.orientation != 1:

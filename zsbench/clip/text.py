@@ -112,8 +112,11 @@ def check_apart(vocabulary: Vocabulary, owners: Sequence[int], classes: Sequence
     has other last digits.
     """
     unit = F.normalize(vocabulary.embeddings.double(), dim=-1)
-    of = torch.tensor(owners)
-    twins = ((unit @ unit.T > 1 - SAME) & (of[:, None] < of)).nonzero().tolist()
+    of, twins = torch.tensor(owners), []
+    for start in range(0, len(unit), BATCH):  # a square of all words may not fit into memory
+        rows = slice(start, start + BATCH)
+        alike = (unit[rows] @ unit.T > 1 - SAME) & (of[rows, None] < of)
+        twins += [(start + row, column) for row, column in alike.nonzero().tolist()]
     pairs = [" and ".join(f"{vocabulary.words[word]!r} ({classes[owners[word]]})" for word in pair) for pair in twins]
     if pairs:
         more = f", and {len(pairs) - 3} more pairs" if len(pairs) > 3 else ""
