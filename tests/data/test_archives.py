@@ -116,7 +116,7 @@ def test_a_full_disk_is_said_without_the_advice_to_download_again(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("zsbench.data.archives.shutil.copyfileobj", full)
-    with pytest.raises(UserError, match="cannot write .*: the disk is full"):
+    with pytest.raises(UserError, match=r"cannot write .*: the disk is full"):
         unpack(make_zip(tmp_path / "x.zip", {"a/file": b"x"}), tmp_path / "out")
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
 
