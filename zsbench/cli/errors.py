@@ -15,6 +15,7 @@ from rich.markup import escape
 from zsbench.errors import UserError, out_of_memory
 from zsbench.utils.distributed import joined, process_index
 from zsbench.utils.interruption import Interrupted
+from zsbench.utils.parallel import end_readers
 
 console = Console(highlight=False, quiet=process_index() > 0)
 errors = Console(stderr=True, highlight=False)
@@ -63,6 +64,7 @@ def plain_errors() -> Iterator[None]:
             raise
     else:
         return
+    end_readers()
     sys.exit(2)
 
 
