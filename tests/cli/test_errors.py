@@ -14,7 +14,7 @@ import pytest
 from zsbench.training.state import unsealed
 
 ROOT = Path(__file__).resolve().parents[2]
-TRAIN = ("train", "--limit", "4", "--iterations", "4000", "-r", "workers=2", "--out", "t")
+TRAIN = ("train", "--limit", "4", "--iterations", "2000", "-r", "workers=2", "--out", "t")
 
 
 @pytest.fixture

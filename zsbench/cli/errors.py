@@ -16,6 +16,7 @@ from zsbench.errors import UserError, out_of_memory
 from zsbench.utils.distributed import joined, process_index
 from zsbench.utils.files import PLAINLY, reason, unwritable
 from zsbench.utils.interruption import Interrupted
+from zsbench.utils.parallel import end_readers
 
 console = text_console(quiet=process_index() > 0)
 errors = text_console(stderr=True)
@@ -71,6 +72,7 @@ def plain_errors() -> Iterator[None]:
             raise
     else:
         return
+    end_readers()
     sys.exit(2)
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import multiprocessing.util
 import os
+import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -49,6 +53,17 @@ def next_read(loader: Iterator[Made]) -> Made:
         with suppress(RuntimeError):  # the news
             time.sleep(1.0)
         raise killed_reader("--workers in evaluation, -r workers=N in training", KEPT) from error
+
+
+@atexit.register  # before multiprocessing, which was imported first, asks them to end and waits for them
+def end_readers() -> None:
+    """End the processes that read ahead: they do not listen to signals, and have nothing to keep."""
+    with suppress(ValueError):  # in another thread; PyTorch raises an error where one of its readers is killed
+        if sys.platform != "win32":
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for child in multiprocessing.active_children():
+        if child.daemon:
+            child.kill()
 
 
 def begin(work: Callable[[Any], Any]) -> None:
