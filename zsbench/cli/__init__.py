@@ -3,6 +3,6 @@
 
 def main() -> None:
     """Entry point of the `zsbench` command, which imports nothing of it before it is called."""
-    from zsbench.cli.app import main as begin
+    from zsbench.cli.program import begin
 
     begin()

@@ -1,9 +1,8 @@
-"""The command line. Heavy imports happen inside the commands, so that `zsbench list` answers at once."""
+"""All commands. Heavy imports happen inside them, so that `zsbench list` answers at once."""
 
 from __future__ import annotations
 
 import json
-import sys
 from typing import Annotated
 
 import typer
@@ -11,18 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 from zsbench import registry
-from zsbench.cli import data, runs, score  # noqa: F401  # the commands that measure come first
-from zsbench.cli.compare import compare
 from zsbench.cli.errors import console
-from zsbench.cli.leaderboard import leaderboard
 from zsbench.cli.options import with_plugins
 from zsbench.cli.program import app
-from zsbench.cli.streams import show_what_it_can
 from zsbench.errors import UserError
-from zsbench.utils.interruption import follow, listen
 
-app.command()(compare)
-app.command()(leaderboard)
+# Commands add themselves, in the order of the help.
+# isort: off
+from zsbench.cli import runs, score, compare, leaderboard, data  # noqa: F401
 
 
 @app.command("list")
@@ -73,11 +68,3 @@ def describe(entry: registry.Plugin) -> dict[str, object]:
 
 
 app.add_typer(data.app, name="data")
-
-
-def main() -> None:
-    """Entry point of the `zsbench` command."""
-    listen()
-    follow()
-    show_what_it_can(sys.stdout, sys.stderr)
-    app()

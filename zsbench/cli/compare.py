@@ -8,9 +8,11 @@ from typing import Annotated, Literal
 import typer
 
 from zsbench.cli.errors import console
+from zsbench.cli.program import app
 from zsbench.utils.files import make_folder, write_text
 
 
+@app.command()
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="folders of runs, or results with records beside them")],
     to: Annotated[

@@ -8,9 +8,11 @@ from typing import Annotated
 import typer
 
 from zsbench.cli.errors import console
+from zsbench.cli.program import app
 from zsbench.errors import UserError
 
 
+@app.command()
 def leaderboard(
     folder: Annotated[
         Path, typer.Option(help="folder with results/*.json, efficiency/*.json and published.csv")

@@ -24,7 +24,6 @@ METAVARS: Mapping[Any, str] = {
     list[Path]: "PATH",
     list[str]: "KEY=VALUE",
 }
-HELP = {"help_option_names": ["--help", "-h"]}
 Body = Callable[..., None]
 
 

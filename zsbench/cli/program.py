@@ -1,7 +1,9 @@
-"""The program that commands are added to."""
+"""The program that commands add themselves to."""
 
 from __future__ import annotations
 
+import sys
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
@@ -9,7 +11,12 @@ from typer.core import TyperGroup
 
 from zsbench import __version__
 from zsbench.cli.errors import plain_errors
-from zsbench.cli.options import HELP
+from zsbench.cli.streams import show_what_it_can
+from zsbench.utils.interruption import follow, listen
+
+HELP = {"help_option_names": ["--help", "-h"]}
+ALONE = ("compare", "leaderboard")
+"""Commands whose modules, of the same names, know nothing of the others, so that they answer sooner."""
 
 
 class PlainErrors(TyperGroup):
@@ -44,3 +51,13 @@ def start(
     ] = False,
 ) -> None:
     pass
+
+
+def begin() -> None:
+    """The `zsbench` command."""
+    listen()
+    follow()
+    show_what_it_can(sys.stdout, sys.stderr)
+    named = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    import_module(f"zsbench.cli.{named if named in ALONE else 'app'}")
+    app()

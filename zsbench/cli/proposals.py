@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zsbench.cli.errors import console, plain_errors
-from zsbench.cli.options import HELP, made_from
+from zsbench.cli.options import made_from
+from zsbench.cli.program import HELP
 from zsbench.cli.streams import show_what_it_can
 from zsbench.runs.request import Request
 from zsbench.runs.resolve import resolve
