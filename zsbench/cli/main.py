@@ -19,9 +19,11 @@ from zsbench.cli.compare import compare
 from zsbench.cli.errors import console, terminate
 from zsbench.cli.leaderboard import leaderboard
 from zsbench.cli.options import with_plugins
+from zsbench.cli.report import report
 from zsbench.errors import UserError
 
 app.command()(compare)
+app.command()(report)
 app.command()(leaderboard)
 
 

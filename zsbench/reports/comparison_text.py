@@ -81,10 +81,14 @@ def extremes(changes: Sequence[Change], most: int) -> str:
     def listed(some: Sequence[Change]) -> str:
         return ", ".join(f"{cell(each.name)} ({each.a:.1f}, {each.b:.1f})" for each in some)
 
+    sides = zip("AB", most_changed(changes, most), strict=True)
+    return " ".join(f"Most for {side}: {listed(some)}." for side, some in sides if some)
+
+
+def most_changed(changes: Sequence[Change], most: int) -> tuple[list[Change], list[Change]]:
+    """Those in which A is most ahead, and those in which B is."""
     ahead = [each for each in changes if each.difference > 0][:most]
-    behind = [each for each in reversed(changes) if each.difference < 0][:most]
-    sides = [f"Most for {side}: {listed(some)}." for side, some in (("A", ahead), ("B", behind)) if some]
-    return " ".join(sides)
+    return ahead, [each for each in reversed(changes) if each.difference < 0][:most]
 
 
 def latex(found: Comparison) -> str:

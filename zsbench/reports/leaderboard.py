@@ -1,9 +1,7 @@
-"""Leaderboards: Markdown tables that are a pure function of committed results and of what papers print."""
+"""Leaderboards: Markdown tables and one page of all, a pure function of committed results and of what papers print."""
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,13 +11,14 @@ from zsbench import registry
 from zsbench.errors import UserError
 from zsbench.options import Ablation
 from zsbench.reports.audit import audit
+from zsbench.reports.board_page import INDEX, index_page
 from zsbench.reports.costs import efficiency_pages
 from zsbench.reports.markup import cell, code, link, markdown_table
 from zsbench.reports.published import PublishedRow, read_published
-from zsbench.reports.rows import StoredResult, by_row, canonical, choices, records_beside, row_labels
+from zsbench.reports.rows import StoredResult, canonical, choices, records_beside
+from zsbench.reports.standings import Standing, standings
 from zsbench.reports.tables import PAPER, TITLES, ablation_table, format_seeds, group_titles
 from zsbench.result import Result
-from zsbench.settings import SHOWN
 from zsbench.utils.files import file_within, make_folder, write_bytes, write_text
 
 PUBLISHED_COLUMNS = ("method", "setting", "backbone", "pAcc", "mIoU", "mIoU_S", "mIoU_U", "hIoU", "source")
@@ -83,8 +82,11 @@ def read_entries(folder: Path) -> list[StoredResult]:
 
 
 def tables(folder: Path) -> dict[str, str]:
-    """File name to Markdown text: a page for each dataset that was measured or published about, one more for its
-    ablations, whose rows are not repeated on the first, and one for costs. Raises `UserError` where there is nothing."""
+    """File name to text: a page of Markdown for each dataset that was measured or published about, one more for its
+    ablations, whose rows are not repeated on the first, and one for costs; and a page of HTML for all together.
+
+    Raises `UserError` where there is nothing.
+    """
     entries, published = read_entries(folder), read_published(folder / "published.csv")
     datasets = {entry.result.dataset.name: str(entry.path) for entry in entries}
     datasets |= {row["dataset_id"]: f"{folder / 'published.csv'}" for row in published if row["dataset_id"]}
@@ -101,6 +103,7 @@ def tables(folder: Path) -> dict[str, str]:
     pages |= efficiency_pages(folder)
     if not pages:
         raise UserError(f"{folder} holds no leaderboard: expected results/*.json, efficiency/*.json or published.csv.")
+    pages[INDEX] = index_page(folder, entries, published)
     return pages
 
 
@@ -174,9 +177,9 @@ def page(dataset: str, measured: Sequence[StoredResult], reported: Sequence[Publ
             "Percent. Several seeds: mean ± standard deviation over seeds; one seed: value ± bootstrap error over images. "
             "Every row links the results it is made of, with command, versions and hashes.",
         ]
-    for title, entries in comparable(measured).items():
-        parts += [title, measured_table(entries)]
-        parts += sorted({cell(entry.result.note) for entry in entries if entry.result.note})
+    for standing in standings(measured):
+        parts += [heading(standing), measured_table(standing)]
+        parts += sorted({cell(entry.result.note) for entry in standing.entries if entry.result.note})
     if reported:
         parts += [
             "## Reported in publications",
@@ -186,53 +189,30 @@ def page(dataset: str, measured: Sequence[StoredResult], reported: Sequence[Publ
     return "\n\n".join(parts) + "\n"
 
 
-def comparable(entries: Iterable[StoredResult]) -> dict[str, list[StoredResult]]:
-    """Entries by the heading of their table: another setting, other things shown, other class names or another ground truth
-    are never ranked together."""
-    groups: dict[tuple[int, str, str], dict[str, list[StoredResult]]] = defaultdict(lambda: defaultdict(list))
-    for entry in entries:
-        result, settings = entry.result, [*SHOWN, entry.result.setting]
-        kind = (settings.index(result.setting), f"{result.setting}{unusually_shown(result)}")
-        groups[(*kind, result.dataset.classes_sha256)][result.dataset.labels_sha256].append(entry)
-    titled = {}
-    for (_, setting, names), truths in sorted(groups.items()):
-        for truth, members in sorted(truths.items()):
-            title = f"### {cell(setting)}, class names {cell(members[0].result.dataset.names)} {code(names[:12])}"
-            titled[title + (f", labels {code(truth[:12])}" if len(truths) > 1 else "")] = members
-    return titled
+def heading(standing: Standing) -> str:
+    """The heading of a table: what its rows have in common."""
+    dataset = standing.first.dataset
+    title = f"### {cell(standing.setting)}, class names {cell(dataset.names)} {code(dataset.classes_sha256[:12])}"
+    return title if standing.alone else f"{title}, labels {code(dataset.labels_sha256[:12])}"
 
 
-def unusually_shown(result: Result) -> str:
-    """What was shown, where the setting alone does not say it."""
-    shown = (result.shown.pixels, result.shown.names)
-    return "" if SHOWN.get(result.setting) == shown else f" with pixels {shown[0]} and names {shown[1]}"
-
-
-def measured_table(entries: Sequence[StoredResult]) -> str:
-    """One row per method, variant and further choices: best hIoU (or mIoU where no class is unseen) first, oracles last."""
-    rows = by_row(entries)
-    labels, first = row_labels(rows), entries[0].result
-    rank = "hIoU" if first.dataset.unseen else "mIoU"
-    ordered = sorted(rows.items(), key=lambda item: (item[1][0].result.method.oracle, -rank_value(item[1], rank)))
+def measured_table(standing: Standing) -> str:
+    """One row per method, variant and further choices."""
+    first = standing.first
     titles = {name: TITLES[name] for name in PAPER} | group_titles(first)
     headers = ["method", "variant", "seeds", *map(cell, titles.values()), "learnable M", "GMACs", "results"]
     body = [
         [
             cell(members[0].result.method.name),
-            cell(labels[row]),
+            cell(label),
             len(members),
             *[format_seeds([member.result for member in members], name) for name in titles],
             *cost(members[0].result),
             ", ".join(link(member.seed, f"results/{member.path.name}") for member in members),
         ]
-        for row, members in ordered
+        for label, members in standing.rows
     ]
     return markdown_table(headers, body)
-
-
-def rank_value(entries: Sequence[StoredResult], metric: str) -> float:
-    value = statistics.fmean(entry.result.metrics[metric].value for entry in entries)
-    return -1.0 if math.isnan(value) else value
 
 
 def cost(result: Result) -> tuple[str, str]:

@@ -1,0 +1,26 @@
+"""`zsbench report`: a page to hand to the group."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zsbench.cli.errors import console
+
+
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(help="folders of runs, or results; with records beside them, more is said")
+    ],
+    out: Annotated[Path, typer.Option(help="the page, a file of its own", metavar="PATH")] = Path("report.html"),
+    replicates: Annotated[int, typer.Option(min=2, help="how often images are drawn anew", metavar="N")] = 1000,
+) -> None:
+    """Write one page about runs: numbers with intervals, classes, confusion, cost, pictures, comparison, origin.
+
+    A single file, which asks no network for anything.
+    """
+    from zsbench.reports.report import report as write
+
+    console.print(f"wrote {write(*runs, out=out, replicates=replicates)}", markup=False, soft_wrap=True)
