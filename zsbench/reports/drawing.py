@@ -44,21 +44,25 @@ class Axis:
 
 
 def linear_ticks(low: float, high: float) -> list[float]:
-    """Multiples of 1, 2 or 5 times a power of ten, at most seven, from `low` to `high`."""
+    """Multiples of 1, 2 or 5 times a power of ten, at most eight, from `low` to `high`."""
     power = 10.0 ** math.floor(math.log10((high - low) / 7))
-    step = next(power * factor for factor in (1, 2, 5, 10) if (high - low) / (power * factor) <= 6)
+    step = next(power * factor for factor in (1, 2, 5, 10) if (high - low) / (power * factor) <= 7.001)
     return [round(number * step, 9) for number in range(math.ceil(low / step), math.floor(high / step + 1e-9) + 1)]
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Powers of ten from `low` to `high`, with their double and their fivefold where these are few."""
+    """Powers of ten from `low` to `high`, with their double and their fivefold where these are few; at most eight.
+
+    Where all that is less than two, `linear_ticks`.
+    """
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    found: list[float] = []
     for factors in ((1, 2, 5), (1,)):
-        values = [factor * 10.0**power for power in powers for factor in factors]
+        values = [round(factor * 10.0**power, 12) for power in powers for factor in factors]
         found = [value for value in values if low * 0.999 <= value <= high * 1.001]
         if len(found) <= 8:
             break
-    return found[:: math.ceil(len(found) / 8)]
+    return found[:: math.ceil(len(found) / 8)] if len(found) > 1 else linear_ticks(low, high)
 
 
 def path(places: Sequence[Place]) -> str:
