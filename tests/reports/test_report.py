@@ -16,7 +16,7 @@ from zsbench.metrics.intervals import over_seeds
 from zsbench.metrics.records import Records
 from zsbench.reports.comparison import compare, resampling_of
 from zsbench.reports.drawing import Curve
-from zsbench.reports.report import Entry
+from zsbench.reports.entries import Entry
 from zsbench.result import Result
 
 NASTY = "</script><script>alert(1)</script>|\"'`&\n=1+1\\"
@@ -189,3 +189,11 @@ def test_mistakes_are_said_plainly(run, tmp_path):
 def test_the_command_says_where_the_page_is(run, tmp_path):
     done = CliRunner().invoke(app, ["report", str(run("a", RIGHT)), "--out", str(tmp_path / "p.html")])
     assert done.exit_code == 0 and (tmp_path / "p.html").is_file() and "wrote" in done.output
+
+
+def test_pictures_are_of_one_folder_for_each_run(run, tmp_path):
+    folder = run("a", RIGHT)
+    with pytest.raises(UserError, match="2 folders of --predictions for 1 runs"):
+        zsbench.report(folder, out=tmp_path / "p.html", predictions=["x", "y"])
+    with pytest.raises(UserError, match="unknown dataset 'd'"):
+        zsbench.report(folder, out=tmp_path / "p.html", predictions=["x"])

@@ -15,6 +15,13 @@ def report(
         list[Path], typer.Argument(help="folders of runs, or results; with records beside them, more is said")
     ],
     out: Annotated[Path, typer.Option(help="the page, a file of its own", metavar="PATH")] = Path("report.html"),
+    predictions: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="what --save-predictions wrote, once for each run in their order: shows images", metavar="PATH"
+        ),
+    ] = None,
+    data_root: Annotated[Path | None, typer.Option(help="where data are, to show images", metavar="PATH")] = None,
     replicates: Annotated[int, typer.Option(min=2, help="how often images are drawn anew", metavar="N")] = 1000,
 ) -> None:
     """Write one page about runs: numbers with intervals, classes, confusion, cost, pictures, comparison, origin.
@@ -23,4 +30,5 @@ def report(
     """
     from zsbench.reports.report import report as write
 
-    console.print(f"wrote {write(*runs, out=out, replicates=replicates)}", markup=False, soft_wrap=True)
+    page = write(*runs, out=out, predictions=predictions or (), data_root=data_root, replicates=replicates)
+    console.print(f"wrote {page}", markup=False, soft_wrap=True)

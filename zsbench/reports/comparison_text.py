@@ -70,9 +70,9 @@ def chance(p_value: float) -> str:
     return "under 0.001" if p_value < 0.001 else f"{p_value:.3f}"
 
 
-def tally(changes: Sequence[Change]) -> str:
+def tally(changes: Sequence[Change], a: str = "A", b: str = "B") -> str:
     won, lost = (sum(sign * each.difference > 0 for each in changes) for sign in (1, -1))
-    return f"A is ahead in {won}, B in {lost}, equal in {len(changes) - won - lost}"
+    return f"{a} is ahead in {won}, {b} in {lost}, equal in {len(changes) - won - lost}"
 
 
 def extremes(changes: Sequence[Change], most: int) -> str:

@@ -3,192 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import combinations
 from pathlib import Path
-
-import numpy as np
+from types import MappingProxyType
 
 from zsbench.errors import UserError
-from zsbench.metrics.confusion import UnseenPixels, taken_for
-from zsbench.metrics.intervals import Estimate, over_seeds
 from zsbench.reports.audit import audit
 from zsbench.reports.comparison import (
+    Change,
     Comparison,
-    Contender,
     compare_contenders,
     differences,
     find_result,
-    load_records,
     named,
-    resampling_of,
 )
-from zsbench.reports.comparison_text import HEADERS, metric_rows, most_changed, tally
-from zsbench.reports.drawing import Curve, Dot, costs, front_of, plane
-from zsbench.reports.html import data_uri, letter, render
-from zsbench.reports.published import read_published, reported
+from zsbench.reports.comparison_text import HEADERS, MOST, metric_rows, most_changed, tally
+from zsbench.reports.drawing import Dot, costs, front_of, plane
+from zsbench.reports.entries import Entry, class_tables, entry_of
+from zsbench.reports.examples import Examples, Maps, draw, reasons
+from zsbench.reports.html import render
 from zsbench.reports.rows import StoredResult, by_row, records_beside
-from zsbench.reports.tables import TITLES, group_titles, mean_and_std
-from zsbench.result import Efficiency, Metric, Result
+from zsbench.reports.tables import TITLES, group_titles
 from zsbench.utils.files import make_folder, write_text
 
-WORST = 8
-"""Images that are named as a run's worst."""
-
-
-@dataclass(frozen=True, eq=False)
-class Entry:
-    """A contender in a report: its number decides letter and colour."""
-
-    number: int
-    contender: Contender
-    metrics: Mapping[str, Metric | Estimate]
-
-    @property
-    def letter(self) -> str:
-        return letter(self.number)
-
-    @property
-    def name(self) -> str:
-        return self.contender.name
-
-    @property
-    def first(self) -> Result:
-        return self.contender.runs[0].result
-
-    @property
-    def quality(self) -> str:
-        """The metric that methods are ranked by."""
-        return "hIoU" if self.first.dataset.unseen else "mIoU"
-
-    @cached_property
-    def printed(self) -> dict[str, float]:
-        """What a paper prints for the same method, data set and setting, by metric."""
-        method, dataset = self.first.method, self.first.dataset
-        return reported(dataset.name, method.name, method.variant, self.first.setting, read_published())
-
-    @property
-    def deviations(self) -> dict[str, float]:
-        """The standard deviation between seeds of each metric, where there are several."""
-        results = [run.result for run in self.contender.runs]
-        return {name: mean_and_std(results, name)[1] for name in self.metrics} if len(results) > 1 else {}
-
-    @property
-    def efficiency(self) -> Efficiency | None:
-        return next((run.result.efficiency for run in self.contender.runs if run.result.efficiency), None)
-
-    @property
-    def curve(self) -> Curve | None:
-        """S and U at every calibration, of the first seed that was asked for it."""
-        found = (getattr(run.result, "curve", None) for run in self.contender.runs)
-        return next((Curve.of(curve, self.number, self.name) for curve in found if curve is not None), None)
-
-    @cached_property
-    def remarks(self) -> list[str]:
-        """What to know before these numbers are trusted."""
-        said = [remark for run in self.contender.runs for remark in remarks(run.result)]
-        if len(self.contender.runs) > 1 and not self.contender.records:
-            said.append("No interval over seeds: not every seed has its records beside it.")
-        return list(dict.fromkeys(said))
-
-    @cached_property
-    def confusion(self) -> Confusion | None:
-        """None without unseen classes, or without records that hold confusion."""
-        held = self.contender.records and all(records.has_confusion for records in self.contender.records)
-        return Confusion.of(self.contender) if held and self.first.dataset.unseen else None
-
-    @property
-    def worst(self) -> list[tuple[str, float]]:
-        """The images with the lowest mean IoU over the classes in label or prediction, mean over seeds."""
-        if not self.contender.records:
-            return []
-        miou = self.contender.image_miou
-        ids, order = self.contender.records[0].sorted().ids, np.argsort(miou, kind="stable")
-        return [(str(ids[i]), float(miou[i])) for i in order[:WORST] if not np.isnan(miou[i])]
-
-    @property
-    def galleries(self) -> list[str]:
-        """The pictures that runs left beside their results, as data."""
-        places = [run.path.with_name("gallery.png") for run in self.contender.runs if run.path.name == "result.json"]
-        return [data_uri(place) for place in places if place.is_file()]
-
-
-def remarks(result: Result) -> Iterator[str]:
-    if result.note:
-        yield sentence(result.note)
-    if result.method.weights is not None and result.method.weights.random:
-        yield "Random weights: these numbers mean nothing."
-    if not result.dataset.complete:
-        yield f"Only {result.dataset.images} images of the split were evaluated."
-    if result.method.oracle:
-        yield "Oracle: the ground truth was used. An upper bound, not a result to rank."
-    if result.environment.dirty:
-        yield "Measured with uncommitted changes in zsbench."
-
-
-def sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-@dataclass(frozen=True)
-class UnseenClass:
-    """What an unseen class is taken for: names, whether seen, and percent of its pixels."""
-
-    name: str
-    iou: float
-    right: float
-    taken: tuple[tuple[str, bool, float], ...]
-
-
-@dataclass(frozen=True)
-class Confusion:
-    """Where the pixels of unseen classes go."""
-
-    pixels: UnseenPixels
-    classes: tuple[UnseenClass, ...]
-
-    @classmethod
-    def of(cls, contender: Contender) -> Confusion:
-        """Pixels summed over seeds. The contender has records with confusion."""
-        rows = contender.runs[0].result.per_class
-        seen, iou = np.array([row.seen for row in rows]), contender.class_iou
-        table = np.sum([records.confusion(len(rows)) for records in contender.records], axis=0)
-        classes = []
-        for truth, taken in taken_for(table, np.flatnonzero(~seen & (table.sum(axis=1) > 0)).tolist()).items():
-            right = 100.0 * float(table[truth, truth] / table[truth].sum())
-            guesses = tuple((rows[guess].name, rows[guess].seen, share) for guess, share in taken)
-            classes.append(UnseenClass(rows[truth].name, float(iou[truth]), right, guesses))
-        return cls(UnseenPixels.of(table, seen), tuple(classes))
-
-
-@dataclass(frozen=True)
-class ClassTable:
-    """The IoU of classes, a row for each: name, IoU of each entry, percent of the labelled pixels. Best first."""
-
-    title: str
-    entries: Sequence[Entry]
-    rows: Sequence[tuple[str, list[float], float]]
-
-
-def class_tables(entries: Sequence[Entry]) -> Iterator[ClassTable]:
-    """Seen and unseen classes apart, and one pair of tables for all entries with the same classes."""
-    alike = defaultdict(list)
-    for entry in entries:
-        alike[tuple((row.name, row.seen) for row in entry.first.per_class)].append(entry)
-    for classes, members in alike.items():
-        iou = np.stack([entry.contender.class_iou for entry in members], axis=1)
-        pixels = np.array([row.gt for row in members[0].first.per_class], np.float64)
-        shares = 100 * pixels / max(pixels.sum(), 1)
-        data = members[0].first.dataset.name
-        for seen, title in ((False, "Unseen"), (True, "Seen")):
-            chosen = [number for number, (_, of) in enumerate(classes) if of == seen]
-            chosen.sort(key=lambda number: -np.nan_to_num(iou[number, 0], nan=-1.0))
-            rows = [(classes[number][0], iou[number].tolist(), float(shares[number])) for number in chosen]
-            if rows:
-                yield ClassTable(f"{title} classes of {data} ({len(rows)})", members, rows)
+PICTURED = 4
+"""Of a run's worst images, and of those that changed most between two, so many are shown."""
 
 
 @dataclass(frozen=True)
@@ -198,12 +39,16 @@ class PairText:
     a: Entry
     b: Entry
     rows: Sequence[tuple[str, ...]]
-    changes: Sequence[tuple[str, str, tuple[Sequence[object], Sequence[object]]]]
+    changes: Sequence[tuple[str, str, tuple[Sequence[Change], Sequence[Change]]]]
+
+    @property
+    def most_changed_images(self) -> tuple[Sequence[Change], Sequence[Change]]:
+        return next(sides for kind, _, sides in self.changes if kind == "images")
 
 
 @dataclass(frozen=True)
 class Compared:
-    """Entries on the same images, each with each, and what `tied` with the best says; `entries` have one row each."""
+    """Entries on the same images, each with each later one."""
 
     entries: Sequence[Entry]
     pairs: Sequence[PairText]
@@ -216,9 +61,11 @@ def compared(entries: Sequence[Entry], replicates: int) -> tuple[list[Compared],
         if not entry.contender.records:
             refused.append(f"{entry.letter}: no records lie beside its result, without which nothing can be paired.")
             continue
-        fitting = [group for group in groups if not differences(group[0].first, entry.first)]
-        groups.append([]) if not fitting else None
-        (fitting[0] if fitting else groups[-1]).append(entry)
+        group = next((group for group in groups if not differences(group[0].first, entry.first)), None)
+        if group is None:
+            groups.append([entry])
+        else:
+            group.append(entry)
     for one, other in combinations(groups, 2):
         why = "; ".join(differences(one[0].first, other[0].first))
         refused.append(f"{letters(one)} and {letters(other)} cannot be compared: {why}.")
@@ -235,35 +82,50 @@ def pairs_of(entries: Sequence[Entry], replicates: int) -> Compared:
     pairs = []
     for (a, b), each in zip(combinations(entries, 2), found.pairs, strict=True):
         changes = [
-            (
-                kind,
-                tally(some).replace("A is", f"{a.letter} is").replace(", B in", f", {b.letter} in"),
-                most_changed(some, 5),
-            )
+            (kind, tally(some, a.letter, b.letter), most_changed(some, MOST))
             for kind, some in (("classes", each.classes), ("images", each.images))
         ]
         pairs.append(PairText(a, b, list(metric_rows(found, each)), changes))
     return Compared(entries, pairs)
 
 
-def report(*runs: str | Path, out: str | Path = "report.html", replicates: int = 1000) -> Path:
+def report(
+    *runs: str | Path,
+    out: str | Path = "report.html",
+    predictions: Sequence[str | Path] = (),
+    data_root: str | Path | None = None,
+    replicates: int = 1000,
+) -> Path:
     """Write one page about runs, each given by its folder or its result: `zsbench report`. Returns where it is.
 
-    The page is a single file, which needs no network. Runs that differ in the seed alone are one row. `replicates`: of
-    the bootstrap, where something is compared. Raises `UserError` where a result is missing, edited or given twice.
+    The page is a single file, which needs no network. Runs that differ in the seed alone are one row. `predictions`: for
+    each run the folder that its `save_predictions` wrote, to show the worst and the most changed images; `data_root` as in
+    `--data-root`. `replicates`: of the bootstrap, where something is compared. Raises `UserError` where a result is
+    missing, edited or given twice, and where predictions are not those of their run.
 
     >>> zsbench.report("runs/zegclip-miniworld-seed0", "runs/maskclip-miniworld", out="report.html")
     """
     target = Path(out)
     if target.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"--out {target}: expected the name of a page, such as report.html.")
-    text = page([find_result(Path(run)) for run in runs], replicates)
+    stored = [find_result(Path(run)) for run in runs]
+    if predictions and len(predictions) != len(runs):
+        raise UserError(
+            f"{len(predictions)} folders of --predictions for {len(runs)} runs: one for each, in their order."
+        )
+    folders = {run.path: Path(folder) for run, folder in zip(stored, predictions, strict=False)}
+    text = page(stored, replicates, folders, None if data_root is None else Path(data_root))
     write_text(make_folder(target.parent) / target.name, text)
     return target
 
 
-def page(runs: Sequence[StoredResult], replicates: int = 1000) -> str:
-    """The report as HTML."""
+def page(
+    runs: Sequence[StoredResult],
+    replicates: int = 1000,
+    folders: Mapping[Path, Path] = MappingProxyType({}),
+    root: Path | None = None,
+) -> str:
+    """The report as HTML. `folders`: of predictions, by the path of the result. `root`: of the data, to show images."""
     if not runs or len({run.path.resolve() for run in runs}) < len(runs):
         raise UserError("a report takes runs, each given once: their folders, or their result.json.")
     for run in runs:
@@ -287,22 +149,38 @@ def page(runs: Sequence[StoredResult], replicates: int = 1000) -> str:
         class_tables=list(class_tables(entries)),
         comparisons=comparisons,
         refused=refused if len(entries) > 1 else [],
+        examples=examples(entries, comparisons, folders, root) if folders else None,
         headers=HEADERS,
-        short_names=TITLES,
     )
 
 
-def entry_of(number: int, name: str, runs: Sequence[StoredResult], replicates: int) -> Entry:
-    """Numbers of one run as it says them; of several seeds with records, over seeds and images; else their mean alone."""
-    recorded = all(records_beside(run.path).is_file() for run in runs)
-    contender = Contender(name, tuple(runs), load_records(runs) if recorded else ())
-    if len(runs) == 1:
-        return Entry(number, contender, runs[0].result.metrics)
-    if recorded:
-        return Entry(number, contender, over_seeds(contender.records, resampling_of(runs[0].result, replicates)))
-    results = [run.result for run in runs]
-    names = [name for name in results[0].metrics if all(name in result.metrics for result in results)]
-    return Entry(number, contender, {n: Estimate(mean_and_std(results, n)[0], *[math.nan] * 3) for n in names})
+def examples(
+    entries: Sequence[Entry], comparisons: Sequence[Compared], folders: Mapping[Path, Path], root: Path | None
+) -> Examples:
+    """Pictures of the worst images of each run, and of those that changed most between two; of seeds the first."""
+    if len({(entry.first.dataset.name, entry.first.dataset.split) for entry in entries}) > 1:
+        raise UserError("--predictions: pictures are of runs on one dataset. Make a report of each.")
+    for entry in entries:
+        if not entry.contender.records:
+            raise UserError(
+                f"--predictions: {entry.contender.runs[0].path} has no records beside it to choose images by."
+            )
+    maps = [Maps(e.letter, folders[e.contender.runs[0].path], e.contender.records[0]) for e in entries]
+    common = set.intersection(*(set(each.records.ids.tolist()) for each in maps))
+    worst = [
+        (image_id, f"{entry.letter} ({value:.1f})")
+        for entry in entries
+        for image_id, value in entry.worst[:PICTURED]
+        if image_id in common
+    ]
+    changed = [
+        (change.name, f"{pair.a.letter} {change.a:.1f}, {pair.b.letter} {change.b:.1f}")
+        for compared in comparisons
+        for pair in compared.pairs
+        for side in pair.most_changed_images
+        for change in side[: PICTURED // 2]
+    ]
+    return draw(entries[0].first, root, maps, reasons(worst, changed))
 
 
 def title(entries: Sequence[Entry]) -> str:
