@@ -66,4 +66,4 @@ def test_predictions_of_another_run_are_refused(world, maps, result):
 def test_an_image_is_shown_once_with_all_that_it_is_shown_for():
     found = reasons([("x", "A (1.0)"), ("y", "A (2.0)"), ("x", "B (3.0)")], [("x", "A 1.0, B 3.0")])
     assert list(found) == ["x", "y"]
-    assert found["x"] == "among the worst of A (1.0); among the worst of B (3.0); among the most changed: A 1.0, B 3.0"
+    assert found["x"] == "Among the worst of A (1.0); among the worst of B (3.0); among the most changed: A 1.0, B 3.0"

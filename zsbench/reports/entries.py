@@ -15,6 +15,7 @@ from zsbench.metrics.intervals import Estimate, over_seeds
 from zsbench.reports.comparison import Contender, load_records, resampling_of
 from zsbench.reports.drawing import Curve
 from zsbench.reports.html import data_uri, letter
+from zsbench.reports.markup import sentence
 from zsbench.reports.published import read_published, reported
 from zsbench.reports.rows import StoredResult, records_beside
 from zsbench.reports.tables import mean_and_std
@@ -112,10 +113,6 @@ def remarks(result: Result) -> Iterator[str]:
         yield "Oracle: the ground truth was used. An upper bound, not a result to rank."
     if result.environment.dirty:
         yield "Measured with uncommitted changes in zsbench."
-
-
-def sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 @dataclass(frozen=True)

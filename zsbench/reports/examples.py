@@ -19,6 +19,7 @@ from zsbench.dataset import Dataset, Sample
 from zsbench.errors import UserError
 from zsbench.metrics.counts import count
 from zsbench.metrics.records import Records
+from zsbench.reports.markup import sentence
 from zsbench.result import Result
 from zsbench.runs.resolve import open_dataset
 from zsbench.utils.figures import IGNORED_COLOUR, colourise
@@ -61,7 +62,7 @@ def reasons(worst: Iterable[tuple[str, str]], changed: Iterable[tuple[str, str]]
         found.setdefault(image_id, []).append(f"among the worst of {words}")
     for image_id, words in changed:
         found.setdefault(image_id, []).append(f"among the most changed: {words}")
-    return {image_id: "; ".join(why) for image_id, why in found.items()}
+    return {image_id: sentence("; ".join(why)) for image_id, why in found.items()}
 
 
 def draw(result: Result, root: Path | None, maps: Sequence[Maps], shown: Mapping[str, str]) -> Examples:
