@@ -139,7 +139,7 @@ class Dot:
 class Curve:
     """S and U in percent at every calibration, ascending, as a result has them under `curve`.
 
-    `best`, `own`: (S, U) where hIoU is highest, which only an oracle knows, and at the method's own calibration.
+    `best`: (S, U) where hIoU is highest, which only an oracle knows.
     """
 
     series: int
@@ -147,18 +147,13 @@ class Curve:
     seen: Sequence[float]
     unseen: Sequence[float]
     best: Place
-    own: Place
     found: Any
 
     @classmethod
     def of(cls, found: Any, series: int, name: str) -> Curve:
         """`found`: lists `gamma`, `seen`, `unseen`, floats `area`, `best_hiou`, `best_gamma`, `own_gamma`."""
-
-        def at(gamma: float) -> Place:
-            number = min(range(len(found.gamma)), key=lambda each: abs(found.gamma[each] - gamma))
-            return found.seen[number], found.unseen[number]
-
-        return cls(series, name, found.seen, found.unseen, at(found.best_gamma), at(found.own_gamma), found)
+        best = min(range(len(found.gamma)), key=lambda each: abs(found.gamma[each] - found.best_gamma))
+        return cls(series, name, found.seen, found.unseen, (found.seen[best], found.unseen[best]), found)
 
 
 @dataclass(frozen=True)
