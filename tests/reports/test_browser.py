@@ -20,7 +20,7 @@ WIDTHS = (360, 800, 1400)
 @pytest.fixture(scope="module")
 def browser():
     playwright = pytest.importorskip(
-        "playwright.sync_api", reason="playwright is not installed: pip install -e '.[dev]'"
+        "playwright.sync_api", reason="playwright is not installed: pip install -e '.[browser]'"
     )
     program = next(filter(None, map(shutil.which, PROGRAMS)), None)
     if program is None:
@@ -112,7 +112,7 @@ def test_filters_keep_what_was_asked_for(opened):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_serious_fault(opened, scheme):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install -e '.[dev]' brings axe-core")
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install -e '.[browser]'")
     opened.emulate_media(color_scheme=scheme)
     opened.evaluate(
         "document.querySelectorAll('tbody').forEach((body) => [...body.rows].slice(40).forEach((row) => row.remove()))"

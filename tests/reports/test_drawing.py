@@ -85,9 +85,7 @@ def test_labels_cover_neither_dots_nor_each_other(dots):
 
 @pytest.mark.parametrize("seen", [60.0, 3.0])
 def test_a_curve_is_drawn_with_the_place_of_its_best_hiou(seen):
-    found = SimpleNamespace(
-        gamma=[0.0, 0.1, 0.2], seen=[seen, seen / 2, 0.0], unseen=[0.0, 30.0, 40.0], best_gamma=0.1
-    )
+    found = SimpleNamespace(gamma=[0.0, 0.1, 0.2], seen=[seen, seen / 2, 0.0], unseen=[0.0, 30.0, 40.0], best_gamma=0.1)
     curve = Curve.of(found, 0, "a")
     assert curve.best == (seen / 2, 30.0)
     picture = plane([], [curve])
