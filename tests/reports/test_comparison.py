@@ -16,12 +16,8 @@ from typer.testing import CliRunner
 import zsbench
 from zsbench.cli.app import app
 from zsbench.errors import UserError
-from zsbench.metrics.fingerprint import labels_fingerprint
-from zsbench.metrics.records import Records
-from zsbench.metrics.scores import Counts
 from zsbench.reports.comparison import compare
 from zsbench.reports.comparison_text import FORMATS, as_csv, as_json, latex, markdown
-from zsbench.utils.files import make_folder
 
 IMAGES = 120
 
@@ -31,29 +27,6 @@ def right_pixels(ease, seed):
     rng = np.random.default_rng(seed)
     hard = np.random.default_rng(0).uniform(0.3, 0.7, (IMAGES, 1))  # the same images are hard for all
     return rng.binomial(100, np.clip(hard + ease, 0, 1), (IMAGES, 2))
-
-
-@pytest.fixture
-def run(make_result, tmp_path):
-    """The folder of a run that has `right` (N, 2) of 100 pixels right of each class, and takes the rest for the other."""
-
-    def call(name, right, ids=None, method=(), dataset=(), **changes):
-        rows = [
-            np.array([[c, p, n] for c in (0, 1) for p, n in ((c, hits[c]), (1 - c, 100 - hits[c])) if n])
-            for hits in right
-        ]
-        records = Records.of(ids or [f"image{number:03d}" for number in range(len(rows))], rows)
-        about = {"images": len(rows), "labels_sha256": labels_fingerprint(records), **dict(dataset)}
-        base = make_result(counts=Counts.of(records, 2), records_sha256=records.sha256())
-        parts = {"method": {"name": name, **dict(method)}, "dataset": about}
-        parts = {part: {**getattr(base, part).model_dump(), **values} for part, values in parts.items()}
-        folder = make_folder(tmp_path / f"{name}{changes.get('seed', '')}")
-        result = make_result(counts=Counts.of(records, 2), records_sha256=records.sha256(), **parts, **changes)
-        result.save(folder / "result.json")
-        records.save(folder / "records.npz")
-        return folder
-
-    return call
 
 
 def test_a_better_run_is_found_better_and_chance_is_not(run):

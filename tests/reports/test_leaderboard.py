@@ -353,12 +353,14 @@ def test_ablation_rows_have_a_page_of_their_own(make_result, tmp_path):
             info = zegclip.model_copy(update={"variant": variant}).model_dump()
             if variant != "loss-plus":
                 add(board, tmp_path, make_result(value, method=info, seed=seed))
-    assert set(tables(board)) == {"d.md"} and "loss-plain" in tables(board)["d.md"]  # half a table is none
+    assert (
+        set(tables(board)) == {"d.md", "index.html"} and "loss-plain" in tables(board)["d.md"]
+    )  # half a table is none
     info = zegclip.model_copy(update={"variant": "loss-plus"}).model_dump()
     other = make_result().dataset.model_copy(update={"names": "mine", "classes_sha256": "f" * 64}).model_dump()
     named = {"dataset": other, "request": {"classes": "mine"}}
     add(board, tmp_path, make_result(50.0, method=info, **named))
-    assert set(tables(board)) == {"d.md"}  # nor are two halves under different class names
+    assert set(tables(board)) == {"d.md", "index.html"}  # nor are two halves under different class names
     add(board, tmp_path, make_result(50.0, method=info))
     pages = tables(board)
     assert "loss-plain" not in pages["d.md"].split("class names mine")[0] and "60.0 ± 0.0" in pages["d.md"]

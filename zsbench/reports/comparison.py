@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from zsbench.errors import UserError
 from zsbench.metrics.records import Records
 from zsbench.metrics.resampling import Resampling
-from zsbench.metrics.scores import Counts, iou
 from zsbench.metrics.significance import Difference
 from zsbench.metrics.significance import compare as compare_records
 from zsbench.reports.audit import audit
@@ -23,7 +22,10 @@ from zsbench.result import Result
 
 @dataclass(frozen=True, eq=False)
 class Contender:
-    """Runs that differ in nothing but their seed, with the records of each, under the name that reports use."""
+    """Runs that differ in nothing but their seed, with the records of each, under the name that reports use.
+
+    `records`: empty in a report where a run has none; nothing can be compared then.
+    """
 
     name: str
     runs: tuple[StoredResult, ...]
@@ -32,8 +34,7 @@ class Contender:
     @property
     def class_iou(self) -> NDArray[np.float64]:
         """float64 (C,): percent, mean over seeds; NaN where the IoU of a class is undefined in one."""
-        classes = len(self.runs[0].result.per_class)
-        return np.mean([iou(Counts.of(records, classes)) for records in self.records], axis=0)
+        return np.mean([[row.iou for row in run.result.per_class] for run in self.runs], axis=0)
 
     @property
     def image_miou(self) -> NDArray[np.float64]:
@@ -97,14 +98,22 @@ def compare(*runs: str | Path, replicates: int = 1000, seed: int = 0) -> Compari
             raise UserError(f"{entries[0].path} and {entry.path} cannot be compared: {'; '.join(reasons)}.")
     for entry in entries:
         check_records(entry)
-    contenders = contend(entries)
-    first = entries[0].result
-    names = [row.name for row in first.per_class]
-    groups = {name: np.isin(names, members) for name, members in (first.dataset.groups or {}).items()}
-    resampling = Resampling(len(names), np.array([row.seen for row in first.per_class]), groups, replicates, seed)
+    return compare_contenders(contend(entries), replicates, seed)
+
+
+def compare_contenders(contenders: tuple[Contender, ...], replicates: int, seed: int = 0) -> Comparison:
+    """Each with each later one; all have their records and the same `conditions`."""
+    resampling = resampling_of(contenders[0].runs[0].result, replicates, seed)
     found = compare_records({each.name: each.records for each in contenders}, resampling)
     pairs = tuple(pair(a, b, found.pairs[a.name, b.name]) for a, b in combinations(contenders, 2))
     return Comparison(contenders, found.values, pairs)
+
+
+def resampling_of(result: Result, replicates: int, seed: int = 0) -> Resampling:
+    """How images are drawn anew, and over which classes of a result the means are."""
+    names = [row.name for row in result.per_class]
+    groups = {name: np.isin(names, members) for name, members in (result.dataset.groups or {}).items()}
+    return Resampling(len(names), np.array([row.seen for row in result.per_class]), groups, replicates, seed)
 
 
 def find_result(path: Path) -> StoredResult:
@@ -154,18 +163,32 @@ def brief(value: object) -> str:
 
 
 def contend(entries: Sequence[StoredResult]) -> tuple[Contender, ...]:
-    """One contender for each row, or for each run where all are of one row; names that are not unique get a number."""
+    """One contender for each row, or for each run where all are of one row."""
     rows = list(by_row(entries).values())
-    seeds_apart = len(rows) == 1
-    groups = [[entry] for entry in rows[0]] if seeds_apart else rows
-    contenders: dict[str, Contender] = {}
-    for group in groups:
-        name = " ".join(filter(None, (group[0].result.method.name, label(group[0]))))
-        name += f" seed {group[0].seed}" if seeds_apart else ""
-        unique = name if name not in contenders else f"{name} ({len(contenders) + 1})"
-        records = tuple(Records.load(records_beside(entry.path)) for entry in group)
-        contenders[unique] = Contender(unique, tuple(group), records)
-    return tuple(contenders.values())
+    if len(rows) > 1:
+        return tuple(Contender(name, tuple(runs), load_records(runs)) for name, runs in named(rows).items())
+    apart = named([[entry] for entry in rows[0]], lambda runs: f"{row_name(runs)} seed {runs[0].seed}")
+    return tuple(Contender(name, tuple(runs), load_records(runs)) for name, runs in apart.items())
+
+
+def row_name(runs: Sequence[StoredResult]) -> str:
+    """The method of a row, its variant and further choices."""
+    return " ".join(filter(None, (runs[0].result.method.name, label(runs[0]))))
+
+
+def named(
+    rows: Sequence[Sequence[StoredResult]], name_of: Callable[[Sequence[StoredResult]], str] = row_name
+) -> dict[str, Sequence[StoredResult]]:
+    """Rows by name; a name that is not unique gets a number."""
+    names: dict[str, Sequence[StoredResult]] = {}
+    for runs in rows:
+        name = name_of(runs)
+        names[name if name not in names else f"{name} ({len(names) + 1})"] = runs
+    return names
+
+
+def load_records(runs: Sequence[StoredResult]) -> tuple[Records, ...]:
+    return tuple(Records.load(records_beside(run.path)) for run in runs)
 
 
 def pair(a: Contender, b: Contender, metrics: Mapping[str, Difference]) -> Pair:

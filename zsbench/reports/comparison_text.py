@@ -70,9 +70,9 @@ def chance(p_value: float) -> str:
     return "under 0.001" if p_value < 0.001 else f"{p_value:.3f}"
 
 
-def tally(changes: Sequence[Change]) -> str:
+def tally(changes: Sequence[Change], a: str = "A", b: str = "B") -> str:
     won, lost = (sum(sign * each.difference > 0 for each in changes) for sign in (1, -1))
-    return f"A is ahead in {won}, B in {lost}, equal in {len(changes) - won - lost}"
+    return f"{a} is ahead in {won}, {b} in {lost}, equal in {len(changes) - won - lost}"
 
 
 def extremes(changes: Sequence[Change], most: int) -> str:
@@ -81,10 +81,14 @@ def extremes(changes: Sequence[Change], most: int) -> str:
     def listed(some: Sequence[Change]) -> str:
         return ", ".join(f"{cell(each.name)} ({each.a:.1f}, {each.b:.1f})" for each in some)
 
+    sides = zip("AB", most_changed(changes, most), strict=True)
+    return " ".join(f"Most for {side}: {listed(some)}." for side, some in sides if some)
+
+
+def most_changed(changes: Sequence[Change], most: int) -> tuple[list[Change], list[Change]]:
+    """Those in which A is most ahead, and those in which B is."""
     ahead = [each for each in changes if each.difference > 0][:most]
-    behind = [each for each in reversed(changes) if each.difference < 0][:most]
-    sides = [f"Most for {side}: {listed(some)}." for side, some in (("A", ahead), ("B", behind)) if some]
-    return " ".join(sides)
+    return ahead, [each for each in reversed(changes) if each.difference < 0][:most]
 
 
 def latex(found: Comparison) -> str:

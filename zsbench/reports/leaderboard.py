@@ -1,9 +1,7 @@
-"""Leaderboards: Markdown tables that are a pure function of committed results and of what papers print."""
+"""Leaderboards: Markdown tables and one page of all, a pure function of committed results and of what papers print."""
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,13 +11,14 @@ from zsbench import registry
 from zsbench.errors import UserError
 from zsbench.options import Ablation
 from zsbench.reports.audit import audit, audit_intervals
+from zsbench.reports.board_page import INDEX, index_page
 from zsbench.reports.costs import efficiency_pages
 from zsbench.reports.markup import cell, code, link, markdown_table
 from zsbench.reports.published import PublishedRow, read_published
-from zsbench.reports.rows import StoredResult, by_row, canonical, choices, records_beside, row_labels
+from zsbench.reports.rows import StoredResult, canonical, choices, records_beside
+from zsbench.reports.standings import Standing, standings
 from zsbench.reports.tables import PAPER, TITLES, ablation_table, format_seeds, group_titles
 from zsbench.result import Result
-from zsbench.settings import SHOWN
 from zsbench.utils.files import file_within, make_folder, write_bytes, write_text
 
 RANDOM = "random"
@@ -103,8 +102,11 @@ def check_apart(entries: Sequence[StoredResult]) -> None:
 
 
 def tables(folder: Path) -> dict[str, str]:
-    """File name to Markdown text: a page for each dataset that was measured or published about, one more for its
-    ablations, whose rows are not repeated on the first, and one for costs. Raises `UserError` where there is nothing."""
+    """File name to text: a page of Markdown for each dataset that was measured or published about, one more for its
+    ablations, whose rows are not repeated on the first, and one for costs; and a page of HTML for all together.
+
+    Raises `UserError` where there is nothing.
+    """
     entries, published = read_entries(folder), read_published(folder / "published.csv")
     datasets = {entry.result.dataset.name: str(entry.path) for entry in entries}
     datasets |= {row["dataset_id"]: f"{folder / 'published.csv'}" for row in published if row["dataset_id"]}
@@ -121,6 +123,7 @@ def tables(folder: Path) -> dict[str, str]:
     pages |= efficiency_pages(folder)
     if not pages:
         raise UserError(f"{folder} holds no leaderboard: expected results/*.json, efficiency/*.json or published.csv.")
+    pages[INDEX] = index_page(folder, entries, published)
     return pages
 
 
@@ -194,10 +197,10 @@ def page(dataset: str, measured: Sequence[StoredResult], reported: Sequence[Publ
             "Percent. Several seeds: mean ± standard deviation over seeds; one seed: value ± bootstrap error over images. "
             "Every row links the results it is made of, with command, versions and hashes.",
         ]
-    for title, entries in comparable(measured).items():
-        parts += [title, measured_table(entries)]
-        parts += sorted({cell(entry.result.note) for entry in entries if entry.result.note})
-        parts += seen_by_weights(entries)
+    for standing in standings(measured):
+        parts += [heading(standing), measured_table(standing)]
+        parts += sorted({cell(entry.result.note) for entry in standing.entries if entry.result.note})
+        parts += seen_by_weights(standing.entries)
     if reported:
         parts += [
             "## Reported in publications",
@@ -207,53 +210,29 @@ def page(dataset: str, measured: Sequence[StoredResult], reported: Sequence[Publ
     return "\n\n".join(parts) + "\n"
 
 
-Truth = tuple[str, tuple[str, ...]]
-"""Hash of the labels, and the unseen classes."""
+def heading(standing: Standing) -> str:
+    """The heading of a table: what its rows have in common."""
+    dataset = standing.first.dataset
+    title = f"### {cell(standing.setting)}, class names {cell(dataset.names)} {code(dataset.classes_sha256[:12])}"
+    title += "" if standing.same_labels else f", labels {code(dataset.labels_sha256[:12])}"
+    return title + ("" if standing.same_unseen else f", unseen {cell(', '.join(sorted(dataset.unseen)) or 'none')}")
 
 
-def comparable(entries: Iterable[StoredResult]) -> dict[str, list[StoredResult]]:
-    """Entries by the heading of their table: another setting, other things shown, other class names, another ground truth or
-    other unseen classes are never ranked together."""
-    groups: dict[tuple[int, str, str], dict[Truth, list[StoredResult]]] = defaultdict(lambda: defaultdict(list))
-    for entry in entries:
-        result, settings = entry.result, [*SHOWN, entry.result.setting]
-        kind = (settings.index(result.setting), f"{result.setting}{unusually_shown(result)}")
-        truth = (result.dataset.labels_sha256, tuple(sorted(result.dataset.unseen)))
-        groups[(*kind, result.dataset.classes_sha256)][truth].append(entry)
-    titled = {}
-    for (_, setting, names), truths in sorted(groups.items()):
-        several_labels, several_unseen = (len(set(each)) > 1 for each in zip(*truths, strict=True))
-        for (labels, unseen), members in sorted(truths.items()):
-            title = f"### {cell(setting)}, class names {cell(members[0].result.dataset.names)} {code(names[:12])}"
-            title += f", labels {code(labels[:12])}" if several_labels else ""
-            titled[title + (f", unseen {cell(', '.join(unseen) or 'none')}" if several_unseen else "")] = members
-    return titled
-
-
-def unusually_shown(result: Result) -> str:
-    """What was shown, where the setting alone does not say it."""
-    shown = (result.shown.pixels, result.shown.names)
-    return "" if SHOWN.get(result.setting) == shown else f" with pixels {shown[0]} and names {shown[1]}"
-
-
-def measured_table(entries: Sequence[StoredResult]) -> str:
-    """One row per method, variant and further choices: best hIoU (or mIoU where no class is unseen) first, oracles last."""
-    rows = by_row(entries)
-    labels, first = row_labels(rows), entries[0].result
-    rank = "hIoU" if first.dataset.unseen else "mIoU"
-    ordered = sorted(rows.items(), key=lambda item: (item[1][0].result.method.oracle, -rank_value(item[1], rank)))
+def measured_table(standing: Standing) -> str:
+    """One row per method, variant and further choices."""
+    first = standing.first
     titles = {name: TITLES[name] for name in PAPER} | group_titles(first)
     headers = ["method", "variant", "seeds", *map(cell, titles.values()), "learnable M", "GMACs", "results"]
     body = [
         [
             cell(members[0].result.method.name),
-            cell(labels[row]),
+            cell(label),
             len(members),
             *[format_seeds([member.result for member in members], name) for name in titles],
             *cost(members[0].result),
             ", ".join(link(member.seed, f"results/{member.path.name}") for member in members),
         ]
-        for row, members in ordered
+        for label, members in standing.rows
     ]
     return markdown_table(headers, body)
 
@@ -262,14 +241,8 @@ def seen_by_weights(entries: Sequence[StoredResult]) -> list[str]:
     """A line on what the CLIP weights of a table have seen of the world; none where no row has any."""
     used = [entry.result.method.weights for entry in entries if entry.result.method.weights]
     said = {each.source: each.trained_on or "not known, which is not clean" for each in used}
-    return [
-        "What the weights have seen. " + "; ".join(f"{code(name)}: {cell(said[name])}" for name in sorted(said)) + "."
-    ] * bool(said)
-
-
-def rank_value(entries: Sequence[StoredResult], metric: str) -> float:
-    value = statistics.fmean(entry.result.metrics[metric].value for entry in entries)
-    return -1.0 if math.isnan(value) else value
+    lines = [f"{code(name)}: {cell(said[name])}" for name in sorted(said)]
+    return [f"What the weights have seen. {'; '.join(lines)}."] if lines else []
 
 
 def cost(result: Result) -> tuple[str, str]:

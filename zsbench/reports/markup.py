@@ -19,6 +19,10 @@ def plain(text: object) -> str:
     return " ".join((line if line.isprintable() else "".join(c if c.isprintable() else " " for c in line)).split())
 
 
+def sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
 def cell(text: object) -> str:
     """A text in a Markdown table or heading."""
     return SPECIAL.sub(lambda found: f"&#{ord(found[0])};", plain(text))

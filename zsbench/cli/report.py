@@ -1,0 +1,36 @@
+"""`zsbench report`: a page to hand to the group."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zsbench.cli.errors import console
+from zsbench.cli.program import app
+
+
+@app.command()
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(help="folders of runs, or results; with records beside them, more is said")
+    ],
+    out: Annotated[Path, typer.Option(help="the page, a file of its own", metavar="PATH")] = Path("report.html"),
+    predictions: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="what --save-predictions wrote, once for each run in their order: shows images", metavar="PATH"
+        ),
+    ] = None,
+    data_root: Annotated[Path | None, typer.Option(help="where data are, to show images", metavar="PATH")] = None,
+    replicates: Annotated[int, typer.Option(min=2, help="how often images are drawn anew", metavar="N")] = 1000,
+) -> None:
+    """Write one page about runs: numbers with intervals, classes, confusion, cost, pictures, comparison, origin.
+
+    A single file, which asks no network for anything.
+    """
+    from zsbench.reports.report import report as write
+
+    page = write(*runs, out=out, predictions=predictions or (), data_root=data_root, replicates=replicates)
+    console.print(f"wrote {page}", soft_wrap=True)
