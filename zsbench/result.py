@@ -192,6 +192,21 @@ class Timing(Schema):
     metrics: Number = Field(description="seconds of counting and writing records")
 
 
+class Curve(Schema):
+    """Seen against unseen classes at every calibration: gamma is what is subtracted from the scores of seen classes, all
+    in all, the method's own calibration included."""
+
+    gamma: list[float] = Field(description="calibrations, ascending; without those next to which no pixel changes")
+    seen: list[Number] = Field(description="mIoU of seen classes at each, in percent")
+    unseen: list[Number] = Field(description="mIoU of unseen classes at each, in percent")
+    area: Number = Field(description="between curve and axes, in percent of the square of 100 % by 100 % (AUSUC)")
+    best_hiou: Number = Field(description="highest hIoU of all, in percent: an oracle, as test images choose its gamma")
+    best_gamma: Number = Field(description="the least gamma that has it")
+    own_gamma: float = Field(
+        description="the method's own calibration, by which the metrics are measured; among `gamma`"
+    )
+
+
 class Environment(Schema):
     zsbench: str = Field(description="version of zsbench")
     commit: str | None = Field(description="git commit of zsbench, if run from a checkout")
@@ -264,6 +279,7 @@ class Result(Schema):
     note: str | None = Field(
         default=None, description="what to know before intervals are trusted: how little they rest on"
     )
+    curve: Curve | None = Field(default=None, description="the seen-unseen curve, if asked for")
     classes_scored: int = Field(description="classes with a defined IoU, over which mIoU is the mean")
     per_class: list[ClassRow] = Field(description="every class")
     training: TrainingInfo | None = Field(

@@ -59,8 +59,11 @@ class Journal:
             self._file.close()
             raise
 
-    def append(self, ids: Sequence[str], rows: Sequence[NDArray[np.integer[Any]]]) -> None:
-        """Record images with the rows that `count` gave for each; an id recorded before is a `UserError`."""
+    def append(self, ids: Sequence[str], rows: Sequence[NDArray[np.integer[Any]]], notes: Sequence[Any] = ()) -> None:
+        """Record images with the rows that `count` gave for each; an id recorded before is a `UserError`.
+
+        `notes`: what else is known of each image, as JSON holds it; they stay on the disk alone.
+        """
         again = [image_id for image_id in ids if image_id in self.done]
         if again:
             raise UserError(
@@ -68,12 +71,19 @@ class Journal:
             )
         Records.of(ids, rows)  # nothing inconsistent reaches the disk
         if ids:
-            self._write(_frame(_pack(ids, rows)))
+            self._write(_frame(_pack(ids, rows, notes)))
             self._take(ids, rows)
 
     def records(self) -> Records:
         """Everything recorded so far, in the order of arrival. Costs time in proportion to all of it."""
         return Records.of(self._ids, self._rows)
+
+    def notes(self) -> Iterator[tuple[str, Any]]:
+        """The id and the note of each image that was recorded with one, in the order of arrival, read from the disk."""
+        self._file.seek(0)
+        for frame in _whole_frames(self._file.read(self._end))[0][1:]:
+            ids, _, notes = _unpack(zlib.decompress(frame))
+            yield from zip(ids, notes, strict=True) if notes else ()
 
     def close(self) -> None:
         """Let another process have the file."""
@@ -119,7 +129,7 @@ class Journal:
             self._write(_frame(fingerprint.encode("utf-8", "surrogatepass")))
             _sync_folder(self.path.parent)
             return
-        recorded = frames[0].decode("utf-8", "surrogatepass")
+        recorded = zlib.decompress(frames[0]).decode("utf-8", "surrogatepass")
         if recorded != fingerprint:
             raise UserError(
                 f"{self.path} belongs to another run: it was started as {recorded!r}, "
@@ -128,7 +138,7 @@ class Journal:
             )
         self._file.truncate(self._end)
         for frame in frames[1:]:
-            self._take(*_unpack(frame))
+            self._take(*_unpack(zlib.decompress(frame))[:2])
         self.records()  # an image recorded twice is an error now, not at the end of the run
 
 
@@ -149,6 +159,13 @@ def read_journals(folder: Path, fingerprint: str) -> Records:
         with Journal(path, fingerprint) as journal:
             parts.append(journal.records())
     return Records.merge(parts)
+
+
+def read_notes(folder: Path, fingerprint: str) -> Iterator[tuple[str, Any]]:
+    """`Journal.notes` of all the journals in a folder."""
+    for path in journal_paths(folder):
+        with Journal(path, fingerprint) as journal:
+            yield from journal.notes()
 
 
 def _lock(file: FileIO, path: Path) -> None:
@@ -174,16 +191,16 @@ def _sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def _pack(ids: Sequence[str], rows: Sequence[NDArray[np.integer[Any]]]) -> bytes:
-    names = json.dumps([list(ids), [len(table) for table in rows]]).encode()
+def _pack(ids: Sequence[str], rows: Sequence[NDArray[np.integer[Any]]], notes: Sequence[Any]) -> bytes:
+    names = json.dumps([list(ids), [len(table) for table in rows], *([list(notes)] if notes else [])]).encode()
     return struct.pack("<I", len(names)) + names + np.concatenate(rows).astype("<i8").tobytes()
 
 
-def _unpack(payload: bytes) -> tuple[list[str], list[Ints]]:
+def _unpack(payload: bytes) -> tuple[list[str], list[Ints], list[Any]]:
     (length,) = struct.unpack_from("<I", payload)
-    ids, lengths = json.loads(payload[4 : 4 + length])
+    ids, lengths, *notes = json.loads(payload[4 : 4 + length])
     table = np.frombuffer(payload, dtype="<i8", offset=4 + length).reshape(-1, 3).astype(np.int64)
-    return ids, np.split(table, np.cumsum(lengths)[:-1])
+    return ids, np.split(table, np.cumsum(lengths)[:-1]), notes[0] if notes else []
 
 
 def _frame(payload: bytes) -> bytes:
@@ -193,7 +210,7 @@ def _frame(payload: bytes) -> bytes:
 
 
 def _read_frame(data: bytes, at: int) -> tuple[bytes, int] | None:
-    """Payload and end of the frame that begins at byte `at`, or None where there is no whole one."""
+    """The packed payload and the end of the frame that begins at byte `at`, or None where there is no whole one."""
     if at + _HEAD.size > len(data):
         return None
     magic, length = _HEAD.unpack_from(data, at)
@@ -201,11 +218,11 @@ def _read_frame(data: bytes, at: int) -> tuple[bytes, int] | None:
     end = check + _CHECK.size
     if magic != _MAGIC or end > len(data) or _CHECK.unpack_from(data, check) != (zlib.crc32(data[at:check]),):
         return None
-    return zlib.decompress(data[at + _HEAD.size : check]), end
+    return data[at + _HEAD.size : check], end
 
 
 def _whole_frames(data: bytes) -> tuple[list[bytes], int]:
-    """Payloads of the unbroken run of frames from the beginning, and where it ends."""
+    """Packed payloads of the unbroken run of frames from the beginning, and where it ends."""
     payloads, end = [], 0
     while frame := _read_frame(data, end):
         payload, end = frame

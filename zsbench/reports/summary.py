@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
+from zsbench.metrics.scores import hiou
 from zsbench.reports.markup import plain
 from zsbench.reports.tables import TITLES, format_metric, format_seeds, group_titles, short
-from zsbench.result import Efficiency, Profile, Result
+from zsbench.result import Curve, Efficiency, Profile, Result
 
 if TYPE_CHECKING:
     from zsbench.runs.plan import Plan
@@ -60,6 +61,8 @@ def result_lines(result: Result) -> Iterator[Line]:
     groups = group_titles(result)
     if groups:
         yield ", ".join(f"{title} {format_metric(result.metrics[name])}" for name, title in groups.items()), ""
+    if result.curve is not None:
+        yield from curve_lines(result.curve)
     if result.note:
         yield result.note, "yellow"
     yield from absent_lines([row.name for row in result.per_class if not row.gt], len(result.per_class))
@@ -76,6 +79,15 @@ def result_lines(result: Result) -> Iterator[Line]:
     seconds = {name: value for name, value in result.timing.model_dump().items() if value}
     if seconds:
         yield "evaluation  " + ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items()), ""
+
+
+def curve_lines(curve: Curve) -> Iterator[Line]:
+    """The area of the seen-unseen curve, and hIoU at the method's own calibration and at the best one."""
+    at = curve.gamma.index(curve.own_gamma)
+    own = hiou(curve.seen[at], curve.unseen[at])
+    yield f"seen-unseen curve  area {curve.area:.1f} % of the square, over all calibrations", ""
+    best = f"best {curve.best_hiou:.1f} at {curve.best_gamma:g} (an oracle: chosen on these images)"
+    yield f"hIoU by calibration  own {own:.1f} at {curve.own_gamma:g}; {best}", ""
 
 
 def absent_lines(absent: Sequence[str], classes: int) -> Iterator[Line]:

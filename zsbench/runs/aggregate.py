@@ -14,11 +14,13 @@ from zsbench.checkpoint import CheckpointInfo
 from zsbench.class_names import NameSet
 from zsbench.dataset import Dataset
 from zsbench.metrics import scores as metrics
+from zsbench.metrics import seen_unseen
 from zsbench.metrics.fingerprint import labels_fingerprint
 from zsbench.metrics.intervals import Support, bootstrap
 from zsbench.metrics.records import Records
 from zsbench.result import (
     ClassRow,
+    Curve,
     DatasetInfo,
     Efficiency,
     Environment,
@@ -58,6 +60,7 @@ def aggregate(
     training: TrainingInfo | None,
     efficiency: Efficiency | None,
     environment: Environment,
+    curve: seen_unseen.Curve | None = None,
 ) -> Result:
     """The result of `records`, those of all images of the plan. `checkpoint`: where what the method learnt is stored."""
     learnt = plan.trained_before
@@ -78,6 +81,7 @@ def aggregate(
         timing=Timing(**evaluation.seconds),
         statistics=dict(evaluation.statistics),
         environment=environment,
+        curve=None if curve is None else Curve(**asdict(curve)),
     )
 
 

@@ -21,16 +21,18 @@ from zsbench.data.predictions import Saving
 from zsbench.dataset import Sample
 from zsbench.errors import UserError
 from zsbench.evaluation import evaluator
+from zsbench.evaluation.curve import Calibratable, check_calibratable
 from zsbench.evaluation.evaluator import Share, as_classes, evaluate_records
 from zsbench.evaluation.prediction import predict_labels, resize
+from zsbench.evaluation.recorder import Recorder
 from zsbench.method import ImageBatch
-from zsbench.metrics.journal import Journal, journal_path, read_journals
+from zsbench.metrics.journal import Journal, journal_path, read_journals, read_notes
 from zsbench.metrics.records import Records
 from zsbench.profiling import Conditions, profile_method
 from zsbench.result import Efficiency, Result, TrainingInfo
 from zsbench.runs.aggregate import Evaluation, aggregate
 from zsbench.runs.asked import as_named, asked_of_training
-from zsbench.runs.build import build_method, full_vocabulary, load_encoder, training_vocabulary
+from zsbench.runs.build import build_method, full_vocabulary, load_encoder, seen_words, training_vocabulary
 from zsbench.runs.environment import environment
 from zsbench.runs.estimate import evaluation_seconds, training_seconds
 from zsbench.runs.folder import (
@@ -73,6 +75,8 @@ class Run:
         with self.accelerator.local_main_process_first():  # one downloads for all
             self.clip = load_encoder(plan)
         self.method = build_method(plan, self.clip)
+        if plan.request.curve and plan.eval_ids:
+            check_calibratable(self.method, plan.protocol, seen_words(plan))
         self.training: TrainingInfo | None = None
 
     def open_folder(self) -> Path:
@@ -173,7 +177,10 @@ class Run:
             self.accelerator, lambda: frozenset(read_journals(self.out, plan.fingerprint).ids.tolist())
         )
         share = Share(self.accelerator.process_index, processes, done)
-        how = evaluator.Conditions(self.device, plan.dtype, plan.eval_batch, plan.request.workers, share)
+        recorder = self.recorder()
+        how = evaluator.Conditions(
+            self.device, plan.dtype, plan.eval_batch, plan.request.workers, share, recorder=recorder
+        )
         if plan.request.save_predictions is not None:
             how = replace(how, save=self.open_predictions(plan.request.save_predictions, done))
         own = Journal(journal_path(self.out, share.index), plan.fingerprint)
@@ -195,6 +202,14 @@ class Run:
         total = {name: sum(part[name] for part in seconds) for name in watch.seconds}
         return Evaluation(total, mean_by_name(statistics, images))
 
+    def recorder(self) -> Recorder | None:
+        """Of what is recorded beside the confusion; the method has been told the vocabulary."""
+        plan = self.plan
+        if not plan.request.curve:
+            return None
+        calibratable = Calibratable.of(self.method)
+        return Recorder(plan.word_to_class, plan.dataset.seen_mask, calibratable, self.method.refining)
+
     def open_predictions(self, folder: Path, done: frozenset[str]) -> Callable[[str, torch.Tensor], None]:
         """What saves a prediction; a `UserError` where those of images that a journal has were not saved."""
         saving = Saving(folder, self.plan.dataset.palette)
@@ -213,12 +228,17 @@ class Run:
 
     def conclude(self, evaluation: Evaluation, profile: bool) -> Result:
         """Once all is evaluated: profile, and leave the result and the gallery in the place of what it took."""
-        plan = self.plan
+        plan, records, recorder = self.plan, self.records(), self.recorder()
+        curve = None
+        if recorder is not None:
+            gt = records.class_counts().total(len(plan.dataset.classes))[2]
+            curve = recorder.curve(read_notes(self.out, plan.fingerprint), gt)
         result = aggregate(
             plan,
             self.method,
-            self.records(),
+            records,
             evaluation,
+            curve=curve,
             checkpoint=self.out / CHECKPOINT if plan.trains else plan.request.checkpoint,
             training=self.training,
             efficiency=self.profile() if profile else None,

@@ -93,6 +93,7 @@ class Plan:
             "seed": self.request.seed,
             "dtype": str(self.dtype),
             "eval_batch": self.eval_batch,
+            "recorded": self.request.curve,
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

@@ -154,6 +154,7 @@ class Request(BaseModel):
     save_predictions: Annotated[Path | None, EVALUATION] = option(
         None, "folder for the predicted label maps, as `zsbench score` reads them"
     )
+    curve: Annotated[bool, EVALUATION] = option(False, "measure seen and unseen classes at every calibration, too")
     data_root: Annotated[Path | None, WHERE.only(*RUNS, "propose", "score")] = option(
         None, "where the data lies; else $ZSBENCH_DATA, else ./data"
     )
