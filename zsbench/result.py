@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 
 from zsbench.errors import UserError
 from zsbench.upgrade import upgrade
+from zsbench.utils.extras import optional
 from zsbench.utils.files import write_text
 
 SCHEMA_VERSION = 2
@@ -296,6 +297,35 @@ class Result(Schema):
 
     def save(self, path: Path) -> None:
         write_text(path, self.model_dump_json(indent=1) + "\n")
+
+    def as_row(self) -> dict[str, Any]:
+        """The result in one line of a table: what was measured, and every number unrounded; None where one is undefined.
+
+        Metrics have `_stderr`, `_low` and `_high` beside them; costs, and what was asked for besides, are there where the
+        result has them.
+        """
+        row: dict[str, Any] = {
+            **{name: getattr(self.method, name) for name in ("variant", "oracle", "clip")},
+            **{name: getattr(self.dataset, name) for name in ("split", "images", "complete", "classes", "names")},
+            **{name: getattr(self, name) for name in ("setting", "seed", "date", "command", "records_sha256")},
+            "commit": self.environment.commit,
+        }
+        for name, metric in self.metrics.items():
+            row |= {f"{name}{'_' * (part != 'value')}{part}".removesuffix("value"): number for part, number in metric}
+        if self.curve is not None:
+            row |= {f"curve_{name}": number for name, number in self.curve if not isinstance(number, list)}
+        if self.efficiency is not None:
+            row |= {name: number for name, number in self.efficiency if isinstance(number, int | float)}
+        defined = {name: None if isinstance(n, float) and math.isnan(n) else n for name, n in row.items()}
+        return {"method": self.method.name, "dataset": self.dataset.name, **defined}
+
+    def to_frame(self, per_class: bool = False) -> Any:
+        """A pandas frame of one row, `as_row`; or with `per_class` of one row for each class.
+
+        Raises `UserError` where pandas is not installed.
+        """
+        rows = [row.model_dump() for row in self.per_class] if per_class else [self.as_row()]
+        return optional("pandas", "frames").DataFrame(rows)
 
     @classmethod
     def load(cls, path: str | Path) -> Result:

@@ -17,11 +17,13 @@ from zsbench.cli import data, runs, score  # noqa: F401  # the commands that mea
 from zsbench.cli.app import app
 from zsbench.cli.compare import compare
 from zsbench.cli.errors import console, terminate
+from zsbench.cli.export import export
 from zsbench.cli.leaderboard import leaderboard
 from zsbench.cli.options import with_plugins
 from zsbench.errors import UserError
 
 app.command()(compare)
+app.command()(export)
 app.command()(leaderboard)
 
 

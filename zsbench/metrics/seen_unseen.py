@@ -70,7 +70,7 @@ class Flips:
         """
         values = summaries(self.counts(gt), self.seen if seen is None else seen)
         s, u = values["mIoU_S"], values["mIoU_U"]
-        filled: Mask = self.table.reshape(len(self.table), -1).any(axis=1)
+        filled: Mask = np.asarray(self.table.any(axis=(1, 2)))
         kept = filled[:-1] | filled[1:] | (self.edges == own)
         harmonic = np.where(kept, hiou(s, u), np.nan)
         best = -1 if np.isnan(harmonic).all() else int(np.nanargmax(harmonic))
