@@ -193,6 +193,15 @@ class Timing(Schema):
     metrics: Number = Field(description="seconds of counting and writing records")
 
 
+class Extra(Schema):
+    """A number of a metric of images, which is none of zsbench's own."""
+
+    value: Number = Field(description="as the metric gives it")
+    stderr: Number = Field(description="standard error over images, by bootstrap")
+    metric: str = Field(description="class of the metric")
+    source: File = Field(description="the file that it is in")
+
+
 class Curve(Schema):
     """Seen against unseen classes at every calibration: gamma is what is subtracted from the scores of seen classes, all
     in all, the method's own calibration included."""
@@ -281,6 +290,9 @@ class Result(Schema):
         default=None, description="what to know before intervals are trusted: how little they rest on"
     )
     curve: Curve | None = Field(default=None, description="the seen-unseen curve, if asked for")
+    extra: dict[str, Extra] = Field(
+        default_factory=dict, description="numbers of the metrics of images that were asked for, by their name"
+    )
     classes_scored: int = Field(description="classes with a defined IoU, over which mIoU is the mean")
     per_class: list[ClassRow] = Field(description="every class")
     training: TrainingInfo | None = Field(
@@ -312,6 +324,8 @@ class Result(Schema):
         }
         for name, metric in self.metrics.items():
             row |= {f"{name}{'_' * (part != 'value')}{part}".removesuffix("value"): number for part, number in metric}
+        for name, extra in self.extra.items():
+            row |= {name: extra.value, f"{name}_stderr": extra.stderr}
         if self.curve is not None:
             row |= {f"curve_{name}": number for name, number in self.curve if not isinstance(number, list)}
         if self.efficiency is not None:

@@ -96,7 +96,7 @@ def test_the_curve_follows_from_the_journal_and_marks_the_methods_own_calibratio
     method, dataset = Calibrated(0.2), Squares()
     counts, _ = evaluated(method, WHOLE, tmp_path, curve=True)
     recorder = Recorder(WORDS, dataset.seen_mask, Calibratable.of(method))
-    curve = recorder.curve(read_notes(tmp_path, "run"), counts.gt)
+    curve = recorder.recorded(read_notes(tmp_path, "run"), counts.gt).curve
     values, at = summary(counts, dataset.seen_mask), curve.gamma.index(0.2)
     assert curve.own_gamma == 0.2 and (curve.seen[at], curve.unseen[at]) == (values["mIoU_S"], values["mIoU_U"])
     assert curve.best_hiou >= values["hIoU"]

@@ -53,6 +53,7 @@ def test_frames_and_parquet_hold_the_same_values(make_result, nasty, tmp_path):
     assert list(plain.to_frame(per_class=True)["iou"]) == [row.iou for row in plain.per_class]
     records = Records.of(["b", "a"], [np.array([[0, 1, 5], [1, -1, 2]]), np.array([[1, 1, 3]])])
     table = records.to_frame(["x", "y"])
+    table = table.astype(object).where(table.notna(), None)
     assert table.values.tolist() == [["b", "x", "y", 5], ["b", "y", None, 2], ["a", "y", "y", 3]]
     assert records.to_frame()["prediction"].tolist() == [1, -1, 1]
     pytest.importorskip("pyarrow")

@@ -253,4 +253,8 @@ class RunningProbability(RunningMax):
 
     def below(self, threshold: float) -> Tensor:
         """bool (H, W): True where the best class is less probable than `threshold`."""
-        return (self.score if self.scale is None else self.total.reciprocal()) < threshold
+        return self.probability() < threshold
+
+    def probability(self) -> Tensor:
+        """Of the best class, float32 (H, W)."""
+        return self.score if self.scale is None else self.total.reciprocal()

@@ -136,7 +136,7 @@ def looking(
     labels = batch.labels.unpack()
 
     def look(index: int, words: torch.Tensor, scores: Scores) -> None:
-        notes[index] = recorder.note(labels[index], as_classes(words, word_to_class), scores)
+        notes[index] = recorder.note(batch.ids[index], labels[index], as_classes(words, word_to_class), scores)
 
     return look
 

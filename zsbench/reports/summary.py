@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -13,11 +13,13 @@ from tabulate import tabulate
 from zsbench.metrics.scores import hiou
 from zsbench.reports.markup import plain
 from zsbench.reports.tables import TITLES, format_metric, format_seeds, group_titles, short
-from zsbench.result import Curve, Efficiency, Profile, Result
+from zsbench.result import Curve, Efficiency, Extra, Profile, Result
 
 if TYPE_CHECKING:
     from zsbench.runs.plan import Plan
 
+MOST = 3
+"""Numbers of a metric of images that a terminal shows."""
 Line = tuple[str, str]
 """A text, and the style in which a terminal shows it (`""`, `yellow`, `bold red`)."""
 
@@ -61,6 +63,7 @@ def result_lines(result: Result) -> Iterator[Line]:
     groups = group_titles(result)
     if groups:
         yield ", ".join(f"{title} {format_metric(result.metrics[name])}" for name, title in groups.items()), ""
+    yield from extra_lines(result.extra)
     if result.curve is not None:
         yield from curve_lines(result.curve)
     if result.note:
@@ -79,6 +82,15 @@ def result_lines(result: Result) -> Iterator[Line]:
     seconds = {name: value for name, value in result.timing.model_dump().items() if value}
     if seconds:
         yield "evaluation  " + ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items()), ""
+
+
+def extra_lines(extra: Mapping[str, Extra]) -> Iterator[Line]:
+    """The first numbers of each metric of images."""
+    for metric in dict.fromkeys(number.metric for number in extra.values()):
+        found = {name: number for name, number in extra.items() if number.metric == metric}
+        shown = [f"{name} {number.value:.4g} ± {number.stderr:.2g}" for name, number in list(found.items())[:MOST]]
+        more = [f"and {len(found) - MOST} more in the result"] if len(found) > MOST else []
+        yield f"{metric}  {', '.join(shown + more)}", ""
 
 
 def curve_lines(curve: Curve) -> Iterator[Line]:

@@ -14,9 +14,9 @@ from zsbench.checkpoint import CheckpointInfo
 from zsbench.class_names import NameSet
 from zsbench.dataset import Dataset
 from zsbench.metrics import scores as metrics
-from zsbench.metrics import seen_unseen
 from zsbench.metrics.fingerprint import labels_fingerprint
 from zsbench.metrics.intervals import Support, bootstrap
+from zsbench.metrics.recorded import Recorded
 from zsbench.metrics.records import Records
 from zsbench.result import (
     ClassRow,
@@ -24,6 +24,7 @@ from zsbench.result import (
     DatasetInfo,
     Efficiency,
     Environment,
+    Extra,
     MethodInfo,
     Metric,
     Result,
@@ -60,7 +61,7 @@ def aggregate(
     training: TrainingInfo | None,
     efficiency: Efficiency | None,
     environment: Environment,
-    curve: seen_unseen.Curve | None = None,
+    recorded: Recorded = Recorded(),  # noqa: B008  # frozen
 ) -> Result:
     """The result of `records`, those of all images of the plan. `checkpoint`: where what the method learnt is stored."""
     learnt = plan.trained_before
@@ -81,8 +82,19 @@ def aggregate(
         timing=Timing(**evaluation.seconds),
         statistics=dict(evaluation.statistics),
         environment=environment,
-        curve=None if curve is None else Curve(**asdict(curve)),
+        curve=None if recorded.curve is None else Curve(**asdict(recorded.curve)),
+        extra=extra_metrics(plan, recorded),
     )
+
+
+def extra_metrics(plan: Plan, recorded: Recorded) -> dict[str, Extra]:
+    """What the metrics of images report, by name; a name that two give is preceded by that of the later metric."""
+    found: dict[str, Extra] = {}
+    for metric, (_, source) in plan.metrics.items():
+        for name, number in recorded.metrics[metric].items():
+            known = f"{metric} {name}" if name in found else name
+            found[known] = Extra(value=number.value, stderr=number.stderr, metric=metric, source=source)
+    return found
 
 
 def from_records(records: Records, dataset: Dataset, about: DatasetInfo, **said: Any) -> Result:

@@ -27,6 +27,7 @@ from zsbench.evaluation.prediction import predict_labels, resize
 from zsbench.evaluation.recorder import Recorder
 from zsbench.method import ImageBatch
 from zsbench.metrics.journal import Journal, journal_path, read_journals, read_notes
+from zsbench.metrics.recorded import Recorded
 from zsbench.metrics.records import Records
 from zsbench.profiling import Conditions, profile_method
 from zsbench.result import Efficiency, Result, TrainingInfo
@@ -205,10 +206,11 @@ class Run:
     def recorder(self) -> Recorder | None:
         """Of what is recorded beside the confusion; the method has been told the vocabulary."""
         plan = self.plan
-        if not plan.request.curve:
+        if not plan.request.curve and not plan.metrics:
             return None
-        calibratable = Calibratable.of(self.method)
-        return Recorder(plan.word_to_class, plan.dataset.seen_mask, calibratable, self.method.refining)
+        calibratable = Calibratable.of(self.method) if plan.request.curve else None
+        metrics = {name: metric for name, (metric, _) in plan.metrics.items()}
+        return Recorder(plan.word_to_class, plan.dataset.seen_mask, calibratable, self.method.refining, metrics)
 
     def open_predictions(self, folder: Path, done: frozenset[str]) -> Callable[[str, torch.Tensor], None]:
         """What saves a prediction; a `UserError` where those of images that a journal has were not saved."""
@@ -229,16 +231,16 @@ class Run:
     def conclude(self, evaluation: Evaluation, profile: bool) -> Result:
         """Once all is evaluated: profile, and leave the result and the gallery in the place of what it took."""
         plan, records, recorder = self.plan, self.records(), self.recorder()
-        curve = None
+        recorded = Recorded()
         if recorder is not None:
             gt = records.class_counts().total(len(plan.dataset.classes))[2]
-            curve = recorder.curve(read_notes(self.out, plan.fingerprint), gt)
+            recorded = recorder.recorded(read_notes(self.out, plan.fingerprint), gt)
         result = aggregate(
             plan,
             self.method,
             records,
             evaluation,
-            curve=curve,
+            recorded=recorded,
             checkpoint=self.out / CHECKPOINT if plan.trains else plan.request.checkpoint,
             training=self.training,
             efficiency=self.profile() if profile else None,

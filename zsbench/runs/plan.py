@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,11 +18,14 @@ from zsbench.clip.templates import read_templates
 from zsbench.clip.word_vectors import WordVectors, read_word_vectors
 from zsbench.dataset import Dataset, EvalProtocol, split_ids
 from zsbench.errors import UserError
+from zsbench.image_metric import ImageMetric
 from zsbench.method import Method, ReleasedCheckpoint
 from zsbench.options import Options
 from zsbench.recipe import Recipe
+from zsbench.result import File
 from zsbench.runs.compatibility import check_vectors, open_release
 from zsbench.runs.folder import free_folder, is_finished
+from zsbench.runs.image_metrics import open_metrics
 from zsbench.runs.request import Request, Verb
 from zsbench.runs.resolve import Resolved, is_dataset, resolve, resolve_clip
 from zsbench.settings import SETTINGS, Setting, parse_setting
@@ -53,6 +57,7 @@ class Plan:
     device: torch.device
     dtype: torch.dtype
     out: Path
+    metrics: Mapping[str, tuple[ImageMetric, File]]
 
     @property
     def trains(self) -> bool:
@@ -93,7 +98,7 @@ class Plan:
             "seed": self.request.seed,
             "dtype": str(self.dtype),
             "eval_batch": self.eval_batch,
-            "recorded": self.request.curve,
+            "recorded": [self.request.curve, *(list(file) for _, file in self.metrics.values())],
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -142,6 +147,7 @@ def make_plan(verb: Verb, request: Request, dataset: Dataset | None = None) -> P
         device=choose_device(request.device),
         dtype=choose_dtype(request.dtype, trains),
         out=request.out or default_out(request, setting, trains),
+        metrics=open_metrics(request.metric, dataset),
     )
 
 
