@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # each public name is said here, once; `public_names` reads i
     from zsbench.reports.comparison import compare as compare
     from zsbench.result import Result as Result
     from zsbench.runs.api import ablate as ablate
+    from zsbench.runs.api import calibrate as calibrate
     from zsbench.runs.api import evaluate as evaluate
     from zsbench.runs.api import load_dataset as load_dataset
     from zsbench.runs.api import load_method as load_method

@@ -193,6 +193,15 @@ class Timing(Schema):
     metrics: Number = Field(description="seconds of counting and writing records")
 
 
+class Constant(Schema):
+    """A constant of the method that `zsbench calibrate` chose, without unseen classes and test images."""
+
+    value: float = Field(description="what was chosen")
+    chosen_on: str = Field(description="on which images")
+    stand_ins: list[str] = Field(description="seen classes that took the place of unseen ones")
+    source: File | None = Field(default=None, description="the result of the choice; null in that result itself")
+
+
 class Extra(Schema):
     """A number of a metric of images, which is none of zsbench's own."""
 
@@ -274,7 +283,7 @@ class Result(Schema):
 
     schema_version: Literal[2] = Field(default=2, description="version of this schema")
     date: str = Field(description="UTC time of the end of the run, ISO 8601")
-    verb: str = Field(description="run, eval or score")
+    verb: str = Field(description="run, eval, score or calibrate")
     request: dict[str, Any] = Field(description="all that was asked for; in the place of a path, a name and a hash")
     command: str = Field(description="the same as a command line, for people")
     method: MethodInfo = Field(description="what was measured")
@@ -292,6 +301,10 @@ class Result(Schema):
     curve: Curve | None = Field(default=None, description="the seen-unseen curve, if asked for")
     extra: dict[str, Extra] = Field(
         default_factory=dict, description="numbers of the metrics of images that were asked for, by their name"
+    )
+    constants: dict[str, Constant] = Field(
+        default_factory=dict,
+        description="where options of the method were chosen, by `zsbench calibrate`, by their name",
     )
     classes_scored: int = Field(description="classes with a defined IoU, over which mIoU is the mean")
     per_class: list[ClassRow] = Field(description="every class")

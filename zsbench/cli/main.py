@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from zsbench import registry
-from zsbench.cli import data, runs, score  # noqa: F401  # the commands that measure come first
+from zsbench.cli import calibrate, data, runs, score  # noqa: F401  # the commands that measure come first
 from zsbench.cli.app import app
 from zsbench.cli.compare import compare
 from zsbench.cli.errors import console, terminate

@@ -102,6 +102,19 @@ def curve_lines(curve: Curve) -> Iterator[Line]:
     yield f"hIoU by calibration  own {own:.1f} at {curve.own_gamma:g}; {best}", ""
 
 
+def calibration_lines(result: Result, command: str) -> Iterator[Line]:
+    """What `zsbench calibrate` chose, where, and how to go on."""
+    (name, chosen), *_ = result.constants.items()
+    assert result.curve is not None, "it follows from one"
+    at = result.curve.gamma.index(chosen.value)
+    s, u = result.curve.seen[at], result.curve.unseen[at]
+    yield f"{name} {chosen.value:g}, chosen on {chosen.chosen_on}", "bold"
+    yield f"stand-ins for unseen classes: {', '.join(chosen.stand_ins)}", ""
+    yield f"there S {s:.1f}, U {u:.1f}, hIoU {hiou(s, u):.1f}; area of the curve {result.curve.area:.1f} %", ""
+    yield "no leaderboard takes these numbers; to measure with what was chosen:", ""
+    yield command, "bold"
+
+
 def absent_lines(absent: Sequence[str], classes: int) -> Iterator[Line]:
     """What to say of classes that no label has."""
     if len(absent) == classes:

@@ -35,6 +35,7 @@ from zsbench.result import (
     WordsInfo,
 )
 from zsbench.runs.asked import as_file, as_named, asked, portable
+from zsbench.runs.calibration import constants
 from zsbench.settings import shown
 from zsbench.utils.files import sha256
 
@@ -84,6 +85,7 @@ def aggregate(
         environment=environment,
         curve=None if recorded.curve is None else Curve(**asdict(recorded.curve)),
         extra=extra_metrics(plan, recorded),
+        constants=constants(plan, recorded.curve),
     )
 
 

@@ -87,7 +87,7 @@ class Plan:
             "method": self.method_class.name,
             "options": self.options.model_dump(mode="json"),
             "dataset": self.dataset.name,
-            "classes": self.names.sha256,
+            "classes": [self.names.sha256, self.dataset.unseen],
             "setting": self.setting,
             "clip": [self.clip, self.weights, self.templates, str(self.request.text_embeddings)],
             "words": self.words and self.words.sha256,
@@ -123,7 +123,9 @@ def make_plan(verb: Verb, request: Request, dataset: Dataset | None = None) -> P
     setting = choose_setting(request, method_class, checkpoint)
     words = choose_vectors(request, method_class, checkpoint, names, dataset)
     clip, weights = (None, None) if words else choose_clip(verb, request, checkpoint, dataset)
-    eval_ids = split_ids(dataset, protocol.split, request.limit) if verb in ("run", "eval", "propose") else ()
+    eval_ids = (
+        split_ids(dataset, protocol.split, request.limit) if verb in ("run", "eval", "propose", "calibrate") else ()
+    )
     if eval_ids:
         options.verify(dataset.ids(protocol.split))
     return Plan(
@@ -169,7 +171,7 @@ def decide_training(verb: Verb, method_class: type[Method], checkpoint: Checkpoi
         raise UserError(
             f"{method_class.name} is a trained method: give its weights with --checkpoint, or use `zsbench run`."
         )
-    return method_class.trainable and verb in ("run", "train")
+    return method_class.trainable and (verb in ("run", "train") or (verb == "calibrate" and checkpoint is None))
 
 
 def choose_setting(request: Request, method_class: type[Method], checkpoint: CheckpointInfo | None) -> Setting:
