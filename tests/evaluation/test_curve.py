@@ -13,7 +13,8 @@ from toys import Squares
 from zsbench.clip.text import Vocabulary
 from zsbench.dataset import EvalProtocol
 from zsbench.errors import UserError
-from zsbench.evaluation.curve import Calibratable, check_calibratable
+from zsbench.evaluation.argmax import RunningMax
+from zsbench.evaluation.curve import Calibratable, check_calibratable, flip_bins
 from zsbench.evaluation.evaluator import Conditions, evaluate_records
 from zsbench.evaluation.recorder import Recorder
 from zsbench.method import Method, Options, Scoring
@@ -130,3 +131,19 @@ def test_what_has_no_two_best_scores_is_refused() -> None:
         check_calibratable(method, EvalProtocol(background_threshold=0.5), seen)
     with pytest.raises(UserError, match="Dropping drops classes of small area"):
         check_calibratable(Dropping(0.0), WHOLE, seen)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 300.0, 1e7])
+def test_bins_are_those_of_every_comparison(scale: float) -> None:
+    """Scores of any size, many of them as far apart as an edge says, where rounding decides."""
+    edges = torch.from_numpy(edges_with(0.123)).float()
+    generator = torch.Generator().manual_seed(0)
+    sides = [RunningMax((40, 50), torch.device("cpu")) for _ in range(2)]
+    for side in sides:
+        side.score = torch.randn(40, 50, generator=generator) * scale
+        side.label = torch.randint(0, 9, (40, 50), generator=generator).float()
+    picked = edges[torch.randint(0, len(edges), (20, 50), generator=generator)]
+    sides[0].score[:20] = sides[1].score[:20] + picked
+    score, first = sides[0].score[..., None] - edges, (sides[0].label < sides[1].label)[..., None]
+    wins = (score > sides[1].score[..., None]) | ((score == sides[1].score[..., None]) & first)
+    assert torch.equal(flip_bins(*sides, edges), wins.sum(-1))

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from zsbench.dataset import EvalProtocol
 from zsbench.errors import UserError
-from zsbench.evaluation.argmax import Score
-from zsbench.evaluation.refine import Scores, WithoutSome
+from zsbench.evaluation.argmax import RunningMax, Score, first_max
+from zsbench.evaluation.refine import Scores
+from zsbench.evaluation.tiling import Place
 from zsbench.method import Method, Scoring
 from zsbench.metrics.class_counts import Ints
 from zsbench.metrics.seen_unseen import edges_with
@@ -77,32 +78,61 @@ class Calibratable:
         its best unseen class.
         """
         device = scores.logits.device
-        sides = [WithoutSome(scores.size, dropped.to(device)) for dropped in (~self.seen, self.seen)]
-        for side in sides:
-            replace(scores, score=self.score).show(side, refine)
-        best_seen, best_unseen = sides
+        best = SeenAndUnseen(scores.size, self.seen.to(device))
+        replace(scores, score=self.score).show(best, refine)
         truth = label.to(device).long()
-        bins = flip_bins(best_seen, best_unseen, self.edges.to(device))
+        bins = flip_bins(*best.sides, self.edges.to(device))
         keys = []
-        for side in sides:
+        for side in best.sides:
             found = owner.to(device)[side.label.long()]
             keys.append(((bins * classes + found) * 2 + (found == truth))[truth >= 0])
-        found, pixels = torch.unique(torch.cat(keys), return_counts=True)
-        return found.cpu().numpy(), pixels.cpu().numpy()
+        pixels = torch.bincount(torch.cat(keys))
+        found = pixels.nonzero()[:, 0]
+        return found.cpu().numpy(), pixels[found].cpu().numpy()
 
 
-def flip_bins(seen: WithoutSome, unseen: WithoutSome, edges: Tensor) -> Tensor:
-    """At how many of the `edges`, ascending, the best seen word wins: int64 (H, W), by bisection.
+class SeenAndUnseen(RunningMax):
+    """Two running maxima, `sides`: over the words that are `seen`, bool (words,), and over all others."""
+
+    def __init__(self, shape: Place, seen: Tensor) -> None:
+        super().__init__(shape, seen.device)
+        self.sides = (RunningMax(shape, seen.device), RunningMax(shape, seen.device))
+        self.seen = seen
+
+    def update(self, scores: Tensor, first: int) -> None:
+        here = self.seen[first : first + len(scores)]
+        for side, members in zip(self.sides, (here, ~here), strict=True):
+            rows = members.nonzero()[:, 0]
+            if len(rows):
+                score, index = first_max(scores[rows].flatten(1))
+                side.take(score, (rows + first).float()[index.long()])
+
+
+def flip_bins(seen: RunningMax, unseen: RunningMax, edges: Tensor) -> Tensor:
+    """At how many of the `edges`, ascending, the best seen word wins: int64 (H, W).
 
     The comparison is that of an evaluation with that calibration, float32 rounding and ties to the lower word included.
     """
-    low = torch.zeros_like(seen.label, dtype=torch.long)
+    a, b, first = seen.score.flatten(), unseen.score.flatten(), (seen.label < unseen.label).flatten()
+    bins = torch.searchsorted(edges, a - b)
+    wrong = (wins(a, b, first, edges, bins - 1) < (bins > 0)) | (wins(a, b, first, edges, bins) & (bins < len(edges)))
+    rounded = wrong.nonzero()[:, 0]  # few: where the difference is that near to an edge
+    bins[rounded] = bisected(a[rounded], b[rounded], first[rounded], edges)
+    return bins.view_as(seen.label)
+
+
+def wins(a: Tensor, b: Tensor, first: Tensor, edges: Tensor, at: Tensor) -> Tensor:
+    """Whether the seen score `a`, less the edge of that index, beats `b`, or is as high and its word the `first`."""
+    score = a - edges[at.clamp(0, len(edges) - 1)]
+    return (score > b) | ((score == b) & first)
+
+
+def bisected(a: Tensor, b: Tensor, first: Tensor, edges: Tensor) -> Tensor:
+    """At how many of the edges `wins` holds, which it does up to one of them."""
+    low = torch.zeros(len(a), dtype=torch.long, device=a.device)
     high = torch.full_like(low, len(edges))
-    first = seen.label < unseen.label
     for _ in range(len(edges).bit_length()):
         middle = (low + high) // 2
-        score = seen.score - edges[middle.clamp(max=len(edges) - 1)]
-        wins = (score > unseen.score) | ((score == unseen.score) & first)
-        open_ = low < high
-        low, high = torch.where(open_ & wins, middle + 1, low), torch.where(open_ & ~wins, middle, high)
+        won = wins(a, b, first, edges, middle) & (low < high)
+        low, high = torch.where(won, middle + 1, low), torch.where(won, high, middle)
     return low

@@ -16,7 +16,7 @@ from zsbench.metrics.scores import hiou
 from zsbench.options import Options
 from zsbench.result import Constant, Result
 from zsbench.runs.folder import RESULT, free_folder, is_finished
-from zsbench.runs.request import CalibrationRequest, Request
+from zsbench.runs.request import CalibrationRequest, Request, Verb
 from zsbench.runs.resolve import CALIBRATION, merge, open_dataset, read_calibration
 from zsbench.runs.stand_ins import StandIns
 from zsbench.utils.files import slug
@@ -102,9 +102,13 @@ def best(curve: seen_unseen.Curve, options: Options) -> float:
 
 
 def use(request: CalibrationRequest, result: Result, out: Path) -> str:
-    """The command that takes what was chosen."""
+    """The command that takes what was chosen, and trains as it was chosen for."""
     own = ("out", "resume", "checkpoint", "curve", "calibrated", "stand_ins", "held_out")
     said = {name: value for name, value in request if name in Request.model_fields and name not in own}
-    verb = "eval" if result.setting == "training-free" else "run"
+    if request.checkpoint is not None:
+        learnt = read_info(request.checkpoint).request or {}
+        said |= {name: learnt[name] for name in ("variant", "iterations", "batch_size") if learnt.get(name) is not None}
+        said |= {name: {**learnt.get(name, {}), **said[name]} for name in ("options", "recipe")}
+    verb: Verb = "eval" if result.setting == "training-free" else "run"
     told = Request.model_validate({**said, "calibrated": out / RESULT})
     return shlex.join(["zsbench", *told.argv(verb)])
