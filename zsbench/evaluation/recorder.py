@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -37,11 +37,13 @@ class Recorder:
     def note(self, image_id: str, label: Tensor, prediction: Tensor, scores: Scores) -> dict[str, Any]:
         """Of one image, as JSON has it. `label`, `prediction`: classes, int (H, W)."""
         noted: dict[str, Any] = {}
-        refine = refinement(scores, self.refining)
+        asked = self.calibratable is not None or any(metric.needs_confidence for metric in self.metrics.values())
+        refine = refinement(scores, self.refining) if asked else None
         if self.metrics:
-            confidence = self.confidence(scores, refine)
-            image = MeasuredImage(image_id, label.cpu().numpy(), prediction.cpu().numpy(), confidence)
-            noted["metrics"] = {name: numbers(name, metric, image) for name, metric in self.metrics.items()}
+            plain = MeasuredImage(image_id, label.cpu().numpy(), prediction.cpu().numpy())
+            sure = replace(plain, confidence=self.confidence(scores, refine))
+            images = {name: sure if metric.needs_confidence else plain for name, metric in self.metrics.items()}
+            noted["metrics"] = {name: numbers(name, self.metrics[name], image) for name, image in images.items()}
         if self.calibratable is not None:
             owner = torch.tensor(self.owner)
             keys, pixels = self.calibratable.histogram(scores, refine, label, owner, len(self.seen))

@@ -167,7 +167,7 @@ class Run:
             seed=plan.request.seed,
             recipe=plan.recipe.model_dump(mode="json"),
             request=asked_of_training(plan.request),
-            command=as_named(plan.request).command("train"),
+            command=as_named(plan.request).command("calibrate" if plan.verb == "calibrate" else "train"),
         )
 
     def evaluate(self) -> Evaluation:
