@@ -11,7 +11,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCKS = re.findall(r"```python\n# (\w+\.py)\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.S)
-COMMANDS = re.findall(r"^    (zsbench (?:eval|run) --plugin .*)$", (ROOT / "CONTRIBUTING.md").read_text(), re.M)
+COMMANDS = re.findall(
+    r"^    (zsbench (?:eval|run) .*--(?:plugin|metric) .*)$", (ROOT / "CONTRIBUTING.md").read_text(), re.M
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -26,6 +28,6 @@ def test_the_example_runs_as_written(command, tmp_path):
 
 
 def test_all_examples_are_there():
-    assert [name for name, _ in BLOCKS] == ["my_method.py", "my_student.py", "my_dataset.py"]
-    assert len(COMMANDS) == 3
+    assert [name for name, _ in BLOCKS] == ["my_method.py", "my_student.py", "my_dataset.py", "my_metric.py"]
+    assert len(COMMANDS) == 4
     assert all(len(code.splitlines()) <= 45 for _, code in BLOCKS)

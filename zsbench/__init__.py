@@ -16,6 +16,8 @@ if TYPE_CHECKING:  # each public name is said here, once; `public_names` reads i
     from zsbench.dataset import EvalProtocol as EvalProtocol
     from zsbench.dataset import Sample as Sample
     from zsbench.errors import UserError as UserError
+    from zsbench.image_metric import ImageMetric as ImageMetric
+    from zsbench.image_metric import MeasuredImage as MeasuredImage
     from zsbench.method import Method as Method
     from zsbench.options import Options as Options
     from zsbench.options import Preset as Preset
@@ -26,6 +28,7 @@ if TYPE_CHECKING:  # each public name is said here, once; `public_names` reads i
     from zsbench.reports.report import report as report
     from zsbench.result import Result as Result
     from zsbench.runs.api import ablate as ablate
+    from zsbench.runs.api import calibrate as calibrate
     from zsbench.runs.api import evaluate as evaluate
     from zsbench.runs.api import load_dataset as load_dataset
     from zsbench.runs.api import load_method as load_method

@@ -370,15 +370,23 @@ def import_class(plugin: Plugin) -> type:
 
 def import_module(plugin: Plugin) -> ModuleType:
     """The module of a plugin, imported once; a file goes by its own module name."""
-    if plugin.module in sys.modules or not plugin.source.startswith("file "):
+    if plugin.location is None or not plugin.source.startswith("file "):
         return importlib.import_module(plugin.module)
-    spec = importlib.util.spec_from_file_location(plugin.module, str(plugin.location))
+    return import_file(plugin.location)
+
+
+def import_file(file: Path) -> ModuleType:
+    """The module of a Python file of the user's, imported once."""
+    name = file_module(file)
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, str(file))
     assert spec is not None and spec.loader is not None, "a path that ends in .py has a loader"
-    module = sys.modules[plugin.module] = importlib.util.module_from_spec(spec)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
     except BaseException:
-        del sys.modules[plugin.module]
+        del sys.modules[name]
         raise
     return module
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 from zsbench.errors import UserError
 from zsbench.upgrade import upgrade
 from zsbench.utils.documents import read_json
+from zsbench.utils.extras import optional
 from zsbench.utils.files import write_text
 
 SCHEMA_VERSION = 2
@@ -193,6 +194,39 @@ class Timing(Schema):
     metrics: Number = Field(description="seconds of counting and writing records")
 
 
+class Constant(Schema):
+    """A constant of the method that `zsbench calibrate` chose, without unseen classes and test images."""
+
+    value: float = Field(description="what was chosen")
+    chosen_on: str = Field(description="on which images")
+    stand_ins: list[str] = Field(description="seen classes that took the place of unseen ones")
+    source: File | None = Field(default=None, description="the result of the choice; null in that result itself")
+
+
+class Extra(Schema):
+    """A number of a metric of images, which is none of zsbench's own."""
+
+    value: Number = Field(description="as the metric gives it")
+    stderr: Number = Field(description="standard error over images, by bootstrap")
+    metric: str = Field(description="class of the metric")
+    source: File = Field(description="the file that it is in")
+
+
+class Curve(Schema):
+    """Seen against unseen classes at every calibration: gamma is what is subtracted from the scores of seen classes, all
+    in all, the method's own calibration included."""
+
+    gamma: list[float] = Field(description="calibrations, ascending; without those next to which no pixel changes")
+    seen: list[Number] = Field(description="mIoU of seen classes at each, in percent")
+    unseen: list[Number] = Field(description="mIoU of unseen classes at each, in percent")
+    area: Number = Field(description="between curve and axes, in percent of the square of 100 % by 100 % (AUSUC)")
+    best_hiou: Number = Field(description="highest hIoU of all, in percent: an oracle, as test images choose its gamma")
+    best_gamma: Number = Field(description="the least gamma that has it")
+    own_gamma: float = Field(
+        description="the method's own calibration, by which the metrics are measured; among `gamma`"
+    )
+
+
 class Environment(Schema):
     zsbench: str = Field(description="version of zsbench")
     commit: str | None = Field(description="git commit of zsbench, if run from a checkout")
@@ -250,7 +284,7 @@ class Result(Schema):
 
     schema_version: Literal[2] = Field(default=2, description="version of this schema")
     date: str = Field(description="UTC time of the end of the run, ISO 8601")
-    verb: str = Field(description="run, eval or score")
+    verb: str = Field(description="run, eval, score or calibrate")
     request: dict[str, Any] = Field(description="all that was asked for; in the place of a path, a name and a hash")
     command: str = Field(description="the same as a command line, for people")
     method: MethodInfo = Field(description="what was measured")
@@ -264,6 +298,14 @@ class Result(Schema):
     )
     note: str | None = Field(
         default=None, description="what to know before intervals are trusted: how little they rest on"
+    )
+    curve: Curve | None = Field(default=None, description="the seen-unseen curve, if asked for")
+    extra: dict[str, Extra] = Field(
+        default_factory=dict, description="numbers of the metrics of images that were asked for, by their name"
+    )
+    constants: dict[str, Constant] = Field(
+        default_factory=dict,
+        description="where options of the method were chosen, by `zsbench calibrate`, by their name",
     )
     classes_scored: int = Field(description="classes with a defined IoU, over which mIoU is the mean")
     per_class: list[ClassRow] = Field(description="every class")
@@ -281,6 +323,37 @@ class Result(Schema):
 
     def save(self, path: Path) -> None:
         write_text(path, self.model_dump_json(indent=1) + "\n", lasting=True)
+
+    def as_row(self) -> dict[str, Any]:
+        """The result in one line of a table: what was measured, and every number unrounded; None where one is undefined.
+
+        Metrics have `_stderr`, `_low` and `_high` beside them; costs, and what was asked for besides, are there where the
+        result has them.
+        """
+        row: dict[str, Any] = {
+            **{name: getattr(self.method, name) for name in ("variant", "oracle", "clip")},
+            **{name: getattr(self.dataset, name) for name in ("split", "images", "complete", "classes", "names")},
+            **{name: getattr(self, name) for name in ("setting", "seed", "date", "command", "records_sha256")},
+            "commit": self.environment.commit,
+        }
+        for name, metric in self.metrics.items():
+            row |= {f"{name}{'_' * (part != 'value')}{part}".removesuffix("value"): number for part, number in metric}
+        for name, extra in self.extra.items():
+            row |= {name: extra.value, f"{name}_stderr": extra.stderr}
+        if self.curve is not None:
+            row |= {f"curve_{name}": number for name, number in self.curve if not isinstance(number, list)}
+        if self.efficiency is not None:
+            row |= {name: number for name, number in self.efficiency if isinstance(number, int | float)}
+        defined = {name: None if isinstance(n, float) and math.isnan(n) else n for name, n in row.items()}
+        return {"method": self.method.name, "dataset": self.dataset.name, **defined}
+
+    def to_frame(self, per_class: bool = False) -> Any:
+        """A pandas frame of one row, `as_row`; or with `per_class` of one row for each class.
+
+        Raises `UserError` where pandas is not installed.
+        """
+        rows = [row.model_dump() for row in self.per_class] if per_class else [self.as_row()]
+        return optional("pandas", "frames").DataFrame(rows)
 
     @classmethod
     def load(cls, path: str | Path) -> Result:

@@ -222,7 +222,7 @@ def test_training_then_evaluating_equals_running(zsbench, tmp_path):
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_evaluation_resumes_to_the_same_bits(zsbench, process, tmp_path, end):
     assert zsbench("train", *HALVES, "--out", "t").returncode == 0
-    words = ["eval", *HALVES, "--checkpoint", "t/checkpoint.safetensors", "--eval-batch", "1"]
+    words = ["eval", *HALVES, "--checkpoint", "t/checkpoint.safetensors", "--eval-batch", "1", "--curve"]
     assert zsbench(*words, "--out", "whole").returncode == 0
     started = process(*words, "--out", "cut", SLOW="0.1")
     journal = tmp_path / "cut" / "records.journal"
@@ -235,10 +235,13 @@ def test_a_stopped_evaluation_resumes_to_the_same_bits(zsbench, process, tmp_pat
     if end == signal.SIGINT:
         assert started.returncode == 2 and "--resume goes on" in " ".join(stderr.split()) and "Traceback" not in stderr
     assert "Go on with --resume" in message(zsbench(*words, "--out", "cut"))
+    assert "belongs to another run" in message(zsbench(*words[:-1], "--out", "cut", "--resume"))
     finished = zsbench(*words, "--out", "cut", "--resume")
     assert finished.returncode == 0, finished.stderr
     whole, cut = (Result.load(tmp_path / name / "result.json") for name in ("whole", "cut"))
     assert whole.metrics == cut.metrics and whole.records_sha256 == cut.records_sha256
+    assert whole.curve == cut.curve and "best_gamma" in whole.model_dump()["curve"]
+    assert "seen-unseen curve" in finished.stdout and "an oracle" in finished.stdout
 
 
 def test_a_finished_result_is_never_overwritten(zsbench, tmp_path):

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from zsbench.errors import UserError
 from zsbench.metrics.counts import count
-from zsbench.metrics.journal import Journal, journal_path, read_journals
+from zsbench.metrics.journal import Journal, journal_path, read_journals, read_notes
 from zsbench.metrics.records import Records
 
 ROOT = Path(__file__).parents[2]
@@ -220,6 +220,18 @@ def start(path: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=path.parent
     )
+
+
+class TestNotes:
+    def test_notes_are_read_again_with_their_images(self, tmp_path: Path) -> None:
+        path = journal_path(tmp_path)
+        with Journal(path, "run") as journal:
+            journal.append(["a", "b"], [some_rows("a"), some_rows("b")], notes=[{"x": [1, 2]}, {}])
+            journal.append(["c"], [some_rows("c")])
+            assert dict(journal.notes()) == {"a": {"x": [1, 2]}, "b": {}}
+            journal.append(["d"], [some_rows("d")], notes=["\ud800"])  # reading has not moved where it writes
+        assert dict(read_notes(tmp_path, "run")) == {"a": {"x": [1, 2]}, "b": {}, "d": "\ud800"}
+        assert read_journals(tmp_path, "run")[0].sha256() == some_records(list("abcd")).sha256()
 
 
 class TestKilled:

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from typer.testing import CliRunner
-from zsbench.cli.app import app
 
 import zsbench
+from zsbench.cli.app import app
 from zsbench.errors import UserError
 from zsbench.metrics.intervals import over_seeds
 from zsbench.metrics.records import Records

@@ -15,7 +15,7 @@ from zsbench.cli.streams import show_what_it_can
 from zsbench.utils.interruption import follow, listen
 
 HELP = {"help_option_names": ["--help", "-h"]}
-ALONE = ("compare", "leaderboard", "report")
+ALONE = ("compare", "export", "leaderboard", "report")
 """Commands whose modules, of the same names, know nothing of the others, so that they answer sooner."""
 
 

@@ -40,11 +40,15 @@ class RunningMax:
 
     def update(self, scores: Tensor, first: int) -> None:
         """Take in scores, float32 (k, H, W), of the classes from `first` on. Overwrites `scores`."""
-        score, index = (flat.view_as(self.score) for flat in first_max(scores.flatten(1)))
-        before = self.score
+        score, index = first_max(scores.flatten(1))
+        self.take(score, index.add_(first))
+
+    def take(self, score: Tensor, label: Tensor) -> None:
+        """Take in the highest score of some later classes, float32 (H * W,), and its class. Overwrites `score`."""
+        before, score = self.score, score.view_as(self.score)
         self.score = torch.maximum(before, score)
         # A later class has a higher index, so a maximum selects it; unlike `torch.where` it is vectorised.
-        self.label = torch.maximum(self.label, score.gt_(before).mul_(index.add_(first)))
+        self.label = torch.maximum(self.label, score.gt_(before).mul_(label.view_as(self.label)))
 
 
 def first_max(scores: Tensor) -> tuple[Tensor, Tensor]:
@@ -254,4 +258,8 @@ class RunningProbability(RunningMax):
 
     def below(self, threshold: float) -> Tensor:
         """bool (H, W): True where the best class is less probable than `threshold`."""
-        return (self.score if self.scale is None else self.total.reciprocal()) < threshold
+        return self.probability() < threshold
+
+    def probability(self) -> Tensor:
+        """Of the best class, float32 (H, W)."""
+        return self.score if self.scale is None else self.total.reciprocal()

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 
 from zsbench.dataset import Dataset, EvalProtocol
 from zsbench.evaluation.counting import count_tensors
 from zsbench.evaluation.loader import Batch, read_ahead
-from zsbench.evaluation.prediction import predict_labels
+from zsbench.evaluation.prediction import Look, predict_labels
+from zsbench.evaluation.recorder import Recorder
+from zsbench.evaluation.refine import Scores
 from zsbench.evaluation.watch import Stopwatch
 from zsbench.method import ImageBatch, Method
 from zsbench.metrics.journal import Journal
@@ -36,7 +40,8 @@ class Conditions:
 
     `dtype`: of the logits; everything after them is float32. `batch_size`: images read together. `workers`: processes that
     read ahead, 0 for none. `share`: of this process, by default all that the journal lacks. `save` is given the id and the
-    predicted classes, int32 (H, W), of each image before it is recorded.
+    predicted classes, int32 (H, W), of each image before it is recorded. `recorder`: of what is noted beside the
+    confusion.
     """
 
     device: torch.device
@@ -45,6 +50,7 @@ class Conditions:
     workers: int = 0
     share: Share | None = None
     save: Callable[[str, torch.Tensor], None] = lambda image_id, classes: None
+    recorder: Recorder | None = None
 
 
 def evaluate_records(
@@ -73,7 +79,9 @@ def evaluate_records(
         for _ in waiting:
             with watch.stage("data"):
                 batch = next_read(loader).to(device)
-            predictions = predict_unequal(method, batch, protocol, watch, word_to_class)
+            notes: dict[int, Any] = {}
+            look = looking(conditions.recorder, batch, word_to_class, notes)
+            predictions = predict_unequal(method, batch, protocol, watch, word_to_class, look)
             with watch.stage("metrics"):
                 found = [as_classes(prediction, word_to_class) for prediction in predictions]
                 for image_id, classes in zip(batch.ids, found, strict=True):
@@ -83,7 +91,7 @@ def evaluate_records(
                     for label, classes in zip(batch.labels.unpack(), found, strict=True)
                 ]
             with watch.stage("metrics"):  # counted in the lap of the next batch
-                journal.append(batch.ids, rows, watch.lap())
+                journal.append(batch.ids, rows, watch.lap(), [notes[index] for index in sorted(notes)])
             on_batch(len(journal.done) - before)
 
 
@@ -93,8 +101,12 @@ def predict_unequal(
     protocol: EvalProtocol,
     watch: Stopwatch,
     word_to_class: Sequence[int] | None = None,
+    look: Look | None = None,
 ) -> list[torch.Tensor]:
-    """The predicted words, int32 (H', W') for each image; images of equal size go through the method together."""
+    """The predicted words, int32 (H', W') for each image; images of equal size go through the method together.
+
+    `look`: is shown every image of the batch.
+    """
     predictions: dict[int, torch.Tensor] = {}
     images, labels = batch.images.unpack(), batch.labels.unpack()
     for indices in by_size(images):
@@ -102,11 +114,30 @@ def predict_unequal(
             alike = torch.stack([images[i] for i in indices])
         truth = [labels[i] for i in indices]
         known = ImageBatch(alike, [batch.ids[i] for i in indices], truth)
-        found = predict_labels(
-            method, known, [label.shape for label in truth], protocol, watch, word_to_class=word_to_class
-        )
+        sizes = [label.shape for label in truth]
+        shown = look and partial(look_elsewhere, look, indices)
+        found = predict_labels(method, known, sizes, protocol, watch, word_to_class=word_to_class, look=shown)
         predictions.update(zip(indices, found, strict=True))
     return [predictions[i] for i in range(len(batch.ids))]
+
+
+def look_elsewhere(look: Look, indices: Sequence[int], index: int, words: torch.Tensor, scores: Scores) -> None:
+    """`look` at an image of the batch of those `indices`."""
+    look(indices[index], words, scores)
+
+
+def looking(
+    recorder: Recorder | None, batch: Batch, word_to_class: Sequence[int] | None, notes: dict[int, Any]
+) -> Look | None:
+    """What puts the recorder's note of each image of a batch into `notes`, by index; None where nothing is recorded."""
+    if recorder is None:
+        return None
+    labels = batch.labels.unpack()
+
+    def look(index: int, words: torch.Tensor, scores: Scores) -> None:
+        notes[index] = recorder.note(batch.ids[index], labels[index], as_classes(words, word_to_class), scores)
+
+    return look
 
 
 def as_classes(prediction: torch.Tensor, word_to_class: Sequence[int] | None) -> torch.Tensor:

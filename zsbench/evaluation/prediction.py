@@ -31,6 +31,9 @@ __all__ = ["predict_labels", "resize", "resized_shape", "windows"]
 
 NOT_FINITE = "Training may have diverged (lower the learning rate), or a low precision overflowed (--dtype float32)."
 
+Look = Callable[[int, Tensor, Scores], None]
+"""Is shown images of a batch by their index: words int32 (H', W'), and the scores that they follow from."""
+
 
 @torch.no_grad()
 def predict_labels(
@@ -42,6 +45,7 @@ def predict_labels(
     window_batch: int = 16,
     chunk: int | None = None,
     word_to_class: Sequence[int] | None = None,
+    look: Look | None = None,
 ) -> list[Tensor]:
     """Label maps of whole images, int32 (H', W') each, on their device.
 
@@ -49,6 +53,7 @@ def predict_labels(
     `watch`: times the stages `model` and `post`, and notes what the method counts. `window_batch`: windows, of any of the
     images, that go through the method together. `chunk`: classes whose scores are held at a time, rounded up to a multiple
     of 16; by default from a byte budget. `word_to_class`: as in `refined_labels`, for methods that declare `refining`.
+    `look`: is shown what is recorded beside labels; its time is that of the stage `metrics`.
 
     Each window's logits are upsampled to the window, `method.score` is applied, windows are averaged where they
     overlap, and the result is resized to the label: all bilinear with `align_corners=False`, in float32. With one
@@ -65,6 +70,11 @@ def predict_labels(
     for numbers in statistics:
         watch.note(numbers)
     refining = method.refining
+
+    def scores_of(index: int) -> Scores:
+        image, size = batch.images[index], (sizes[index][0], sizes[index][1])
+        return Scores(plain_score(method), logits[index], tiling, image, size, method.logit_scale, chunk)
+
     with watch.stage("refine" if refining else "post"), torch.autocast(logits.device.type, enabled=False):
         labels, threshold = [], protocol.background_threshold
         finite = torch.isfinite(logits).flatten(1).all(1).tolist()
@@ -74,13 +84,15 @@ def predict_labels(
                     raise FloatingPointError("logits are NaN or infinite")
                 if refining is None:
                     labels.append(label_map(method, logits[index], tiling, (height, width), chunk, threshold))
-                    continue
-                image, size = batch.images[index], (height, width)
-                scores = Scores(plain_score(method), logits[index], tiling, image, size, method.logit_scale, chunk)
-                labels.append(refined_labels(scores, refining, threshold, word_to_class))
+                else:
+                    labels.append(refined_labels(scores_of(index), refining, threshold, word_to_class))
             except FloatingPointError as error:
                 name = batch.ids[index] if batch.ids else f"{index} of the batch"
                 raise UserError(f"{named(method)}: {error} for image {name}. {NOT_FINITE}") from None
+    if look is not None:
+        with watch.stage("metrics"), torch.autocast(logits.device.type, enabled=False):
+            for index, label in enumerate(labels):
+                look(index, label, scores_of(index))
     return labels
 
 

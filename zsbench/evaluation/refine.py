@@ -56,10 +56,7 @@ def refined_labels(
     `word_to_class`: the class of each word, and behind them that of background by threshold; None where each is its own.
     Raises `FloatingPointError` where scores are NaN.
     """
-    refine = None
-    if refining.pamr is not None:
-        image = F.interpolate(scores.image[None].float(), scores.size, mode="bilinear")[0]
-        refine = partial(refining.pamr.refine, affinities=refining.pamr.affinities(image))
+    refine = refinement(scores, refining)
     likely = RunningProbability(scores.size, scores.logits.device, scores.scale)
     scores.show(likely, refine)
     if likely.score.isnan().any():
@@ -74,6 +71,14 @@ def refined_labels(
     if threshold is None:
         return best.label.int()
     return best.label.int().masked_fill_(probability(best, likely) < threshold, words)
+
+
+def refinement(scores: Scores, refining: Refining | None) -> Callable[[Tensor], Tensor] | None:
+    """What refines scores (c, H, W) by the image, class by class; None for nothing."""
+    if refining is None or refining.pamr is None:
+        return None
+    image = F.interpolate(scores.image[None].float(), scores.size, mode="bilinear")[0]
+    return partial(refining.pamr.refine, affinities=refining.pamr.affinities(image))
 
 
 def probability(best: RunningMax, likely: RunningProbability) -> Tensor:

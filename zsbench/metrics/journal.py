@@ -27,7 +27,7 @@ if sys.platform != "win32":
 _MAGIC, _EARLIER = b"ZSJ3", (b"ZSJ1", b"ZSJ2")
 _HEAD = struct.Struct("<4sI")  # magic, length of the payload
 _CHECK = struct.Struct("<I")  # crc32 of all that precedes it in the frame
-Note = Mapping[str, Any]
+Lap = Mapping[str, Any]
 """What is told of a batch beside its rows, as JSON has it."""
 
 
@@ -35,8 +35,8 @@ class Journal:
     """Records on disk while they are made: whatever kills the process, a batch is kept wholly or not at all.
 
     The file is a sequence of frames (magic, length, zlib-compressed payload, crc32). The first holds the
-    fingerprint, a string that says which run this is; each other one holds a batch of images with a note and is on the
-    disk when `append` returns. Opening an existing journal takes up all whole frames and drops what a killed
+    fingerprint, a string that says which run this is; each other one holds a batch of images with what is told of it, and
+    is on the disk when `append` returns. Opening an existing journal takes up all whole frames and drops what a killed
     process left of the last one.
 
     Raises `UserError` for a file that is no journal, is damaged elsewhere than at its end, belongs to a run
@@ -47,7 +47,7 @@ class Journal:
         self.path = path
         self._ids: list[str] = []
         self._rows: list[Ints] = []
-        self.notes: list[Note] = []
+        self.laps: list[Lap] = []
         """What was noted of each batch beside its rows."""
         self._end = 0
         self.done: set[str] = set()
@@ -64,9 +64,17 @@ class Journal:
             raise
 
     def append(
-        self, ids: Sequence[str], rows: Sequence[NDArray[np.integer[Any]]], note: Note = MappingProxyType({})
+        self,
+        ids: Sequence[str],
+        rows: Sequence[NDArray[np.integer[Any]]],
+        lap: Lap = MappingProxyType({}),
+        notes: Sequence[Any] = (),
     ) -> None:
-        """Record images with the rows that `count` gave for each, and a note; an id recorded before is a `UserError`."""
+        """Record images with the rows that `count` gave for each; an id recorded before is a `UserError`.
+
+        `lap`: what is told of them together. `notes`: what else is known of each, which stays on the disk alone. Both are
+        as JSON holds it.
+        """
         again = [image_id for image_id in ids if image_id in self.done]
         if again:
             raise UserError(
@@ -74,12 +82,19 @@ class Journal:
             )
         Records.of(ids, rows)  # nothing inconsistent reaches the disk
         if ids:
-            self._write(_frame(_pack(ids, rows, note)))
-            self._take(ids, rows, note)
+            self._write(_frame(_pack(ids, rows, lap, notes)))
+            self._take(ids, rows, lap)
 
     def records(self) -> Records:
         """Everything recorded so far, in the order of arrival. Costs time in proportion to all of it."""
         return Records.of(self._ids, self._rows)
+
+    def notes(self) -> Iterator[tuple[str, Any]]:
+        """The id and the note of each image that was recorded with one, in the order of arrival, read from the disk."""
+        self._file.seek(0)
+        for frame in _whole_frames(self._file.read(self._end))[0][1:]:
+            ids, *_, notes = _unpack(zlib.decompress(frame))
+            yield from zip(ids, notes, strict=True) if notes else ()
 
     def close(self) -> None:
         """Let another process have the file."""
@@ -93,8 +108,8 @@ class Journal:
     ) -> None:
         self.close()
 
-    def _take(self, ids: Sequence[str], rows: Sequence[NDArray[np.integer[Any]]], note: Note) -> None:
-        self.notes.append(note)
+    def _take(self, ids: Sequence[str], rows: Sequence[NDArray[np.integer[Any]]], lap: Lap) -> None:
+        self.laps.append(lap)
         self._ids.extend(map(str, ids))
         self._rows.extend(table.astype(np.int64) for table in rows)
         self.done.update(self._ids[-len(ids) :])
@@ -126,8 +141,9 @@ class Journal:
             self._write(_frame(fingerprint.encode("utf-8", "surrogatepass")))
             sync_folder(self.path.parent)
             return
-        if frames[0] != fingerprint.encode("utf-8", "surrogatepass"):
-            recorded = frames[0].decode("utf-8", "backslashreplace")
+        stored = zlib.decompress(frames[0])
+        if stored != fingerprint.encode("utf-8", "surrogatepass"):
+            recorded = stored.decode("utf-8", "backslashreplace")
             raise UserError(
                 f"{self.path} belongs to another run: it was started as {recorded!r}, "
                 f"this is {fingerprint!r}. Repeat that run's options to resume it, choose another output "
@@ -136,7 +152,7 @@ class Journal:
         self._file.truncate(self._end)
         try:
             for frame in frames[1:]:
-                self._take(*_unpack(frame))
+                self._take(*_unpack(zlib.decompress(frame))[:3])
         except (ValueError, TypeError, struct.error, RecursionError) as error:  # whole frames, but in no order of ours
             raise UserError(f"{self.path} is damaged ({error}). Delete it to start again.") from None
         self.records()  # an image recorded twice is an error now, not at the end of the run
@@ -152,14 +168,22 @@ def journal_paths(folder: Path) -> list[Path]:
     return sorted(folder.glob("records.journal*"))
 
 
-def read_journals(folder: Path, fingerprint: str) -> tuple[Records, list[Note]]:
-    """What all the journals in a folder hold, by arrival, and their notes; an image in two of them is a `UserError`."""
-    parts, notes = [], []
+def read_journals(folder: Path, fingerprint: str) -> tuple[Records, list[Lap]]:
+    """What all the journals in a folder hold, by arrival, and what was told of each batch; an image in two of them is a
+    `UserError`."""
+    parts, laps = [], []
     for path in journal_paths(folder):
         with Journal(path, fingerprint) as journal:
             parts.append(journal.records())
-            notes += journal.notes
-    return Records.merge(parts), notes
+            laps += journal.laps
+    return Records.merge(parts), laps
+
+
+def read_notes(folder: Path, fingerprint: str) -> Iterator[tuple[str, Any]]:
+    """`Journal.notes` of all the journals in a folder."""
+    for path in journal_paths(folder):
+        with Journal(path, fingerprint) as journal:
+            yield from journal.notes()
 
 
 def _lock(file: FileIO, path: Path) -> None:
@@ -175,16 +199,16 @@ def _lock(file: FileIO, path: Path) -> None:
         return  # a file system without locks
 
 
-def _pack(ids: Sequence[str], rows: Sequence[NDArray[np.integer[Any]]], note: Note) -> bytes:
-    names = json.dumps([list(ids), [len(table) for table in rows], dict(note)]).encode()
+def _pack(ids: Sequence[str], rows: Sequence[NDArray[np.integer[Any]]], lap: Lap, notes: Sequence[Any]) -> bytes:
+    names = json.dumps([list(ids), [len(table) for table in rows], dict(lap), list(notes)]).encode()
     return struct.pack("<I", len(names)) + names + np.concatenate(rows).astype("<i8").tobytes()
 
 
-def _unpack(payload: bytes) -> tuple[list[str], list[Ints], Note]:
+def _unpack(payload: bytes) -> tuple[list[str], list[Ints], Lap, list[Any]]:
     (length,) = struct.unpack_from("<I", payload)
-    ids, lengths, note = json.loads(payload[4 : 4 + length])
+    ids, lengths, lap, notes = json.loads(payload[4 : 4 + length])
     table = np.frombuffer(payload, dtype="<i8", offset=4 + length).reshape(-1, 3).astype(np.int64)
-    return ids, np.split(table, np.cumsum(lengths)[:-1]), note
+    return ids, np.split(table, np.cumsum(lengths)[:-1]), lap, notes
 
 
 def _frame(payload: bytes) -> bytes:
@@ -194,7 +218,7 @@ def _frame(payload: bytes) -> bytes:
 
 
 def _read_frame(data: bytes, at: int) -> tuple[bytes, int] | None:
-    """Payload and end of the frame that begins at byte `at`, or None where there is no whole one."""
+    """The packed payload and the end of the frame that begins at byte `at`, or None where there is no whole one."""
     if at + _HEAD.size > len(data):
         return None
     magic, length = _HEAD.unpack_from(data, at)
@@ -202,11 +226,11 @@ def _read_frame(data: bytes, at: int) -> tuple[bytes, int] | None:
     end = check + _CHECK.size
     if magic != _MAGIC or end > len(data) or _CHECK.unpack_from(data, check) != (zlib.crc32(data[at:check]),):
         return None
-    return zlib.decompress(data[at + _HEAD.size : check]), end
+    return data[at + _HEAD.size : check], end
 
 
 def _whole_frames(data: bytes) -> tuple[list[bytes], int]:
-    """Payloads of the unbroken run of frames from the beginning, and where it ends."""
+    """Packed payloads of the unbroken run of frames from the beginning, and where it ends."""
     payloads, end = [], 0
     while frame := _read_frame(data, end):
         payload, end = frame

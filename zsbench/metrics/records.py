@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from zsbench.errors import UserError
 from zsbench.metrics.class_counts import ClassCounts, ImageConvention, Ints
+from zsbench.utils.extras import optional
 from zsbench.utils.files import write_atomically
 
 SCHEMA = "zsbench-records-2"
@@ -178,6 +179,19 @@ class Records:
         if not intact:
             raise UserError(f"{path} is damaged: its counts do not match its checksum. Run the evaluation again.")
         return records
+
+    def to_frame(self, classes: Sequence[str] | None = None) -> Any:
+        """A pandas frame of the rows: `image` by id, then the other columns of the table, classes by name where `classes`
+        gives theirs (None where the method abstained). Raises `UserError` where pandas is not installed."""
+        pandas = optional("pandas", "frames")
+        names = COLUMNS if self.has_confusion else COUNTS_COLUMNS
+        columns: dict[str, Any] = dict(zip(names, self.table, strict=True))
+        columns["image"] = self.ids[self.image]
+        if classes is not None:
+            self.class_counts().check(len(classes))
+            named = np.array([*classes, None], dtype=object)  # -1 is the last
+            columns |= {name: named[columns[name]] for name in ("truth", "prediction", "cls") if name in columns}
+        return pandas.DataFrame(columns)
 
     def image_miou(self, convention: ImageConvention = "union") -> NDArray[np.float64]:
         """float64 (N,): `ClassCounts.image_miou`, in the order of `ids`."""

@@ -13,7 +13,7 @@ from tabulate import tabulate
 
 from zsbench.metrics.significance import Difference
 from zsbench.reports.comparison import Change, Comparison, Pair
-from zsbench.reports.markup import cell, code, markdown_table, plain
+from zsbench.reports.markup import cell, code, markdown_table, plain, spreadsheet_value
 from zsbench.reports.tables import TITLES
 from zsbench.result import Result
 
@@ -110,16 +110,10 @@ def as_csv(found: Comparison) -> str:
     for each in as_data(found)["pairs"]:
         for kind in ("metrics", "classes", "images"):
             for row in each[kind]:
-                written = {name: unformatted(value) for name, value in row.items()}
-                writer.writerow({"a": unformatted(each["a"]), "b": unformatted(each["b"]), "kind": kind} | written)
+                written = {name: spreadsheet_value(value) for name, value in row.items()}
+                sides = {side: spreadsheet_value(each[side]) for side in "ab"}
+                writer.writerow(sides | {"kind": kind} | written)
     return stream.getvalue()
-
-
-def unformatted(value: Any) -> Any:
-    """A word in one line that no spreadsheet takes for a formula; numbers as they are, nothing for an undefined one."""
-    if isinstance(value, str):
-        return f"'{plain(value)}" if plain(value)[:1] in tuple("=+-@") else plain(value)
-    return "" if value is None else value
 
 
 def as_json(found: Comparison) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 from urllib.parse import quote
 
 from tabulate import tabulate
@@ -40,3 +41,10 @@ def link(text: object, address: str) -> str:
 def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A table of cells that hold Markdown."""
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
+
+
+def spreadsheet_value(value: Any) -> Any:
+    """A word in one line that no spreadsheet takes for a formula; numbers as they are, nothing for an undefined one."""
+    if isinstance(value, str):
+        return f"'{plain(value)}" if plain(value)[:1] in tuple("=+-@") else plain(value)
+    return "" if value is None else value

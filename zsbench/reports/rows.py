@@ -17,7 +17,7 @@ from zsbench.utils.files import slug
 
 NO_CHOICE = (
     *("method", "dataset", "setting", "variant", "seed", "classes", "transfer"),  # have places of their own in a page
-    *("checkpoint", "device", "eval_batch", "plugin"),  # say where and from what it was computed
+    *("checkpoint", "device", "eval_batch", "plugin", "curve", "metric"),  # say where and from what it was computed
     *("predictions", "mapping", "name"),  # say what was scored: `(scored)` in the label
     *UNSAID,  # say where things lay, and how they were read
 )

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
+from zsbench.metrics.scores import hiou
 from zsbench.reports.markup import plain
 from zsbench.reports.tables import TITLES, format_metric, format_seeds, group_titles, short
-from zsbench.result import Efficiency, Profile, Result
+from zsbench.result import Curve, Efficiency, Extra, Profile, Result
 
 if TYPE_CHECKING:
     from zsbench.runs.plan import Plan
 
+MOST = 3
+"""Numbers of a metric of images that a terminal shows."""
 Line = tuple[str, str]
 """A text, and the style in which a terminal shows it (`""`, `yellow`, `bold red`)."""
 
@@ -62,6 +65,9 @@ def result_lines(result: Result) -> Iterator[Line]:
     groups = group_titles(result)
     if groups:
         yield ", ".join(f"{title} {format_metric(result.metrics[name])}" for name, title in groups.items()), ""
+    yield from extra_lines(result.extra)
+    if result.curve is not None:
+        yield from curve_lines(result.curve)
     if result.note:
         yield result.note, "yellow"
     yield from absent_lines([row.name for row in result.per_class if not row.gt], len(result.per_class))
@@ -78,6 +84,37 @@ def result_lines(result: Result) -> Iterator[Line]:
     seconds = {name: value for name, value in result.timing.model_dump().items() if value}
     if seconds:
         yield "evaluation  " + ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items()), ""
+
+
+def extra_lines(extra: Mapping[str, Extra]) -> Iterator[Line]:
+    """The first numbers of each metric of images."""
+    for metric in dict.fromkeys(number.metric for number in extra.values()):
+        found = {name: number for name, number in extra.items() if number.metric == metric}
+        shown = [f"{name} {number.value:.4g} ± {number.stderr:.2g}" for name, number in list(found.items())[:MOST]]
+        more = [f"and {len(found) - MOST} more in the result"] if len(found) > MOST else []
+        yield f"{metric}  {', '.join(shown + more)}", ""
+
+
+def curve_lines(curve: Curve) -> Iterator[Line]:
+    """The area of the seen-unseen curve, and hIoU at the method's own calibration and at the best one."""
+    at = curve.gamma.index(curve.own_gamma)
+    own = hiou(curve.seen[at], curve.unseen[at])
+    yield f"seen-unseen curve  area {curve.area:.1f} % of the square, over all calibrations", ""
+    best = f"best {curve.best_hiou:.1f} at {curve.best_gamma:g} (an oracle: chosen on these images)"
+    yield f"hIoU by calibration  own {own:.1f} at {curve.own_gamma:g}; {best}", ""
+
+
+def calibration_lines(result: Result, command: str) -> Iterator[Line]:
+    """What `zsbench calibrate` chose, where, and how to go on."""
+    (name, chosen), *_ = result.constants.items()
+    assert result.curve is not None, "it follows from one"
+    at = result.curve.gamma.index(chosen.value)
+    s, u = result.curve.seen[at], result.curve.unseen[at]
+    yield f"{name} {chosen.value:g}, chosen on {chosen.chosen_on}", "bold"
+    yield f"stand-ins for unseen classes: {', '.join(chosen.stand_ins)}", ""
+    yield f"there S {s:.1f}, U {u:.1f}, hIoU {hiou(s, u):.1f}; area of the curve {result.curve.area:.1f} %", ""
+    yield "no leaderboard takes these numbers; to measure with what was chosen:", ""
+    yield command, "bold"
 
 
 def absent_lines(absent: Sequence[str], classes: int) -> Iterator[Line]:

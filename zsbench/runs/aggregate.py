@@ -17,12 +17,15 @@ from zsbench.dataset import Dataset
 from zsbench.metrics import scores as metrics
 from zsbench.metrics.fingerprint import labels_fingerprint
 from zsbench.metrics.intervals import Support, bootstrap
+from zsbench.metrics.recorded import Recorded
 from zsbench.metrics.records import Records
 from zsbench.result import (
     ClassRow,
+    Curve,
     DatasetInfo,
     Efficiency,
     Environment,
+    Extra,
     MethodInfo,
     Metric,
     Result,
@@ -33,6 +36,7 @@ from zsbench.result import (
     WordsInfo,
 )
 from zsbench.runs.asked import as_file, as_named, asked, portable
+from zsbench.runs.calibration import constants
 from zsbench.settings import shown
 from zsbench.utils.files import printable, sha256
 
@@ -60,6 +64,7 @@ def aggregate(
     training: TrainingInfo | None,
     efficiency: Efficiency | None,
     environment: Environment,
+    recorded: Recorded = Recorded(),  # noqa: B008  # frozen
 ) -> Result:
     """The result of `records`, those of all images of the plan. `checkpoint`: where what the method learnt is stored."""
     learnt = plan.trained_before
@@ -80,7 +85,20 @@ def aggregate(
         timing=Timing(**evaluation.seconds),
         statistics=dict(evaluation.statistics),
         environment=environment,
+        curve=None if recorded.curve is None else Curve(**asdict(recorded.curve)),
+        extra=extra_metrics(plan, recorded),
+        constants=constants(plan, recorded.curve),
     )
+
+
+def extra_metrics(plan: Plan, recorded: Recorded) -> dict[str, Extra]:
+    """What the metrics of images report, by name; a name that two give is preceded by that of the later metric."""
+    found: dict[str, Extra] = {}
+    for metric, (_, source) in plan.metrics.items():
+        for name, number in recorded.metrics[metric].items():
+            known = f"{metric} {name}" if name in found else name
+            found[known] = Extra(value=number.value, stderr=number.stderr, metric=metric, source=source)
+    return found
 
 
 def from_records(records: Records, dataset: Dataset, about: DatasetInfo, **said: Any) -> Result:

@@ -16,7 +16,15 @@ from zsbench.runs.backends import Local
 from zsbench.runs.folder import CHECKPOINT, free_folder
 from zsbench.runs.grid import PROFILES, RUNS, Entry, Finished, arranged, make_cells, run_grid, silent
 from zsbench.runs.own_classes import own_request
-from zsbench.runs.request import DEFAULT_DATASET, DEFAULT_METHOD, ProfileRequest, Request, ScoreRequest, Verb
+from zsbench.runs.request import (
+    DEFAULT_DATASET,
+    DEFAULT_METHOD,
+    CalibrationRequest,
+    ProfileRequest,
+    Request,
+    ScoreRequest,
+    Verb,
+)
 from zsbench.runs.resolve import open_dataset, resolve
 from zsbench.runs.sweep_file import read_sweep, sweep_cells
 
@@ -98,6 +106,19 @@ def profile(method: str = DEFAULT_METHOD, dataset: str = DEFAULT_DATASET, **requ
     from zsbench.runs.measure import measure
 
     return measure(asked)
+
+
+def calibrate(method: str = DEFAULT_METHOD, dataset: str = DEFAULT_DATASET, **request: Any) -> Result:
+    """Choose a method's calibration on training images, with seen classes for unseen ones: `zsbench calibrate`.
+
+    >>> found = zsbench.calibrate("zegclip", "miniworld", out="chosen")
+    >>> found.constants["calibration"].value
+    >>> zsbench.run("zegclip", "miniworld", calibrated="chosen/result.json")
+    """
+    asked = CalibrationRequest.of("calibrate", {"method": method, "dataset": dataset, **request})
+    from zsbench.runs import calibration
+
+    return calibration.calibrate(asked)
 
 
 def score(predictions: str | Path, dataset: str = DEFAULT_DATASET, **request: Any) -> Result:

@@ -52,11 +52,14 @@ def training_vocabulary(plan: Plan, clip: Clip | None, view: TrainingView) -> Vo
 
 def full_vocabulary(plan: Plan, clip: Clip | None) -> Vocabulary:
     """All words of all classes, those of seen classes marked; across datasets those that the source had learnt from."""
+    return embed_words(plan, clip, plan.names.words, seen_words(plan))
+
+
+def seen_words(plan: Plan) -> list[bool]:
+    """Which of all words are those of seen classes."""
     source = plan.checkpoint if plan.checkpoint is not None and plan.request.transfer else plan.dataset
     seen = set(source.classes) - set(source.unseen)
-    return embed_words(
-        plan, clip, plan.names.words, [plan.dataset.classes[owner] in seen for owner in plan.names.word_to_class]
-    )
+    return [plan.dataset.classes[owner] in seen for owner in plan.names.word_to_class]
 
 
 def embed_words(plan: Plan, clip: Clip | None, words: tuple[str, ...], seen: Sequence[bool]) -> Vocabulary:

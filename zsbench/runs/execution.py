@@ -21,16 +21,20 @@ from zsbench.data.predictions import Saving
 from zsbench.dataset import Sample, read_sample
 from zsbench.errors import KEPT, UserError, killed_reader, lost_reader
 from zsbench.evaluation import evaluator
+from zsbench.evaluation.curve import Calibratable, check_calibratable
 from zsbench.evaluation.evaluator import Share, as_classes, evaluate_records
 from zsbench.evaluation.prediction import predict_labels, resize
+from zsbench.evaluation.recorder import Recorder
 from zsbench.evaluation.watch import total
 from zsbench.method import ImageBatch
-from zsbench.metrics.journal import Journal, journal_path, read_journals
+from zsbench.metrics.journal import Journal, journal_path, read_journals, read_notes
+from zsbench.metrics.recorded import Recorded
+from zsbench.metrics.records import Records
 from zsbench.profiling import Conditions, profile_method
 from zsbench.result import Efficiency, Result, TrainingInfo
 from zsbench.runs.aggregate import Evaluation, aggregate
 from zsbench.runs.asked import as_named, asked_of_training, bare, portable
-from zsbench.runs.build import build_method, full_vocabulary, load_encoder, training_vocabulary
+from zsbench.runs.build import build_method, full_vocabulary, load_encoder, seen_words, training_vocabulary
 from zsbench.runs.claim import Claim
 from zsbench.runs.environment import environment
 from zsbench.runs.estimate import evaluation_seconds, training_seconds
@@ -91,6 +95,8 @@ class Run:
                 self.clip = load_encoder(plan)
             self.fingerprint = on_main_then_broadcast(self.accelerator, self.identify)
             self.method = build_method(plan, self.clip)
+            if plan.request.curve and plan.eval_ids:
+                check_calibratable(self.method, plan.protocol, seen_words(plan))
         except BaseException:
             self.close()
             raise
@@ -222,7 +228,7 @@ class Run:
             seed=plan.request.seed,
             recipe=plan.recipe.model_dump(mode="json"),
             request=asked_of_training(plan.request),
-            command=as_named(plan.request).command("train"),
+            command=as_named(plan.request).command("calibrate" if plan.verb == "calibrate" else "train"),
         )
 
     def evaluate(self) -> None:
@@ -233,7 +239,10 @@ class Run:
             self.accelerator, lambda: frozenset(read_journals(self.out, self.fingerprint)[0].ids.tolist())
         )
         share = Share(self.accelerator.process_index, processes, done)
-        how = evaluator.Conditions(self.device, plan.dtype, plan.eval_batch, plan.request.workers, share)
+        recorder = self.recorder()
+        how = evaluator.Conditions(
+            self.device, plan.dtype, plan.eval_batch, plan.request.workers, share, recorder=recorder
+        )
         if plan.request.save_predictions is not None:
             how = replace(how, save=self.open_predictions(plan.request.save_predictions, done))
         own = Journal(journal_path(self.out, share.index), self.fingerprint)
@@ -249,6 +258,23 @@ class Run:
                 lambda count: bar.reach(min(len(done) + count * processes, len(plan.eval_ids))),
             )
         self.accelerator.wait_for_everyone()
+
+    def recorder(self) -> Recorder | None:
+        """Of what is recorded beside the confusion; the method has been told the vocabulary."""
+        plan = self.plan
+        if not plan.request.curve and not plan.metrics:
+            return None
+        calibratable = Calibratable.of(self.method) if plan.request.curve else None
+        metrics = {name: metric for name, (metric, _) in plan.metrics.items()}
+        return Recorder(plan.word_to_class, plan.dataset.seen_mask, calibratable, self.method.refining, metrics)
+
+    def recorded(self, records: Records) -> Recorded:
+        """What was recorded beside the confusion, of all images."""
+        recorder = self.recorder()
+        if recorder is None:
+            return Recorded()
+        gt = records.class_counts().total(len(self.plan.dataset.classes))[2]
+        return recorder.recorded(read_notes(self.out, self.fingerprint), gt)
 
     def open_predictions(self, folder: Path, done: frozenset[str]) -> Callable[[str, torch.Tensor], None]:
         """What saves a prediction; a `UserError` where those of images that a journal has were not saved."""
@@ -274,6 +300,7 @@ class Run:
             self.method,
             records,
             Evaluation(*total(laps)),
+            recorded=self.recorded(records),
             checkpoint=self.out / CHECKPOINT if plan.trains else plan.request.checkpoint,
             training=self.training,
             efficiency=self.profile() if profile else None,

@@ -37,6 +37,7 @@ def identify(plan: Plan, clip: Clip | None) -> Identity:
         "dataset file": as_file(Path(request.dataset)) if request.dataset.endswith((".toml", ".py")) else None,
         "plugins": [as_file(path) for path in request.plugin],
         "classes": plan.names.sha256,
+        "unseen classes": plan.dataset.unseen,
         "setting": plan.setting,
         "CLIP": clip and File(name=Path(clip.name).name, sha256=digest(clip.config)),
         "CLIP weights": weights and File(name=Path(weights.source).name, sha256=weights.sha256),
@@ -51,6 +52,8 @@ def identify(plan: Plan, clip: Clip | None) -> Identity:
         "seed": request.seed,
         "dtype": str(plan.dtype),
         "images scored together": plan.eval_batch,
+        "curve": request.curve,
+        "metrics": [file for _, file in plan.metrics.values()],
     }
     return dict(json.loads(json.dumps(found, default=lambda file: file.model_dump())))
 

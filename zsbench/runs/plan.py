@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,12 +17,15 @@ from zsbench.clip.templates import read_templates
 from zsbench.clip.word_vectors import WordVectors, read_word_vectors
 from zsbench.dataset import Dataset, Defaults, EvalProtocol, checked_ids, split_ids
 from zsbench.errors import UserError
+from zsbench.image_metric import ImageMetric
 from zsbench.method import Method, ReleasedCheckpoint
 from zsbench.options import Options
 from zsbench.recipe import Recipe
+from zsbench.result import File
 from zsbench.runs.compatibility import check_vectors, open_release
 from zsbench.runs.finished import unlike
 from zsbench.runs.folder import free_folder, is_finished, leftovers, names_after
+from zsbench.runs.image_metrics import open_metrics
 from zsbench.runs.request import Request, Verb
 from zsbench.runs.resolve import Resolved, is_dataset, resolve, resolve_clip
 from zsbench.settings import SETTINGS, Setting, parse_setting
@@ -54,6 +58,7 @@ class Plan:
     device: torch.device
     dtype: torch.dtype
     out: Path
+    metrics: Mapping[str, tuple[ImageMetric, File]]
 
     @property
     def trains(self) -> bool:
@@ -97,7 +102,9 @@ def make_plan(verb: Verb, request: Request, dataset: Dataset | None = None) -> P
     setting = choose_setting(request, method_class, checkpoint)
     words = choose_vectors(request, method_class, checkpoint, names, dataset)
     clip, weights = (None, None) if words else choose_clip(verb, request, checkpoint, dataset)
-    eval_ids = split_ids(dataset, protocol.split, request.limit) if verb in ("run", "eval", "propose") else ()
+    eval_ids = (
+        split_ids(dataset, protocol.split, request.limit) if verb in ("run", "eval", "propose", "calibrate") else ()
+    )
     if eval_ids:
         options.verify(checked_ids(dataset, protocol.split))
     return Plan(
@@ -121,6 +128,7 @@ def make_plan(verb: Verb, request: Request, dataset: Dataset | None = None) -> P
         device=choose_device(request.device),
         dtype=choose_dtype(request.dtype, trains),
         out=request.out or default_out(verb, request, setting, trains),
+        metrics=open_metrics(request.metric, dataset),
     )
 
 
@@ -142,7 +150,7 @@ def decide_training(verb: Verb, method_class: type[Method], checkpoint: Checkpoi
         raise UserError(
             f"{method_class.name} is a trained method: give its weights with --checkpoint, or use `zsbench run`."
         )
-    return method_class.trainable and verb in ("run", "train")
+    return method_class.trainable and (verb in ("run", "train") or (verb == "calibrate" and checkpoint is None))
 
 
 def choose_setting(request: Request, method_class: type[Method], checkpoint: CheckpointInfo | None) -> Setting:

@@ -19,7 +19,7 @@ from zsbench.utils.validation import validated
 DEFAULT_METHOD, DEFAULT_DATASET, DEFAULT_PREDICTOR = "zegclip", "miniworld", "maskclip"
 """What a command without words takes, and a prediction without a checkpoint: the harness names no other plugin."""
 
-Verb = Literal["run", "train", "eval", "profile", "predict", "propose", "load", "score"]
+Verb = Literal["run", "train", "eval", "profile", "predict", "propose", "load", "score", "calibrate"]
 """What is done with a request; the first three, `propose` and `score` need images of the dataset."""
 METHODS: tuple[Verb, ...] = ("run", "train", "eval", "profile", "predict", "propose", "load")
 """What is done with a method."""
@@ -52,6 +52,9 @@ WORDS = Place("CLIP and words")
 EVALUATION = Place("Evaluation", ("run", "eval"))
 PROFILE = Place("Profile", ("profile",))
 PREDICTIONS = Place("Options", ("score",))
+CALIBRATION = Place("Options", ("calibrate",))
+NOT_CALIBRATED = ("curve", "calibrated", "transfer", "text_embeddings", "save_predictions", "metric")
+"""What a run can be told, and the choice of a calibration cannot."""
 WHERE = Place("Where it runs, and what it leaves")
 UNSAID = ("out", "data_root", "workers", "resume", "save_predictions")
 """Left out of the command that gives the same numbers again."""
@@ -115,6 +118,9 @@ class Request(BaseModel):
         None, "what the method may learn from"
     )
     variant: Annotated[str | None, WHAT] = option(None, "a named set of options of the method")
+    calibrated: Annotated[Path | None, EVALUATION] = option(
+        None, "result of `zsbench calibrate`: the method's calibration is the one chosen there"
+    )
     options: Annotated[Pairs, WHAT.under("--option", "-o")] = option({}, "an option of the method; may be repeated")
     checkpoint: Annotated[Path | None, WHAT] = option(
         None, "learnt weights: of `zsbench train` or `run`, or of the method's own release"
@@ -162,6 +168,10 @@ class Request(BaseModel):
     )
     save_predictions: Annotated[Path | None, EVALUATION] = option(
         None, "folder for the predicted label maps, as `zsbench score` reads them"
+    )
+    curve: Annotated[bool, EVALUATION] = option(False, "measure seen and unseen classes at every calibration, too")
+    metric: Annotated[Paths, EVALUATION] = option(
+        (), "a further metric: boundary-iou, calibration-error, or file.py:Class; may be repeated"
     )
     data_root: Annotated[Path | None, WHERE.only(*RUNS, "propose", "score")] = option(
         None, "where the data lies; else $ZSBENCH_DATA, else ./data"
@@ -225,6 +235,24 @@ class ScoreRequest(Request):
     allow_missing: Annotated[bool, PREDICTIONS] = option(
         False, "an image without a prediction is wrong in every pixel, not an error"
     )
+
+
+class CalibrationRequest(Request):
+    """What a user can say about the choice of a calibration; what is not said here is said as in a run."""
+
+    stand_ins: Annotated[str | None, CALIBRATION] = option(
+        None,
+        "seen classes in the place of unseen ones: names (a,b), or how many; default: as many in proportion",
+    )
+    held_out: Annotated[int | None, CALIBRATION] = option(
+        None, "training images in the place of test ones, the last N; default: a fifth, at most 500", ge=1
+    )
+
+    @classmethod
+    def offered(cls, verb: Verb) -> dict[str, FieldInfo]:
+        verbs = ("run", "calibrate") if verb == "calibrate" else (verb,)
+        named = {name: field for name, field in cls.model_fields.items() if {*verbs} & {*place(field).verbs}}
+        return {name: field for name, field in named.items() if verb != "calibrate" or name not in NOT_CALIBRATED}
 
 
 class ProfileRequest(Request):

@@ -20,11 +20,14 @@ from zsbench.dataset import Dataset, Defaults, EvalProtocol
 from zsbench.errors import UserError, did_you_mean
 from zsbench.options import Options, Preset
 from zsbench.recipe import Recipe
+from zsbench.result import Constant, File, Result
 from zsbench.runs.compatibility import check_classes, check_texts
 from zsbench.runs.request import Request
-from zsbench.utils.files import locate
+from zsbench.utils.files import locate, sha256
 from zsbench.utils.validation import from_file, holds_text, named_path, validated
 
+CALIBRATION = "calibration"
+"""The option of methods that subtract a constant from the scores of seen classes."""
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -52,7 +55,10 @@ class Resolved:
             raise UserError(f"{request.method} has no variant {request.variant!r}; it has: {known}.{near}")
         variant = {} if request.variant is None else variants[request.variant]
         stored = self.stored_options(checkpoint) if checkpoint else {}
-        layers = (self.preset.options, variant, stored, request.options)
+        chosen = {}
+        if request.calibrated is not None:
+            chosen = {CALIBRATION: read_calibration(request, self.dataset.name).value}
+        layers = (self.preset.options, variant, stored, chosen, request.options)
         return merge(self.options_class, *layers, what=f"option of {request.method}")
 
     def stored_options(self, checkpoint: CheckpointInfo) -> Mapping[str, Any]:
@@ -116,6 +122,22 @@ def learnt_templates(learnt: CheckpointInfo, source: object) -> str | None:
     if not learnt.templates or "{}" in learnt.templates:
         return learnt.templates or None
     return from_file(learnt.templates, TEMPLATES, source, "templates", "--templates")
+
+
+def read_calibration(request: Request, dataset: str) -> Constant:
+    """What a result of `zsbench calibrate` chose; raises `UserError` where it did not choose for this method and dataset, or
+    where the user says otherwise by an option."""
+    assert request.calibrated is not None
+    path = request.calibrated / "result.json" if request.calibrated.is_dir() else request.calibrated
+    result = Result.load(path)
+    if CALIBRATION not in result.constants:
+        raise UserError(f"--calibrated {path}: no result of `zsbench calibrate`, which chooses a calibration.")
+    if (result.method.name, result.dataset.name) != (request.method, dataset):
+        raise UserError(f"--calibrated {path}: chosen for {result.method.name} on {result.dataset.name}.")
+    if CALIBRATION in request.options:
+        raise UserError(f"-o {CALIBRATION} and --calibrated say it twice: leave one out.")
+    source = File(name=path.name, sha256=sha256(path))
+    return result.constants[CALIBRATION].model_copy(update={"source": source})
 
 
 def resolve(request: Request, dataset: Dataset | None = None) -> Resolved:

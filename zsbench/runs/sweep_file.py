@@ -17,6 +17,8 @@ from zsbench.utils.validation import validated
 
 OWN_WAY = ("out", "resume")
 """Options of a run that are a sweep's own business."""
+LISTED = (("plugin",), ("metric",))
+"""Entries whose list is one value."""
 
 
 class Sweep(BaseModel):
@@ -76,5 +78,5 @@ def axes_of(table: Mapping[str, Any]) -> dict[Entry, list[Any]]:
             raise UserError(f"{key!r} is the sweep's own business; `out` may stand at the top of the file.")
         nested = key in ("options", "recipe") and isinstance(value, Mapping)
         entries |= {(key, name): inner for name, inner in value.items()} if nested else {(key,): value}
-    single = {entry for entry, value in entries.items() if not isinstance(value, list) or entry == ("plugin",)}
+    single = {entry for entry, value in entries.items() if not isinstance(value, list) or entry in LISTED}
     return {entry: [value] if entry in single else value for entry, value in entries.items()}
