@@ -12,7 +12,7 @@ from toys import PixelClassifier, Squares
 from zsbench.clip.text import Vocabulary
 from zsbench.dataset import Sample, checked_ids, read_sample
 from zsbench.errors import UserError
-from zsbench.evaluation.prediction import predict_labels
+from zsbench.evaluation.prediction import AtOnce, predict_labels
 from zsbench.evaluation.watch import Watch
 from zsbench.method import ImageBatch, Losses, Prediction, Scoring, checked_losses, checked_optimisers
 from zsbench.settings import check_phases
@@ -37,7 +37,7 @@ def predicted(method):
     ("answer", "given"),
     [
         (lambda good: None, "nothing (None)"),
-        (lambda good: good.numpy(), "a numpy ndarray (2, 3, 8, 8) of float32"),
+        (lambda good: good.detach().numpy(), "a numpy ndarray (2, 3, 8, 8) of float32"),
         (lambda good: good.sum(), "a torch Tensor () of torch.float32 on cpu"),
         (lambda good: good[:, :, :0], "(2, 3, 0, 8)"),
         (lambda good: good[:, :2], "(2, 2, 8, 8)"),
@@ -66,7 +66,7 @@ def test_nan_everywhere_and_windows_of_several_sizes_are_told(method):
     sizes = iter((2, 3))
     method.predict = lambda images: torch.zeros(len(images), 3, 2, next(sizes))
     with pytest.raises(UserError, match=r"method 'mine' gave logits of several sizes .*\(2, 2\), \(2, 3\)"):
-        predict_labels(method, ImageBatch(IMAGES), [(8, 8)] * 2, Squares().defaults.protocol, window_batch=1)
+        predict_labels(method, ImageBatch(IMAGES), [(8, 8)] * 2, Squares().defaults.protocol, at_once=AtOnce(1))
 
 
 @pytest.mark.parametrize("found", [None, {"n": None}, {"n": ["x"]}, [1.0]])

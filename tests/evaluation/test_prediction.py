@@ -21,7 +21,7 @@ from zsbench.clip.text import Vocabulary
 from zsbench.dataset import EvalProtocol
 from zsbench.errors import UserError
 from zsbench.evaluation import argmax
-from zsbench.evaluation.prediction import predict_labels, resize, resized_shape, windows
+from zsbench.evaluation.prediction import AtOnce, predict_labels, resize, resized_shape, windows
 from zsbench.evaluation.watch import Watch
 from zsbench.method import ImageBatch, Method, Options, Prediction
 
@@ -141,7 +141,7 @@ def test_labels_are_those_of_the_plain_computation(data: st.DataObject, name: st
     method = (Calibrated if name == "sigmoid" else Given)(logits)
     images = torch.zeros(number, 3, height, width)
     batch = data.draw(st.integers(1, 20))
-    labels = predict_labels(method, ImageBatch(images), [size] * number, protocol, window_batch=batch, chunk=chunk)
+    labels = predict_labels(method, ImageBatch(images), [size] * number, protocol, at_once=AtOnce(batch, chunk))
     if name == "logits" and len(logits) == number:
         expected = [plain_argmax(each, size) for each in logits]
     else:
@@ -167,9 +167,9 @@ def test_background_by_threshold_is_the_plain_rule(
     logits = data.draw(logit_maps(len(windows(height, width, crop, crop))).filter(lambda each: each.abs().max() < 1e5))
     images = torch.zeros(1, 3, height, width)
     size = data.draw(st.just((height, width)) | st.tuples(SIDES, SIDES))
-    [labels] = predict_labels(kind(logits), ImageBatch(images), [size], sliding, chunk=chunk)
+    [labels] = predict_labels(kind(logits), ImageBatch(images), [size], sliding, at_once=AtOnce(classes=chunk))
     protocol = replace(sliding, background_threshold=threshold)
-    [found] = predict_labels(kind(logits), ImageBatch(images), [size], protocol, chunk=chunk)
+    [found] = predict_labels(kind(logits), ImageBatch(images), [size], protocol, at_once=AtOnce(classes=chunk))
     if kind is Scaled and len(logits) == 1:
         scores = F.interpolate(logits.contiguous(), size=size, mode="bilinear")[0]
     else:
@@ -241,7 +241,7 @@ class Seeing(Given):
 def test_windows_reach_the_method_in_batches() -> None:
     images = torch.arange(2 * 3 * 10 * 13, dtype=torch.float32).view(2, 3, 10, 13)
     method = Seeing()
-    predict_labels(method, ImageBatch(images), [(10, 13)] * 2, EvalProtocol(crop=6, stride=4), window_batch=5)
+    predict_labels(method, ImageBatch(images), [(10, 13)] * 2, EvalProtocol(crop=6, stride=4), at_once=AtOnce(5))
     assert [len(batch) for batch in method.shown] == [5, 5, 2]
     places = [(top, left) for top in (0, 4) for left in (0, 4, 7)]
     cuts = [image[:, top : top + 6, left : left + 6] for image in images for top, left in places]
@@ -264,7 +264,7 @@ def test_windows_keep_what_may_be_known_of_their_image(oracle: bool) -> None:
     method.oracle = oracle  # type: ignore[misc]
     truth = [torch.zeros(20, 26), torch.ones(20, 26)]
     batch = ImageBatch(torch.rand(2, 3, 10, 13), ["cat", "dog"], truth)
-    predict_labels(method, batch, [(20, 26)] * 2, EvalProtocol(crop=6, stride=4), window_batch=5)
+    predict_labels(method, batch, [(20, 26)] * 2, EvalProtocol(crop=6, stride=4), at_once=AtOnce(5))
     ids = [list(part.ids or ()) for part in method.told]
     assert ids == [["cat"] * 5, ["cat", *["dog"] * 4], ["dog"] * 2]
     assert not any(part.whole for part in method.told)
@@ -420,7 +420,7 @@ def test_memory_is_bounded(kind: str) -> None:
         import resource, torch
         from test_prediction import Calibrated, Given, Scaled
         from zsbench.dataset import EvalProtocol
-        from zsbench.evaluation.prediction import predict_labels
+        from zsbench.evaluation.prediction import AtOnce, predict_labels
         from zsbench.method import ImageBatch
         protocol = EvalProtocol(crop=None, stride=None) if "{kind}" == "Given" else EvalProtocol()
         if "{kind}" == "Scaled":

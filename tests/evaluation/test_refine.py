@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zsbench.dataset import EvalProtocol
-from zsbench.evaluation.prediction import predict_labels
+from zsbench.evaluation.prediction import AtOnce, predict_labels
 from zsbench.evaluation.refine import small
 from zsbench.method import ImageBatch, Method
 from zsbench.refining import Pamr, Refining
@@ -43,7 +43,9 @@ def test_labels_are_those_of_all_scores_at_once(threshold: float | None, pamr: P
     owners = [index // 2 for index in range(words)]  # two words a class; class 0 is background
     method = Given(logits, Refining(pamr, share), scale)
     protocol = EvalProtocol(**WHOLE, background_threshold=threshold)
-    (found,) = predict_labels(method, ImageBatch(image), [size], protocol, chunk=chunk, word_to_class=[*owners, 0])
+    (found,) = predict_labels(
+        method, ImageBatch(image), [size], protocol, at_once=AtOnce(classes=chunk), word_to_class=[*owners, 0]
+    )
     scores = F.interpolate(logits, size, mode="bilinear")[0]
     if pamr is not None:
         scores = pamr.refine(scores, pamr.affinities(F.interpolate(image, size, mode="bilinear")[0]))

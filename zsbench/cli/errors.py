@@ -55,25 +55,30 @@ def plain_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         say("interrupted", KEPT)
     except (MemoryError, RuntimeError, Interrupted) as error:
-        if out_of_memory(error):
-            give_way()
-            say(
-                "error",
-                "out of memory. Reduce --batch-size or -r micro_batch=1 in training, --eval-batch in evaluation, or "
-                "choose --dtype bfloat16; records so far are kept and --resume goes on.",
-            )
-        elif isinstance(error, Interrupted) and process_index() and not joined():
-            pass  # nothing was begun, and the process that failed has said why
-        elif isinstance(error, Interrupted):
-            say("stopped", f"told to end by {error}; {KEPT}")
-        elif lost_process(error):
-            say("stopped", f"another process of this run has ended; {KEPT}")
-        else:
+        told = ending(error)
+        if told is None:
             raise
+        say(*told)
     else:
         return
     end_readers()
     sys.exit(2)
+
+
+def ending(error: BaseException) -> tuple[str, str] | None:
+    """How a process ended that could not go on, and what to tell of it; None for a fault of zsbench's own."""
+    if out_of_memory(error):
+        give_way()
+        return (
+            "error",
+            "out of memory. Reduce --batch-size or -r micro_batch=1 in training, --eval-batch in evaluation, or choose "
+            "--dtype bfloat16; records so far are kept and --resume goes on.",
+        )
+    if isinstance(error, Interrupted):
+        if process_index() and not joined():
+            sys.exit(2)  # nothing was begun, and the process that failed has said why
+        return "stopped", f"told to end by {error}; {KEPT}"
+    return ("stopped", f"another process of this run has ended; {KEPT}") if lost_process(error) else None
 
 
 def give_way() -> None:

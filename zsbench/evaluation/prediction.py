@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -36,24 +37,30 @@ Look = Callable[[int, Tensor, Scores], None]
 
 
 @torch.no_grad()
+@dataclass(frozen=True)
+class AtOnce:
+    """How much is held at a time. `windows`: of any of the images, that go through the method together. `classes`: whose
+    scores are held, rounded up to a multiple of 16; by default from a byte budget."""
+
+    windows: int = 16
+    classes: int | None = None
+
+
 def predict_labels(
     method: Method,
     batch: ImageBatch,
     sizes: Sequence[tuple[int, ...]],
     protocol: EvalProtocol,
     watch: Watch | None = None,
-    window_batch: int = 16,
-    chunk: int | None = None,
     word_to_class: Sequence[int] | None = None,
     look: Look | None = None,
+    at_once: AtOnce = AtOnce(),  # frozen
 ) -> list[Tensor]:
     """Label maps of whole images, int32 (H', W') each, on their device.
 
     `batch`: images as `resize` gives them; if it has labels, they reach an oracle only. `sizes`: (H', W') of each label.
-    `watch`: times the stages `model` and `post`, and notes what the method counts. `window_batch`: windows, of any of the
-    images, that go through the method together. `chunk`: classes whose scores are held at a time, rounded up to a multiple
-    of 16; by default from a byte budget. `word_to_class`: as in `refined_labels`, for methods that declare `refining`.
-    `look`: is shown what is recorded beside labels; its time is that of the stage `metrics`.
+    `watch`: times the stages `model` and `post`, and notes what the method counts. `word_to_class`: as in `refined_labels`,
+    for methods that declare `refining`. `look`: is shown what is recorded beside labels, in the stage `metrics`.
 
     Each window's logits are upsampled to the window, `method.score` is applied, windows are averaged where they
     overlap, and the result is resized to the label: all bilinear with `align_corners=False`, in float32. With one
@@ -65,11 +72,11 @@ def predict_labels(
     watch = watch or Watch()
     tiling = Tiling.of((batch.images.shape[-2], batch.images.shape[-1]), protocol)
     with watch.stage("model"):
-        logits, statistics = window_logits(method, batch, tiling, window_batch)
+        logits, statistics = window_logits(method, batch, tiling, at_once.windows)
     checked_scoring(method)
     for numbers in statistics:
         watch.note(numbers)
-    refining = method.refining
+    refining, chunk = method.refining, at_once.classes
 
     def scores_of(index: int) -> Scores:
         image, size = batch.images[index], (sizes[index][0], sizes[index][1])
@@ -79,21 +86,28 @@ def predict_labels(
         labels, threshold = [], protocol.background_threshold
         finite = torch.isfinite(logits).flatten(1).all(1).tolist()
         for index, (height, width, *_) in enumerate(sizes):
-            try:
+            with naming_image(method, batch, index):
                 if not finite[index]:
                     raise FloatingPointError("logits are NaN or infinite")
                 if refining is None:
                     labels.append(label_map(method, logits[index], tiling, (height, width), chunk, threshold))
                 else:
                     labels.append(refined_labels(scores_of(index), refining, threshold, word_to_class))
-            except FloatingPointError as error:
-                name = batch.ids[index] if batch.ids else f"{index} of the batch"
-                raise UserError(f"{named(method)}: {error} for image {name}. {NOT_FINITE}") from None
     if look is not None:
         with watch.stage("metrics"), torch.autocast(logits.device.type, enabled=False):
             for index, label in enumerate(labels):
                 look(index, label, scores_of(index))
     return labels
+
+
+@contextmanager
+def naming_image(method: Method, batch: ImageBatch, index: int) -> Iterator[None]:
+    """Within, numbers that are not finite are a `UserError` that names the image of that index."""
+    try:
+        yield
+    except FloatingPointError as error:
+        name = batch.ids[index] if batch.ids else f"{index} of the batch"
+        raise UserError(f"{named(method)}: {error} for image {name}. {NOT_FINITE}") from None
 
 
 def window_logits(method: Method, batch: ImageBatch, tiling: Tiling, at_once: int) -> tuple[Tensor, list[Statistics]]:
