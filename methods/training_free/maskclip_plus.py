@@ -15,8 +15,7 @@ from zsbench.clip.vit import IMAGENET_MEAN, IMAGENET_STD, normalise
 from zsbench.dataset import IGNORE, UNLABELLED
 from zsbench.errors import UserError
 from zsbench.method import Losses, Method
-from zsbench.recipe import learning_rate
-from zsbench.recipe import Recipe
+from zsbench.recipe import Recipe, learning_rate
 from zsbench.registry import register_method
 from zsbench.settings import Phase, Setting, TrainingView
 
@@ -96,16 +95,12 @@ class MaskClipPlus(Method):
                 "that have no label. Give --setting transductive."
             )
         steps = round(recipe.iterations * recipe.self_training_from)
-        changes = {"iterations": steps}
+        first, rest = (recipe.model_copy(update={"iterations": n}) for n in (steps, recipe.iterations - steps))
         if options.annotations == "none":
             void = "all" if options.void == "hidden" else recipe.pseudo_labels
-            changes |= {"self_training_from": 1.0, "category_limit": 1.0, "pseudo_labels": void}
-            return (Phase(GUIDED, "transductive", "all", recipe.model_copy(update=changes)),)
-        rest = recipe.model_copy(update={"iterations": recipe.iterations - steps})
-        both = (
-            Phase(GUIDED, "transductive", "all", recipe.model_copy(update=changes)),
-            Phase(SELF, "transductive", "all", rest),
-        )
+            blind = {"self_training_from": 1.0, "category_limit": 1.0, "pseudo_labels": void}
+            return (Phase(GUIDED, "transductive", "all", first.model_copy(update=blind)),)
+        both = Phase(GUIDED, "transductive", "all", first), Phase(SELF, "transductive", "all", rest)
         return tuple(phase for phase in both if phase.recipe.iterations)
 
     def begin_phase(self, phase: Phase, view: TrainingView) -> None:
@@ -156,10 +151,8 @@ class MaskClipPlus(Method):
         if not missing.any():
             return labels
         candidates = self.candidates
-        if self.teacher:
-            scores = self.teacher[0].predict(images)
-        else:
-            scores = resized(logits[:, candidates], labels.shape[-2:])
+        scores = self.teacher[0].predict(images) if self.teacher else logits[:, candidates]
+        scores = enlarged(scores, labels.shape[-2:])
         best, choice = scores.max(1)
         made = candidates[choice]
         if self.teacher and self.options.confidence is not None:
@@ -167,4 +160,10 @@ class MaskClipPlus(Method):
         return torch.where(missing, made, labels)
 
     def distilled(self, features: Tensor, images: Tensor, labels: Tensor) -> Losses:
-        raise NotImplementedError
+        """Mean absolute difference between features (B, D, h, w), and CLIP's, of length 1, at the labels' size."""
+        with torch.no_grad():
+            aim = resized(self.teacher[0].embedded(images), labels.shape[-2:])
+        kept = labels != IGNORE
+        apart = (resized(features, labels.shape[-2:]) - aim).abs().mean(1)
+        total = (apart * kept).sum()
+        return Losses({"distil": total / kept.sum().clamp(min=1)}, kept.sum())

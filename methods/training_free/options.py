@@ -105,8 +105,8 @@ class MaskClipPlusOptions(TeacherOptions):
     )
     annotations: Literal["seen", "none"] = Field(
         "seen",
-        description="seen pixels keep their labels (zero-shot), or every pixel is labelled by MaskCLIP (annotation-free), for "
-        "the recipe's share self_training_from of the steps and no more",
+        description="seen pixels keep their labels (zero-shot), or every pixel is labelled by MaskCLIP (annotation-free), "
+        "for the recipe's share self_training_from of the steps and no more",
     )
     void: Literal["hidden", "known"] = Field(
         "hidden",
@@ -114,7 +114,8 @@ class MaskClipPlusOptions(TeacherOptions):
         "left out (released, though it takes an annotation)",
     )
     loss_mean: Literal["labelled", "all"] = Field(
-        "labelled", description="cross-entropy over the number of labelled pixels, or of all, ignored ones too (released)"
+        "labelled",
+        description="cross-entropy over the number of labelled pixels, or of all, ignored ones too (released)",
     )
     confidence: float | None = Field(
         None, description="MaskCLIP's labels with a score below this are not learnt (in the release, but never set)"

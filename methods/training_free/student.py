@@ -29,7 +29,9 @@ def create_backbone(name: str, weights: str) -> Any:
     """
     base, changes = RESNETS[MINIATURE] if name == MINIATURE else (name, {})
     if weights == PRETRAINED and changes:
-        raise UserError(f"no ImageNet weights of {name} can be downloaded: -o backbone_weights={RANDOM}, or a local file.")
+        raise UserError(
+            f"no ImageNet weights of {name} can be downloaded: -o backbone_weights={RANDOM}, or a local file."
+        )
     pretrained = weights == PRETRAINED
     body = timm.create_model(
         f"{base}.{TAG}" if pretrained else base,
