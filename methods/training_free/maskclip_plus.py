@@ -37,6 +37,7 @@ class MaskClipPlus(Method):
 
     Options = MaskClipPlusOptions
     trainable = True
+    settings = ("transductive", "supervised")  # it learns with the names of all classes
     options: MaskClipPlusOptions
     teacher: tuple[MaskClip, ...] = ()
     """MaskCLIP in the guided phase, else nothing."""
@@ -89,11 +90,6 @@ class MaskClipPlus(Method):
         this share, and nothing looks at a label, be it to choose a crop."""
         if setting == "supervised":
             return super().phases(setting, recipe, options)
-        if setting != "transductive":
-            raise UserError(
-                f"{cls.name} has no training in the {setting} setting: it needs the names of all classes, and the pixels "
-                "that have no label. Give --setting transductive."
-            )
         steps = round(recipe.iterations * recipe.self_training_from)
         first, rest = (recipe.model_copy(update={"iterations": n}) for n in (steps, recipe.iterations - steps))
         if options.annotations == "none":

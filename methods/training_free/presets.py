@@ -178,7 +178,7 @@ MASKCLIP_PLUS = {
     "miniworld": Preset(
         {"backbone": "miniature", "normalisation": "clip"},
         {
-            "iterations": 900,
+            "iterations": 600,
             "optimiser": "adamw",
             "learning_rate": 1e-3,
             "weight_decay": 0.01,
@@ -188,7 +188,7 @@ MASKCLIP_PLUS = {
             "crop": 96,
             "short_side": None,
         },
-        WHOLE | {"short_side": None, "max_long_side": None},
+        {"short_side": None, "max_long_side": None, **WHOLE},
         templates="single",
     ),
 }

@@ -24,6 +24,8 @@ from zsbench.errors import UserError
 from zsbench.methods.training_free.maskclip_plus import GUIDED, SELF, MaskClipPlus
 from zsbench.methods.training_free.options import MaskClipPlusOptions
 from zsbench.recipe import Recipe, learning_rate
+from zsbench.runs.plan import choose_setting
+from zsbench.runs.request import Request
 
 SMALL: dict[str, Any] = {"backbone": "miniature"}
 slow = pytest.mark.slow
@@ -124,9 +126,10 @@ def test_one_schedule_runs_through_both_phases(tiny_clip: Clip) -> None:
     assert rates == [learning_rate(recipe, 7, 200, 1.0), learning_rate(recipe, 27, 200, 1.0)]
 
 
-def test_it_needs_all_names(tiny_clip: Clip) -> None:
-    with pytest.raises(UserError, match="no training in the inductive setting"):
-        begin(made(tiny_clip), "inductive")
+def test_there_is_no_inductive_training(tiny_clip: Clip) -> None:
+    with pytest.raises(UserError, match="cannot run in the inductive setting; it has transductive, supervised"):
+        choose_setting(Request(method="maskclip-plus", setting="inductive"), MaskClipPlus, None)
+    assert choose_setting(Request(method="maskclip-plus"), MaskClipPlus, None) == "transductive"
 
 
 def test_clip_takes_no_part_at_test_time(tiny_clip: Clip) -> None:
