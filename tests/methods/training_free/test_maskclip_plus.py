@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 from training_free import GOLDENS, assert_close, assert_same_labels, fill, golden, picture, ruled_clip, rules
@@ -23,6 +25,7 @@ from zsbench.dataset import IGNORE, UNLABELLED
 from zsbench.errors import UserError
 from zsbench.methods.training_free.maskclip_plus import GUIDED, SELF, MaskClipPlus
 from zsbench.methods.training_free.options import MaskClipPlusOptions
+from zsbench.methods.training_free.student import create_backbone
 from zsbench.recipe import Recipe, learning_rate
 from zsbench.runs.plan import choose_setting
 from zsbench.runs.request import Request
@@ -130,6 +133,28 @@ def test_there_is_no_inductive_training(tiny_clip: Clip) -> None:
     with pytest.raises(UserError, match="cannot run in the inductive setting; it has transductive, supervised"):
         choose_setting(Request(method="maskclip-plus", setting="inductive"), MaskClipPlus, None)
     assert choose_setting(Request(method="maskclip-plus"), MaskClipPlus, None) == "transductive"
+
+
+def test_distillation_compares_features_and_looks_at_no_label(tiny_clip: Clip) -> None:
+    images, labels = scene()
+    method = begin(made(tiny_clip, **MaskClipPlusOptions.variants["distilled"]))
+    found = method.losses(images, labels)
+    aim = F.interpolate(method.teacher[0].embedded(images), labels.shape[-2:], mode="bilinear")
+    apart = F.interpolate(method.features(images), labels.shape[-2:], mode="bilinear") - aim
+    torch.testing.assert_close(found.total, apart.abs().mean(1)[labels != IGNORE].mean())
+
+
+def test_a_backbone_is_read_from_a_file_of_timm_or_of_mmsegmentation(tmp_path: Path) -> None:
+    source = create_backbone("resnet10t", "random")
+    for name, rename in (("timm", str), ("mmsegmentation", lambda key: released_name(f"network.backbone.{key}")[9:])):
+        path = tmp_path / f"{name}.safetensors"
+        save_file(
+            {rename(key): tensor for key, tensor in source.state_dict().items()} | {"fc.bias": torch.ones(2)}, path
+        )
+        read = create_backbone("resnet10t", str(path)).state_dict()
+        assert all(torch.equal(read[key], tensor) for key, tensor in source.state_dict().items())
+    with pytest.raises(UserError, match="no ImageNet weights of miniature"):
+        create_backbone("miniature", "imagenet")
 
 
 def test_clip_takes_no_part_at_test_time(tiny_clip: Clip) -> None:
