@@ -65,7 +65,7 @@ class MaskClipPlus(Method):
     def candidates(self) -> Tensor:
         """Places int64 (U,) of the words that a pixel without a label may be given."""
         unlabelled = ~self.vocabulary.seen
-        if self.options.annotations == "none":
+        if not self.options.annotations:
             unlabelled = torch.ones_like(unlabelled)
         if self.background_place is not None:
             unlabelled = unlabelled.clone()
@@ -86,16 +86,18 @@ class MaskClipPlus(Method):
 
     @classmethod
     def phases(cls, setting: Setting, recipe: Recipe, options: MaskClipPlusOptions) -> tuple[Phase, ...]:
-        """MaskCLIP's labels for the share `self_training_from` of the steps, then its own; without annotations no more than
-        this share, and nothing looks at a label, be it to choose a crop."""
+        """MaskCLIP's labels for the share `self_training_from` of the steps, then its own.
+
+        Without annotations there is no self-training, as released, and nothing looks at a label, be it to choose a crop.
+        """
         if setting == "supervised":
             return super().phases(setting, recipe, options)
-        steps = round(recipe.iterations * recipe.self_training_from)
-        first, rest = (recipe.model_copy(update={"iterations": n}) for n in (steps, recipe.iterations - steps))
-        if options.annotations == "none":
+        if not options.annotations:
             void = "all" if options.void == "hidden" else recipe.pseudo_labels
             blind = {"self_training_from": 1.0, "category_limit": 1.0, "pseudo_labels": void}
-            return (Phase(GUIDED, "transductive", "all", first.model_copy(update=blind)),)
+            return (Phase(GUIDED, "transductive", "all", recipe.model_copy(update=blind)),)
+        steps = round(recipe.iterations * recipe.self_training_from)
+        first, rest = (recipe.model_copy(update={"iterations": n}) for n in (steps, recipe.iterations - steps))
         both = Phase(GUIDED, "transductive", "all", first), Phase(SELF, "transductive", "all", rest)
         return tuple(phase for phase in both if phase.recipe.iterations)
 
@@ -127,7 +129,7 @@ class MaskClipPlus(Method):
 
     def losses(self, images: Tensor, labels: Tensor) -> Losses:
         """Cross-entropy at the labels' size, over those that are given and those that are made."""
-        if self.options.annotations == "none":
+        if not self.options.annotations:
             labels = labels.masked_fill(labels >= 0, UNLABELLED)
         features = self.features(images)
         if self.teacher and self.options.distil:

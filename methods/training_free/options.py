@@ -103,10 +103,10 @@ class MaskClipPlusOptions(TeacherOptions):
     background: str | None = Field(
         None, description="word whose row is learnt, and which is no pseudo label; none: all rows are CLIP's texts"
     )
-    annotations: Literal["seen", "none"] = Field(
-        "seen",
-        description="seen pixels keep their labels (zero-shot), or every pixel is labelled by MaskCLIP (annotation-free), "
-        "for the recipe's share self_training_from of the steps and no more",
+    annotations: bool = Field(
+        True,
+        description="seen pixels keep their labels (zero-shot); false: MaskCLIP labels every pixel to the end "
+        "(annotation-free; released: a tenth of the zero-shot iterations)",
     )
     void: Literal["hidden", "known"] = Field(
         "hidden",

@@ -83,11 +83,11 @@ def test_the_teacher_is_maskclip_first_and_the_student_itself_then(tiny_clip: Cl
 def test_without_annotations_no_label_is_looked_at(tiny_clip: Clip) -> None:
     images, labels = scene()
     labels = torch.where(labels == UNLABELLED, 4, labels)
-    method = begin(made(tiny_clip, annotations="none"))
+    method = begin(made(tiny_clip, annotations=False))
     found = method.losses(images, labels).values["ce"]
     torch.testing.assert_close(method.losses(images, torch.where(labels == IGNORE, labels, 0)).values["ce"], found)
     (phase,) = method.phases("transductive", Recipe(self_training_from=0.1), method.options)
-    assert (phase.name, phase.recipe.iterations) == (GUIDED, 2000)
+    assert (phase.name, phase.recipe.iterations) == (GUIDED, 20_000)
     assert phase.recipe.pseudo_labels == "all" and phase.recipe.category_limit == 1.0
     known = made(tiny_clip, **MaskClipPlusOptions.variants["annotation-free-as-released"]).options
     assert method.phases("transductive", Recipe(), known)[0].recipe.pseudo_labels == "unseen"
@@ -112,7 +112,7 @@ def test_unsure_labels_are_left_out(tiny_clip: Clip) -> None:
 
 def test_the_row_of_background_is_learnt_and_is_no_pseudo_label(tiny_clip: Clip) -> None:
     images, labels = scene()
-    method = begin(made(tiny_clip, annotations="none", background="word 2"))
+    method = begin(made(tiny_clip, annotations=False, background="word 2"))
     assert method.candidates.tolist() == [0, 1, 3, 4]
     torch.testing.assert_close(method.rows.norm(dim=1), torch.ones(5))
     method.losses(images, labels).total.backward()
@@ -183,8 +183,8 @@ def test_learnable_parameters_are_as_many_as_released(options: dict[str, Any], d
 
 
 ZERO_SHOT, CONTEXT = "RN50-quickgelu", {"network": "v3+", "background": "background"}
-FREE: dict[str, Any] = {"annotations": "none"}
-FREE_VIT: dict[str, Any] = {"annotations": "none", "backbone": "resnet50c"}
+FREE: dict[str, Any] = {"annotations": False}
+FREE_VIT: dict[str, Any] = {"annotations": False, "backbone": "resnet50c"}
 CASES: dict[str, dict[str, Any]] = {
     "free_r50": FREE,
     "free_vit": FREE_VIT,
