@@ -143,8 +143,8 @@ def caffe_name(name: str) -> str:
     return f"layer{int(stage) + 1}.block{int(block) + 1}.proj.{('conv', 'bn')[int(kind)]}.{leaf}"
 
 
-FIRST: dict[Layout, str] = {"caffe": "layer1.conv1.conv.weight", "torchvision": "conv1.weight"}
-"""By the first tensor of a ResNet its names are known, and what stands before them."""
+FIRST: dict[Layout, str] = {"caffe": "layer1.conv1.conv.weight", "torchvision": "layer1.0.conv1.weight"}
+"""By one tensor of a ResNet its names are known, and what stands before them."""
 REASON: dict[Layout, str] = {
     "caffe": "this backbone is Caffe's: stride in the first 1x1 convolution, BGR in 0..255. torchvision's weights were "
     "trained with the stride in the 3x3 convolution, on RGB over a deviation, and would compute nonsense in it. Give "
@@ -157,6 +157,11 @@ BESIDES = ("fc.", "aspp.", "decoder.", "classifier.")
 """What a file may hold beside the ResNet: the classifier it was trained with, the heads of a DeepLab."""
 
 
+def timm_name(name: str) -> str:
+    """What timm calls a tensor of a ResNet with a deep stem, which mmsegmentation calls `stem.0.weight`."""
+    return re.sub(r"^stem\.", "conv1.", re.sub(r"^stem\.7\.", "bn1.", name))
+
+
 def fill(body: nn.Module, path: Path, layout: Layout) -> None:
     """Copy a file's ResNet into `body`, whose tensors have torchvision's names. Raises `UserError` where it does not fit."""
     tensors = read_tensors(path)
@@ -165,7 +170,9 @@ def fill(body: nn.Module, path: Path, layout: Layout) -> None:
         raise UserError(f"{path} holds a {found}-type ResNet: {REASON[layout]}.")
     start = next((name for name in tensors if name.endswith(FIRST[layout])), "")
     prefix = start.removesuffix(FIRST[layout])
-    inside = {name.removeprefix(prefix).replace(".shortcut.", ".proj."): tensor for name, tensor in tensors.items()}
+    inside = {
+        timm_name(name.removeprefix(prefix)).replace(".shortcut.", ".proj."): tensor for name, tensor in tensors.items()
+    }
     inside = {name: tensor for name, tensor in inside.items() if not name.startswith(BESIDES)}
     own = {caffe_name(name) if layout == "caffe" else name: (name, t) for name, t in body.state_dict().items()}
     counters = {name for name in own if name.endswith("num_batches_tracked")}

@@ -100,12 +100,13 @@ class Method(nn.Module, ABC):
     """Base of all methods. The smallest useful one defines `predict`.
 
     `Options`: the class of its options, with their variants and presets. A method that learns sets `trainable` and defines
-    `losses`; what it learns is what has `requires_grad`. One without CLIP sets `needs_clip` to False: its `clip` is None,
-    and its vocabulary holds word vectors from a file of the user's (`--words`).
+    `losses`; what it learns is what has `requires_grad`, in one of `settings`, by default the first. One without CLIP sets
+    `needs_clip` to False: its `clip` is None, and its vocabulary holds word vectors from a file of the user's (`--words`).
     """
 
     Options: ClassVar[type[Options]] = Options
     trainable: ClassVar[bool] = False
+    settings: ClassVar[tuple[Setting, ...]] = ("inductive", "transductive", "supervised")
     needs_clip: ClassVar[bool] = True
     name: ClassVar[str]
     vocabulary: Vocabulary

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from zsbench.clip.model import Clip
 from zsbench.clip.tower import Tokens, joined
 from zsbench.clip.towers import ResNetTower, tower_of
-from zsbench.clip.vit import IMAGENET_MEAN, IMAGENET_STD
+from zsbench.clip.vit import IMAGENET_MEAN, IMAGENET_STD, normalise
 from zsbench.registry import register_method
 
 from .base import DenseClip, attended
+from .frames import framed
 from .options import MaskClipOptions
 
 SCALE = 100.0
@@ -55,6 +56,12 @@ class MaskClip(DenseClip):
         return (
             cosines if self.options.smoothing is None else smoothed(cosines, self.keys(tokens), self.options.smoothing)
         )
+
+    def embedded(self, images: Tensor) -> Tensor:
+        """Patches (B, D, h, w) of images in 0..1, padded, in the space of text embeddings, of length 1."""
+        _, _, padded = framed(normalise(images, self.mean, self.std), self.multiple, self.options.padding)
+        dense = self.leave(self.enter(padded))
+        return F.normalize(dense.patches, dim=-1).mT.unflatten(-1, dense.grid)
 
     def keys(self, tokens: Tokens) -> Tensor:
         """The patches' keys in the last block, (B, h*w, W), through the output projection where that keeps their size."""

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from zsbench.options import Options, Preset
 
-from .presets import CLEARCLIP, GEM, MASKCLIP, NACLIP, PROXYCLIP, RESCLIP, SCCLIP, SCLIP
+from .presets import CLEARCLIP, GEM, MASKCLIP, MASKCLIP_PLUS, NACLIP, PLUS_VARIANTS, PROXYCLIP, RESCLIP, SCCLIP, SCLIP
 
 
 class DenseOptions(Options):
@@ -36,24 +36,16 @@ class DenseOptions(Options):
     )
 
 
-class MaskClipOptions(DenseOptions):
-    """The released MaskCLIP; `quoted` is the one in the tables of later papers (ClearCLIP's copy)."""
+class TeacherOptions(Options):
+    """Of MaskCLIP, by itself or as the teacher of MaskCLIP+."""
 
-    logit_scale: float = Field(100.0, gt=0, description="softmax scale (released: 100 inside, none for its argmax)")
-    positions: Literal["bilinear", "bicubic", "scale", "antialias"] = "bicubic"
-    padding: Literal["cut", "corner", "centred"] = "corner"
-    resize: Literal["once", "twice"] = "twice"
     normalisation: Literal["imagenet", "clip"] = Field(
-        "imagenet", description="pixel mean and deviation (released: ImageNet's, not those CLIP was trained with)"
+        "imagenet", description="pixel mean and deviation of CLIP (released: ImageNet's, not those it was trained with)"
     )
     activation: Literal["gelu", "trained"] = Field(
         "gelu",
-        description="the image encoder's (released: GELU, even on OpenAI's weights, trained with QuickGELU; "
+        description="of CLIP's image encoder (released: GELU, even on OpenAI's weights, trained with QuickGELU; "
         "and an epsilon of 1e-6 in layer norms)",
-    )
-    attention: Literal["values", "full"] = Field(
-        "values",
-        description="what the last block does: each token its own value, or attention as CLIP has it (a baseline)",
     )
     denoising: float | None = Field(
         None,
@@ -63,6 +55,19 @@ class MaskClipOptions(DenseOptions):
     )
     smoothing: float | None = Field(
         None, gt=0, le=1, description="key smoothing of patches whose best class is less probable than this (paper: 1)"
+    )
+
+
+class MaskClipOptions(TeacherOptions, DenseOptions):
+    """The released MaskCLIP; `quoted` is the one in the tables of later papers (ClearCLIP's copy)."""
+
+    logit_scale: float = Field(100.0, gt=0, description="softmax scale (released: 100 inside, none for its argmax)")
+    positions: Literal["bilinear", "bicubic", "scale", "antialias"] = "bicubic"
+    padding: Literal["cut", "corner", "centred"] = "corner"
+    resize: Literal["once", "twice"] = "twice"
+    attention: Literal["values", "full"] = Field(
+        "values",
+        description="what the last block does: each token its own value, or attention as CLIP has it (a baseline)",
     )
 
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -81,6 +86,47 @@ class MaskClipOptions(DenseOptions):
         "full-attention": {"attention": "full"},
     }
     presets: ClassVar[Mapping[str, Preset]] = MASKCLIP
+
+
+class MaskClipPlusOptions(TeacherOptions):
+    """MaskCLIP+; without a variant the mistakes of the release are put right, `as-released` keeps them."""
+
+    backbone: Literal["resnet101c", "resnet50c", "miniature"] = Field(
+        "resnet101c",
+        description="ResNet with a deep stem (released: 50 layers where the teacher is annotation-free ViT-B/16), or a "
+        "quarter of a ResNet-18 for images of about 100 px",
+    )
+    backbone_weights: str = Field(
+        "random", description="imagenet (GluonCV's, downloaded by timm), a local file, or random (released: ImageNet's)"
+    )
+    network: Literal["v2", "v3+"] = Field("v2", description="DeepLab (released: v3+ on PASCAL Context with background)")
+    background: str | None = Field(
+        None, description="word whose row is learnt, and which is no pseudo label; none: all rows are CLIP's texts"
+    )
+    annotations: bool = Field(
+        True,
+        description="seen pixels keep their labels (zero-shot); false: MaskCLIP labels every pixel to the end "
+        "(annotation-free; released: a tenth of the zero-shot iterations)",
+    )
+    void: Literal["hidden", "known"] = Field(
+        "hidden",
+        description="annotation-free: pixels that the annotation gives no class (VOC's background) are like any other, or "
+        "left out (released, though it takes an annotation)",
+    )
+    loss_mean: Literal["labelled", "all"] = Field(
+        "labelled",
+        description="cross-entropy over the number of labelled pixels, or of all, ignored ones too (released)",
+    )
+    confidence: float | None = Field(
+        None, description="MaskCLIP's labels with a score below this are not learnt (in the release, but never set)"
+    )
+    distil: bool = Field(
+        False, description="in the guided phase features learn CLIP's, by their absolute difference, and no labels"
+    )
+    resize: Literal["once", "twice"] = Field("twice", description=DenseOptions.model_fields["resize"].description)
+
+    variants: ClassVar[Mapping[str, Mapping[str, Any]]] = PLUS_VARIANTS
+    presets: ClassVar[Mapping[str, Preset]] = MASKCLIP_PLUS
 
 
 class SclipOptions(DenseOptions):

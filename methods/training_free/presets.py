@@ -141,6 +141,68 @@ MASKCLIP = {
     "miniworld": Preset({"normalisation": "clip"}),
 }
 
+PLUS_RECIPE: Mapping[str, Any] = {
+    "iterations": 20_000,
+    "batch_size": 16,
+    "optimiser": "sgd",
+    "learning_rate": 0.01,
+    "weight_decay": 5e-4,
+    "min_learning_rate": 1e-4,
+    "warmup_iterations": 0,
+    "self_training_from": 0.1,
+    "crop": 512,
+    "short_side": 512,
+}
+PLUS_CONTEXT: Mapping[str, Any] = {"iterations": 40_000, "short_side": 520, "long_side": 520, "crop": 480}
+PLUS_STEPS: Mapping[str, Mapping[str, Any]] = {
+    "coco-stuff": {"iterations": 80_000},
+    "voc20": {"iterations": 2000},  # without annotations: a tenth
+    "context59": PLUS_CONTEXT,
+    "pascal-context": {**PLUS_CONTEXT, "learning_rate": 0.004, "weight_decay": 1e-4},
+}
+PLUS_OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "voc20": {"annotations": False},  # nothing is unseen there
+    "pascal-context": {"network": "v3+", "background": "background"},
+}
+MASKCLIP_PLUS = {
+    "*": Preset(recipe=PLUS_RECIPE, protocol=SHORT_512, names="maskclip", templates="maskclip85"),
+    **{
+        name: Preset(PLUS_OPTIONS.get(name, {}), PLUS_STEPS.get(name, {}), MASKCLIP_SIZES.get(size, SHORT_512))
+        for name, size in {
+            "pascal-voc": "pascal-voc",
+            "voc20": "voc20",
+            "coco-stuff": "coco-stuff",
+            "context59": "context59",
+            "pascal-context": "context59",
+        }.items()
+    },
+    "miniworld": Preset(
+        {"backbone": "miniature", "normalisation": "clip"},
+        {
+            "iterations": 600,
+            "optimiser": "adamw",
+            "learning_rate": 1e-3,
+            "weight_decay": 0.01,
+            "min_learning_rate": 1e-6,
+            "warmup_iterations": 30,
+            "self_training_from": 0.3,
+            "crop": 96,
+            "short_side": None,
+        },
+        {"short_side": None, "max_long_side": None, **WHOLE},
+        templates="single",
+    ),
+}
+PLUS_VARIANTS: Mapping[str, Mapping[str, Any]] = {
+    "as-released": {"loss_mean": "all"},
+    "annotation-free": {"annotations": False},
+    "annotation-free-as-released": {"annotations": False, "void": "known", "loss_mean": "all"},
+    "key-smoothing": {"smoothing": 1.0},
+    "prompt-denoising": {"denoising": 0.5},
+    "smoothing-and-denoising": {"smoothing": 1.0, "denoising": 0.5},
+    "distilled": {"annotations": False, "distil": True},
+}
+
 GEM = {
     name: Preset(
         protocol={"short_side": 448, "max_long_side": None, **WHOLE}, names="plain", templates="a photo of a {}."

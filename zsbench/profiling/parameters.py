@@ -36,7 +36,7 @@ def without_gradient(method: Method, side: int, device: torch.device) -> int:
     """Number of learnable parameters that receive no gradient from the first training step, on a `side`-pixel square."""
     if not method.trainable:
         return 0
-    phase = method.phases("inductive", Recipe.model_validate({}), method.options)[0]
+    phase = method.phases(method.settings[0], Recipe.model_validate({}), method.options)[0]
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(1, 3, side, side, generator=generator).to(device)
     labels = torch.randint(IGNORE, len(method.vocabulary), (1, side, side), generator=generator).to(device)

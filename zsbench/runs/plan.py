@@ -28,7 +28,7 @@ from zsbench.runs.folder import free_folder, is_finished, leftovers, names_after
 from zsbench.runs.image_metrics import open_metrics
 from zsbench.runs.request import Request, Verb
 from zsbench.runs.resolve import Resolved, is_dataset, resolve, resolve_clip
-from zsbench.settings import SETTINGS, Setting, parse_setting
+from zsbench.settings import Setting, parse_setting
 from zsbench.utils.validation import from_file
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -154,11 +154,10 @@ def decide_training(verb: Verb, method_class: type[Method], checkpoint: Checkpoi
 
 
 def choose_setting(request: Request, method_class: type[Method], checkpoint: CheckpointInfo | None) -> Setting:
-    """The asked setting, else the checkpoint's, else inductive for a method that learns."""
-    default = "inductive" if method_class.trainable else "training-free"
-    setting = parse_setting(request.setting or (checkpoint.setting if checkpoint else None) or default)
-    if (setting == "training-free") == method_class.trainable:
-        fitting = [s for s in SETTINGS if (s == "training-free") != method_class.trainable]
+    """The asked setting, else the checkpoint's, else the first that the method has."""
+    fitting: tuple[Setting, ...] = method_class.settings if method_class.trainable else ("training-free",)
+    setting = parse_setting(request.setting or (checkpoint.setting if checkpoint else None) or fitting[0])
+    if setting not in fitting:
         raise UserError(f"{request.method} cannot run in the {setting} setting; it has {', '.join(fitting)}.")
     return setting
 
