@@ -37,7 +37,7 @@ def predicted(method):
     ("answer", "given"),
     [
         (lambda good: None, "nothing (None)"),
-        (lambda good: good.detach().numpy(), "a numpy ndarray (2, 3, 8, 8) of float32"),
+        (lambda good: good.numpy(), "a numpy ndarray (2, 3, 8, 8) of float32"),
         (lambda good: good.sum(), "a torch Tensor () of torch.float32 on cpu"),
         (lambda good: good[:, :, :0], "(2, 3, 0, 8)"),
         (lambda good: good[:, :2], "(2, 2, 8, 8)"),

@@ -235,7 +235,7 @@ def test_a_stopped_evaluation_resumes_to_the_same_bits(zsbench, process, tmp_pat
     if end == signal.SIGINT:
         assert started.returncode == 2 and "--resume goes on" in " ".join(stderr.split()) and "Traceback" not in stderr
     assert "Go on with --resume" in message(zsbench(*words, "--out", "cut"))
-    assert "belongs to another run" in message(zsbench(*words[:-1], "--out", "cut", "--resume"))
+    assert "curve was True and is False" in message(zsbench(*words[:-1], "--out", "cut", "--resume"))
     finished = zsbench(*words, "--out", "cut", "--resume")
     assert finished.returncode == 0, finished.stderr
     whole, cut = (Result.load(tmp_path / name / "result.json") for name in ("whole", "cut"))
@@ -275,7 +275,7 @@ def test_a_finished_result_is_never_overwritten(zsbench, tmp_path):
             "does not know the words aeroplane",
         ),
         (("profile", "--size", "12"), "expected HEIGHTxWIDTH"),
-        (("leaderboard", "--add", "absent.json"), "absent.json does not exist"),
+        (("leaderboard", "--add", "absent.json"), "absent.json: no such result"),
     ],
 )
 def test_a_mistake_is_one_message(zsbench, tmp_path, words, expected):

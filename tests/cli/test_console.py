@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from zsbench.cli import errors
 from zsbench.cli.app import app
 from zsbench.cli.console import say, show_result
 from zsbench.cli.streams import text_console
@@ -62,7 +63,7 @@ def test_a_plugin_is_listed_wherever_it_lies(tmp_path, monkeypatch):
     (tmp_path / NASTY).mkdir(parents=True)
     plugin = tmp_path / NASTY / "flags.py"
     plugin.write_text('@register_dataset("flags", needs=("no[bold]such",))\nclass Flags:\n    """[/red] :car:."""\n')
-    monkeypatch.setenv("COLUMNS", "1000")
+    monkeypatch.setattr(errors.console, "_width", 1000)
     output = CliRunner().invoke(app, ["list", "datasets", "--plugin", str(plugin)]).output
     assert f"[/red] :car:. (from file {plugin.resolve()}) (needs no[bold]such, missing)" in output
 

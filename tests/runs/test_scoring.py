@@ -105,7 +105,7 @@ def test_what_an_evaluation_saves_scores_the_same(tmp_path: Path) -> None:
         "save_predictions": folder,
         "out": tmp_path / "run",
     }
-    measured = execute(make_plan("eval", Request.of("eval", asked)), profile=False)
+    measured = execute(make_plan("eval", Request.of("eval", asked)), profile=False).result
     assert measured is not None
     scored = zsbench.score(folder, "miniworld", limit=4, out=tmp_path / "scored")
     assert scored.records_sha256 == measured.records_sha256

@@ -140,7 +140,7 @@ def test_a_state_that_cannot_be_written_leaves_the_one_before(fit, tmp_path, mon
     with pytest.raises(Killed):
         fit(PixelClassifier, "cut", die_at=3)
     before = {path.name: path.read_bytes() for path in (tmp_path / "cut").glob("*.pt")}
-    with monkeypatch.context() as patch, pytest.raises(OSError):
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="the disk is full"):
         patch.setattr("zsbench.training.state.sync", fail)
         fit(PixelClassifier, "cut")
     assert {path.name: path.read_bytes() for path in (tmp_path / "cut").glob("*.pt")} == before

@@ -36,7 +36,6 @@ Look = Callable[[int, Tensor, Scores], None]
 """Is shown images of a batch by their index: words int32 (H', W'), and the scores that they follow from."""
 
 
-@torch.no_grad()
 @dataclass(frozen=True)
 class AtOnce:
     """How much is held at a time. `windows`: of any of the images, that go through the method together. `classes`: whose
@@ -46,6 +45,7 @@ class AtOnce:
     classes: int | None = None
 
 
+@torch.no_grad()
 def predict_labels(
     method: Method,
     batch: ImageBatch,

@@ -83,7 +83,7 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     def evaluate():
         options = {"proposals": "file", "file": str(path)}
         request = Request(method="clip-regions", options=options, limit=1, out=tmp_path / "run", resume=True)
-        return execute(make_plan("eval", request), profile=False)
+        return execute(make_plan("eval", request), profile=False).result
 
     written = path.read_text()
     path.write_text(written.replace("val-0001", "cat.jpg"))

@@ -26,7 +26,7 @@ def plan(tmp_path, **request):
 @pytest.mark.parametrize("setting", ["inductive", "transductive"])
 @pytest.mark.parametrize("method", ["zegformer", "zsseg"])
 def test_it_trains_and_evaluates(tmp_path, method, setting):
-    result = execute(plan(tmp_path, method=method, setting=setting, iterations=2, batch_size=2), profile=False)
+    result = execute(plan(tmp_path, method=method, setting=setting, iterations=2, batch_size=2), profile=False).result
     assert result.setting == setting
     assert math.isfinite(result.training.final_loss)
     shares = [result.statistics[f"share_{stage}"] for stage in ("proposals", "regions", "fusion")]

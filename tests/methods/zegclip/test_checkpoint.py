@@ -20,6 +20,7 @@ from zsbench.methods.zegclip.checkpoint import (
 )
 from zsbench.methods.zegclip.method import ZegClip
 from zsbench.methods.zegclip.options import ZegClipOptions
+from zsbench.metrics.journal import read_journals
 from zsbench.runs.execution import Run
 from zsbench.runs.plan import make_plan
 from zsbench.runs.request import Request
@@ -238,12 +239,12 @@ def test_evaluated_as_trained(voc, tmp_path):
     assert (plan.setting, plan.templates, plan.checkpoint.dataset) == ("inductive", "single", "pascal-voc")
     run = Run(plan)
     run.evaluate()
-    records = run.records()
+    records, _ = read_journals(run.out, run.fingerprint)
     assert float(run.method.calibration) == pytest.approx(0.1)
     save_checkpoint(tmp_path / "own.safetensors", run.method, run.checkpoint_info())
     again = Run(voc(checkpoint=tmp_path / "own.safetensors", out=tmp_path / "again"))
     again.evaluate()
-    assert again.records().sha256() == records.sha256()
+    assert read_journals(again.out, again.fingerprint)[0].sha256() == records.sha256()
 
 
 def test_wrong_pairings_are_refused_unless_meant(voc, tmp_path):
