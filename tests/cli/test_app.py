@@ -399,6 +399,7 @@ def test_several_seeds_are_runs_with_a_mean(zsbench, tmp_path):
     assert "seed='0;1': Input should be a valid integer" in message(zsbench("run", *HALVES, "--seeds", "0;1"))
 
 
+@pytest.mark.slow  # three processes; tests/runs/test_grid.py has the same in one
 def test_an_ablation_survives_a_failing_cell_and_goes_on_where_it_stopped(zsbench, tmp_path):
     words = ("ablate", "colours", "--table", "7", "--dataset", "halves", "--seeds", "1")
     first = zsbench(*words)
