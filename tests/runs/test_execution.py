@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from zsbench.runs.folder import CHECKPOINT, GALLERY, IDENTITY, RECORDS, RESULT, 
 from zsbench.runs.plan import make_plan
 from zsbench.runs.request import Request
 from zsbench.training import feed
+from zsbench.utils.files import unwritable
 from zsbench.utils.interruption import Interrupted
 
 
@@ -142,15 +144,23 @@ def fingerprint_in(out):
     return execution.fingerprint(json.loads((out / IDENTITY).read_text())["identity"])
 
 
-def test_a_gallery_that_fails_costs_no_result_and_is_drawn_later(run, tmp_path, monkeypatch):
-    def fail(*_):
-        raise OSError(28, "No space left on device")
+@pytest.mark.parametrize("full", [True, False])
+def test_a_gallery_that_fails_costs_no_result_and_is_drawn_later(run, tmp_path, monkeypatch, full):
+    """A full disk is told, and ends the run all the same."""
+
+    def fail(path, *_):
+        if full:
+            raise unwritable(path, "the disk is full")
+        raise ValueError("no such colour")
 
     out = tmp_path / "a"
     with monkeypatch.context() as patch:
         patch.setattr(execution, "draw_gallery", fail)
-        first = run(out=out).result
-    assert not (out / GALLERY).exists() and leftovers(out) == []
+        told = pytest.raises(UserError, match=r"the disk is full.* The result is there; only gallery\.png is not")
+        with told if full else nullcontext():
+            run(out=out)
+    first = Result.load(out / "result.json")
+    assert not (out / GALLERY).exists() and full == bool(leftovers(out))
     assert run(out=out, resume=True).result == first and whole(out)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsbench.dataset import Dataset, Sample, read_sample
+from zsbench.errors import UserError
 from zsbench.runs.folder import GALLERY
 from zsbench.utils.figures import GalleryRow, save_gallery
 
@@ -28,9 +29,14 @@ def draw_gallery(path: Path, dataset: Dataset, split: str, ids: Sequence[str], t
 
 @contextmanager
 def tolerated(say: Callable[[str], None]) -> Iterator[None]:
-    """Within, pictures may fail: a full disk, or whatever else, is said, and costs nothing that was measured."""
+    """Within, pictures may fail: what is wrong with them is said, and costs nothing that was measured.
+
+    Raises `UserError` where they cannot be written: a full disk ends a run, though its result is there.
+    """
     try:
         yield
+    except UserError as error:
+        raise UserError(f"{error} The result is there; only {GALLERY} is not.") from error
     except Exception as error:
         say(
             f"{GALLERY} could not be drawn ({type(error).__name__}: {error}); all else is there, and --resume tries again."

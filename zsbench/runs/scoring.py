@@ -123,7 +123,7 @@ def score(request: ScoreRequest, console: Console | None = None) -> Result:
 
 
 def score_into(out: Path, scoring: Scoring, console: Console) -> Result:
-    """Score, and leave records, gallery and at last the result in the folder."""
+    """Score, and leave records, the result and at last the gallery in the folder."""
     request = scoring.request
     counted = []
     with progress_bar(console, "score", len(scoring.ids)) as bar:
@@ -134,9 +134,9 @@ def score_into(out: Path, scoring: Scoring, console: Console) -> Result:
     records.save(out / RECORDS)
     result = conclude(scoring, records, counted)
     title = f"{scoring.name} on {scoring.dataset.name} (scored)"
+    result.save(out / RESULT)
     with tolerated(partial(note, console)):
         draw_gallery(out / GALLERY, scoring.dataset, scoring.split, scoring.ids, title, scoring.predict)
-    result.save(out / RESULT)
     console.print(f"written to {out}", soft_wrap=True)
     return result
 
