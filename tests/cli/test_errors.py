@@ -60,7 +60,8 @@ def test_a_group_that_is_told_to_end_keeps_its_last_step_and_says_so_in_a_line(s
         if process.poll() is None:
             os.killpg(process.pid, number)
     error = process.communicate(timeout=120)[1]
-    assert process.returncode == 2 and "Traceback" not in error, error
+    ended = (2, -number) if again else (2,)  # the second may come when Python has put its handlers away
+    assert process.returncode in ended and "Traceback" not in error, error
     if not again:
         assert len(error.strip().splitlines()) == 1 and "kept" in error, error
         assert unsealed(tmp_path / "t" / "training.pt")["step"] == steps_in(log)

@@ -266,7 +266,7 @@ def test_a_killed_process_stops_the_others_and_any_number_completes_the_run(tmp_
     words = ("-m", "zsbench", "eval", "--method", "mortal", "--plugin", plugin, "--limit", "30", "--eval-batch", "1")
     zsbench.evaluate("maskclip", "miniworld", limit=30, eval_batch=1, device="cpu", out=tmp_path / "whole")
     cut = torchrun(3, *words, "--out", tmp_path / "cut", DIE=str(killed))
-    assert cut.returncode != 0 and "another process of this run has ended" in cut.stderr
+    assert cut.returncode != 0 and re.search("another process of this run has ended|told to end by SIGTERM", cut.stderr)
     journals = sorted(path.name for path in (tmp_path / "cut").glob("records.journal*"))
     assert journals == ["records.journal", "records.journal.1", "records.journal.2"]
     again = torchrun(then, *words, "--out", tmp_path / "cut")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -71,7 +72,7 @@ class FolderDataset(Dataset):
     def label(self, split: str, image_id: str) -> NDArray[np.int32]:
         """int32 (H, W): the label alone, a class index or `IGNORE`; a raw value not in the map is a `UserError`."""
         pair, labels = self.pair(split, image_id), self.source(split).labels
-        if not pair.label.exists():
+        if not os.path.exists(pair.label):
             raise UserError(f"{pair.image}: its mask is missing: expected {pair.label}.")
         raw = self._open(split).raw(image_id)
         label = labels(raw)
@@ -90,9 +91,9 @@ class FolderDataset(Dataset):
     def verify(self, split: str, ids: Sequence[str]) -> None:
         for image_id in ids:
             pair = self.pair(split, image_id)
-            if not pair.image.exists():
+            if not os.path.exists(pair.image):
                 raise UserError(f"{pair.image}: no such image, but {self.name} {split} lists it.\n{self.where}")
-            if not pair.label.exists():
+            if not os.path.exists(pair.label):
                 raise UserError(f"{pair.image}: its mask is missing: expected {pair.label}.\n{self.where}")
 
     def full_size(self, split: str) -> int | None:

@@ -136,7 +136,7 @@ class Lookup:
     def one(self, pattern: str, image_id: str) -> Path:
         """The file of an id, or the pattern with the id in it where there is none. A `UserError` where there are several."""
         path = self.home / pattern.replace("{id}", image_id)
-        if "*" not in pattern and path.exists():
+        if "*" not in pattern and os.path.exists(path):  # an id too long for a name is that of no file
             return path
         found = self.all(pattern, image_id)
         if len(found) > 1:
@@ -155,7 +155,7 @@ class Lookup:
     def starting(self, folder: Path, start: str) -> Iterator[str]:
         """The names in a folder that begin with `start`, sorted."""
         if folder not in self._names:
-            self._names[folder] = sorted(os.listdir(folder)) if folder.is_dir() else []
+            self._names[folder] = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
         names = self._names[folder]
         for index in range(bisect_left(names, start), len(names)):
             if not names[index].startswith(start):

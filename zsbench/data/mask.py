@@ -58,7 +58,11 @@ def read_mask(path: Path, meant: Mapping[RGB, int] = MappingProxyType({})) -> Ra
 def open_mask(path: Path) -> Image.Image:
     """The picture in a mask file. Raises `UserError` as `open_picture` does, and where there are several."""
     picture = open_picture(path, "mask")
-    if (count := getattr(picture, "n_frames", 1)) > 1:
+    try:
+        count = getattr(picture, "n_frames", 1)
+    except Exception as error:  # a first picture that is whole, and more that are not
+        raise UserError(f"{path}: the mask is damaged or cut short ({error}); fetch it again.") from None
+    if count > 1:
         raise UserError(f"{path}: {count} pictures in one file; expected one mask for each image.")
     return picture
 
