@@ -44,7 +44,7 @@ def claim(folder: Path, patient: bool = False) -> Claim:
     Where the process cannot be looked for, because it ran on another machine, only one that is `patient` finds out, and
     waits for it up to `LEASE` seconds. Raises `Held` where another run is at it.
     """
-    path = folder / LOCK
+    path = folder.resolve() / LOCK  # its sign of life goes on in whatever folder the process works
     lease = SoftFileLease(path, lease_duration=LEASE, thread_local=False, on_compromise=give_up)
     holder = who(lease)
     began, seen = time.monotonic(), last_sign(path)

@@ -34,7 +34,7 @@ def open_folder(
     tried: set[Path] = set()
     while True:
         try:
-            claimed = claim(make_folder(folder).resolve(), patient=resume)
+            claimed = claim(make_folder(folder), patient=resume)
             break
         except Held as held:
             if usual is None or resume:
