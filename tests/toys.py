@@ -226,3 +226,33 @@ def recorded_result(records: Records, **changes: Any) -> Result:
         "records_sha256": records.sha256(),
     }
     return build_result(counts=counts, **{**whole, **changes})
+
+
+HALVES_SOURCE = '''\
+@register_dataset("halves")
+class Halves(Dataset):
+    """Two coloured halves."""
+
+    classes = ("red", "green", "blue")
+    unseen = ("blue",)
+    palette = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
+    defaults = Defaults(
+        clip=os.environ.get("TINY_CLIP", Defaults.clip),
+        weights="random",
+        protocol=EvalProtocol(short_side=None, crop=None, stride=None),
+        recipe={"iterations": 20, "batch_size": 4, "crop": 16, "short_side": None, "scale": (1, 1), "workers": 0,
+                "learning_rate": 0.1, "warmup_iterations": 0, "category_limit": 1.0, "photometric": False},
+    )
+
+    def ids(self, split):
+        return [f"{split}{i:02d}" for i in range(24)]
+
+    def read(self, split, image_id):
+        rng = np.random.default_rng([len(split), int(image_id[-2:])])
+        top, bottom = rng.choice(3, 2, replace=False)
+        label = np.full((16, 16), top, np.int32)
+        label[8:] = bottom
+        image = (np.array(self.palette)[label] * rng.uniform(0.6, 1)).astype(np.uint8)
+        return Sample(image_id, image, label)
+'''
+"""A dataset of coloured halves, for plugins that tests write; it needs numpy, os and the names that a dataset needs."""

@@ -321,6 +321,11 @@ class Result(Schema):
     environment: Environment = Field(description="where it ran")
     records_sha256: str = Field(description="hash of the per-image counts: equal hashes, equal predictions")
 
+    @property
+    def quality(self) -> str:
+        """The metric that methods are ranked by: hIoU, or mIoU where no class is unseen."""
+        return "hIoU" if self.dataset.unseen else "mIoU"
+
     def save(self, path: Path) -> None:
         write_text(path, self.model_dump_json(indent=1) + "\n", lasting=True)
 

@@ -35,9 +35,6 @@ class ProxyClip(DenseClip):
         self.guide = load_guide(options.guide, options.guide_weights, clip)
         self.guide_tower = tower_of(self.guide, options.guide)
 
-    def leave(self, tokens: Tokens) -> Tokens:
-        raise NotImplementedError
-
     def cosines(self, images: Tensor) -> Tensor:
         tower, tokens, guide = self.tower, self.enter(images), self.guided(images)
         last = tower.blocks[-1]

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from toys import HALVES_SOURCE
 from typer.testing import CliRunner
 
 from zsbench import Result
@@ -187,6 +188,8 @@ def test_real_vectors_know_what_is_alike(shared: Path) -> None:
 PLUGIN = '''
 """Coloured halves, and a linear head on pixels that is compared with word vectors."""
 
+import os
+
 import numpy as np
 import torch.nn.functional as F
 from torch import nn
@@ -196,26 +199,7 @@ from zsbench.method import Method
 from zsbench.registry import register_dataset, register_method
 
 
-@register_dataset("word-halves")
-class Halves(Dataset):
-    """Two coloured halves."""
-
-    classes = ("red", "green", "dark blue")
-    unseen = ("dark blue",)
-    palette = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
-    defaults = Defaults(
-        protocol=EvalProtocol(short_side=None, crop=None, stride=None),
-        recipe={"iterations": 30, "batch_size": 4, "crop": 16, "short_side": None, "scale": (1, 1), "workers": 0,
-                "learning_rate": 0.1, "warmup_iterations": 0, "category_limit": 1.0, "photometric": False},
-    )
-
-    def ids(self, split):
-        return [f"{split}{i}" for i in range(8)]
-
-    def read(self, split, image_id):
-        label = np.full((16, 16), int(image_id[-1]) % 3, np.int32)
-        label[8:] = (int(image_id[-1]) + 1) % 3
-        return Sample(image_id, np.array(self.palette, np.uint8)[label], label)
+# HALVES
 
 
 @register_method("pixel-words")
@@ -235,7 +219,7 @@ class PixelWords(Method):
 
     def losses(self, images, labels):
         return {"ce": F.cross_entropy(self.predict(images), labels, ignore_index=-1)}
-'''
+'''.replace("# HALVES", HALVES_SOURCE.replace('"halves"', '"word-halves"').replace('"blue"', '"dark blue"'))
 
 
 @pytest.fixture(scope="module")

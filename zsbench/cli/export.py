@@ -35,4 +35,4 @@ def export(
         write_parquet(found, out)
     else:
         write_text(make_folder(out.parent) / out.name, TEXTS[to](found))
-    console.print(f"wrote {out}", markup=False, soft_wrap=True)
+    console.print(f"wrote {out}", soft_wrap=True)

@@ -61,7 +61,7 @@ class Row:
 
     def dot(self, cost: bool) -> Dot:
         """In the plane of S and U, or in that of cost and quality."""
-        quality = self.standing.quality
+        quality = self.standing.first.quality
         efficiency = self.first.efficiency
         x = (efficiency.gmacs if efficiency else math.nan) if cost else self.value("mIoU_S")
         numbers = f"{quality} {self.value(quality):.1f}" + (f", {x:.3g} GMACs" if cost else "")
@@ -152,7 +152,9 @@ def by_dataset(rows: Sequence[Row]) -> dict[str, list[Row]]:
 def picture(dataset: str, rows: Sequence[Row]) -> Pictures:
     """Oracles are in no front."""
     cost = costs(
-        [row.dot(cost=True) for row in rows], "GMACs of one image (logarithmic)", f"{rows[0].standing.quality}, percent"
+        [row.dot(cost=True) for row in rows],
+        "GMACs of one image (logarithmic)",
+        f"{rows[0].standing.first.quality}, percent",
     )
     fronts = []
     for standing in dict.fromkeys(row.standing for row in rows):

@@ -45,11 +45,6 @@ class Entry:
     def first(self) -> Result:
         return self.contender.runs[0].result
 
-    @property
-    def quality(self) -> str:
-        """The metric that methods are ranked by."""
-        return "hIoU" if self.first.dataset.unseen else "mIoU"
-
     @cached_property
     def printed(self) -> dict[str, float]:
         """What a paper prints for the same method, data set and setting, by metric."""

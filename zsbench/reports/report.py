@@ -135,7 +135,7 @@ def page(
     entries = [entry_of(number, name, members, replicates) for number, (name, members) in enumerate(rows.items())]
     comparisons, refused = compared(entries, replicates)
     curves = [entry.curve for entry in entries if entry.curve]
-    cost_dots = [dot(entry, entry.efficiency.gmacs, entry.quality) for entry in entries if entry.efficiency]
+    cost_dots = [dot(entry, entry.efficiency.gmacs, entry.first.quality) for entry in entries if entry.efficiency]
     return render(
         "report.html",
         title=title(entries),
@@ -144,7 +144,7 @@ def page(
         remarks={said: [e for e in entries if said in e.remarks] for entry in entries for said in entry.remarks},
         plane=plane([dot(entry) for entry in entries], curves),
         curves=curves,
-        cost=costs(cost_dots, "GMACs of one image (logarithmic)", f"{entries[0].quality}, percent"),
+        cost=costs(cost_dots, "GMACs of one image (logarithmic)", f"{entries[0].first.quality}, percent"),
         cost_front=front_of(cost_dots),
         class_tables=list(class_tables(entries)),
         comparisons=comparisons,

@@ -12,6 +12,8 @@ from typing import Any
 
 from zsbench.recipe import Recipe
 from zsbench.result import File, Result
+from zsbench.runs.asked import identity as identity_of
+from zsbench.runs.asked import is_file
 from zsbench.runs.request import UNSAID, ScoreRequest, as_word
 from zsbench.utils.files import slug
 
@@ -131,13 +133,7 @@ def under(group: str, values: Fields) -> dict[str, Any]:
 
 def content(value: Any) -> Any:
     """A value as it is compared: a file by its hash, or by its name where no hash is known."""
-    if isinstance(value, File):
-        value = value.model_dump()
-    return (value["sha256"] or value["name"]) if is_file(value) else value
-
-
-def is_file(value: Any) -> bool:
-    return isinstance(value, Mapping) and value.keys() == File.model_fields.keys()
+    return identity_of(value.model_dump() if isinstance(value, File) else value)
 
 
 def choices(result: Result) -> list[str]:

@@ -33,11 +33,6 @@ class Standing:
     def first(self) -> Result:
         return self.entries[0].result
 
-    @property
-    def quality(self) -> str:
-        """What rows are ranked by: hIoU, or mIoU where no class is unseen."""
-        return "hIoU" if self.first.dataset.unseen else "mIoU"
-
     @cached_property
     def rows(self) -> list[tuple[str, list[StoredResult]]]:
         """The label of each row and its results: the best first, oracles last."""
@@ -45,7 +40,7 @@ class Standing:
         labels = row_labels(rows)
 
         def place(row: str) -> tuple[bool, float]:
-            return rows[row][0].result.method.oracle, -rank_value(rows[row], self.quality)
+            return rows[row][0].result.method.oracle, -rank_value(rows[row], self.first.quality)
 
         return [(labels[row], rows[row]) for row in sorted(rows, key=place)]
 
