@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,12 +11,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
 from zsbench.class_names import NameSet
 from zsbench.dataset import IGNORE, Dataset, Defaults, EvalProtocol, Sample
 from zsbench.method import Losses, Method
+from zsbench.metrics.class_counts import Ints
+from zsbench.metrics.counts import count
 from zsbench.metrics.fingerprint import labels_fingerprint
 from zsbench.metrics.intervals import Support, bootstrap
 from zsbench.metrics.records import Records
@@ -256,3 +260,19 @@ class Halves(Dataset):
         return Sample(image_id, image, label)
 '''
 """A dataset of coloured halves, for plugins that tests write; it needs numpy, os and the names that a dataset needs."""
+
+
+def some_rows(image_id: str, num_classes: int = 9) -> Ints:
+    """The same rows for the same id, always; none for some."""
+    rng = random.Random(ascii(image_id))
+    label = np.array([rng.randrange(-1, num_classes) for _ in range(rng.choice([0, 12, 40]))], dtype=np.int32)
+    prediction = np.array([rng.choice([c, rng.randrange(num_classes)]) for c in label.tolist()], dtype=np.int32)
+    return count(label, prediction, num_classes)
+
+
+def some_records(ids: list[str]) -> Records:
+    return Records.of(ids, [some_rows(image_id) for image_id in ids])
+
+
+ids_lists = st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=[]), max_size=6), unique=True)
+"""Ids of images, of any letters."""

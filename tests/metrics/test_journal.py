@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import subprocess
 import sys
 import zlib
@@ -16,11 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from toys import ids_lists, some_records, some_rows
 
 from zsbench.errors import UserError
-from zsbench.metrics.counts import count
 from zsbench.metrics.journal import Journal, journal_path, read_journals, read_notes
-from zsbench.metrics.records import Records
 
 ROOT = Path(__file__).parents[2]
 Rows = NDArray[np.int64]
@@ -32,21 +30,6 @@ def quick_disk() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda handle: None)
         yield
-
-
-def some_rows(image_id: str, num_classes: int = 9) -> Rows:
-    """The same rows for the same id, always; none for some."""
-    rng = random.Random(ascii(image_id))
-    label = np.array([rng.randrange(-1, num_classes) for _ in range(rng.choice([0, 12, 40]))], dtype=np.int32)
-    prediction = np.array([rng.choice([c, rng.randrange(num_classes)]) for c in label.tolist()], dtype=np.int32)
-    return count(label, prediction, num_classes)
-
-
-def some_records(ids: list[str]) -> Records:
-    return Records.of(ids, [some_rows(image_id) for image_id in ids])
-
-
-ids_lists = st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=[]), max_size=6), unique=True)
 
 
 def batches(number: int, size: int = 3) -> list[list[str]]:
@@ -215,7 +198,7 @@ with Journal(Path(sys.argv[2]), "run") as journal:
 
 
 def start(path: Path) -> subprocess.Popen[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
     command = [sys.executable, "-c", RUN, __file__, str(path)]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=path.parent

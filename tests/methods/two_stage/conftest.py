@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from zsbench.clip.model import load_clip
+from zsbench.methods.two_stage.regions import ClipInput
 
 ATTENTION = {"self_attn": "self_attn", "encoder_attn": "multihead_attn"}
 NORMS = {"self_attn_layer_norm": 1, "encoder_attn_layer_norm": 2, "final_layer_norm": 3}
@@ -133,3 +135,33 @@ def _backbone(inner: str, deep: bool) -> str:
     if part.startswith("downsample"):
         return f"{stage}.shortcut.{'norm.' if part.endswith('1') else ''}{leaf}"
     return f"{stage}.conv{part[-1]}.{'norm.' if part.startswith('bn') else ''}{leaf}"
+
+
+INPUT = ClipInput(
+    224,
+    torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(3, 1, 1),
+    torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(3, 1, 1),
+)
+
+
+def assert_near(ours, reference, tolerance=1e-3):
+    """Largest difference, relative to the largest value."""
+    ours, reference = np.asarray(ours, np.float64), np.asarray(reference, np.float64)
+    assert ours.shape == reference.shape
+    assert np.abs(ours - reference).max() <= tolerance * np.abs(reference).max()
+
+
+def unit(features):
+    return features / np.linalg.norm(features, axis=1, keepdims=True)
+
+
+@pytest.fixture(scope="module")
+def image(rule):
+    return torch.from_numpy(rule.det_image(480, 640, "480x640")) / 255
+
+
+@pytest.fixture(scope="module")
+def soft(rule):
+    """Given masks (24, 480, 640): empty, one pixel, one row, one column, everything at stride 4, then shapes."""
+    logits = torch.from_numpy(rule.det_masks(24, 120, 160, "480x640"))
+    return F.interpolate(logits[None], (480, 640), mode="bilinear", align_corners=False)[0].sigmoid()

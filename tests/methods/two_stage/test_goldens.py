@@ -11,10 +11,12 @@ from zsbench.method import ImageBatch
 from zsbench.methods.two_stage.fusion import semantic_map, zegformer_scores, zsseg_scores
 from zsbench.methods.two_stage.geometry import zegformer_boxes
 from zsbench.methods.two_stage.heads import class_logits
-from zsbench.methods.two_stage.regions import ClipInput, RegionEncoder, zegformer_crops, zsseg_crops
+from zsbench.methods.two_stage.regions import RegionEncoder, zegformer_crops, zsseg_crops
 from zsbench.methods.two_stage.released import convert
 from zsbench.methods.two_stage.zegformer import ZegFormer, ZegFormerOptions
 from zsbench.methods.two_stage.zsseg import Zsseg, ZssegOptions
+
+from .conftest import INPUT, assert_near, unit
 
 pytest.importorskip("transformers")
 CLIP_OF_ZEGFORMER = "sem_seg_head.predictor.clip_model."
@@ -31,38 +33,10 @@ FUSIONS = {
     "_all_cls": {"fusion": "ensemble-all", "calibration": 0.0},
     "_query_only": {"fusion": "query", "calibration": 0.0},
 }
-INPUT = ClipInput(
-    224,
-    torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(3, 1, 1),
-    torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(3, 1, 1),
-)
-
-
-def assert_near(ours, reference, tolerance=1e-3):
-    """Largest difference, relative to the largest value."""
-    ours, reference = np.asarray(ours, np.float64), np.asarray(reference, np.float64)
-    assert ours.shape == reference.shape
-    assert np.abs(ours - reference).max() <= tolerance * np.abs(reference).max()
 
 
 def assert_same_labels(scores, reference):
     assert (scores.argmax(0).numpy() == reference).mean() >= 0.9999
-
-
-def unit(features):
-    return features / np.linalg.norm(features, axis=1, keepdims=True)
-
-
-@pytest.fixture(scope="module")
-def image(rule):
-    return torch.from_numpy(rule.det_image(480, 640, "480x640")) / 255
-
-
-@pytest.fixture(scope="module")
-def soft(rule):
-    """Fixed masks (24, 480, 640): empty, one pixel, one row, one column, everything at stride 4, then shapes."""
-    logits = torch.from_numpy(rule.det_masks(24, 120, 160, "480x640"))
-    return F.interpolate(logits[None], (480, 640), mode="bilinear", align_corners=False)[0].sigmoid()
 
 
 def test_zegformer_boxes_crops_and_fusion(golden, image, soft):
