@@ -33,7 +33,7 @@ class CheckpointInfo(BaseModel):
     that is opened (`zsbench.utils.validation.from_file`).
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     zsbench_version: str
     method: str

@@ -15,7 +15,7 @@ Scale = Annotated[float, Field(ge=0.01, le=100)]
 class Recipe(BaseModel):
     """Defaults are those of the released ZegCLIP (AdamW, one group, poly schedule with linear warm-up, 512-px crops)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
     iterations: int = Field(20_000, ge=0, le=MANY, description="optimiser steps, over all phases")
     batch_size: int = Field(

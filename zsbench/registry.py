@@ -219,15 +219,24 @@ class Scan:
 def scan(kind: Kind) -> Scan:
     """Look at every source of plugins of a kind."""
     found = Scan()
+    installed = scan_installed(kind)
+    found.plugins, found.problems = list(installed.plugins), list(installed.problems)
+    for file in _files:
+        found.file(file, file_module(file), f"file {file}")
+    found.plugins = sorted((each for each in found.plugins if each.kind == kind), key=lambda plugin: plugin.name)
+    return found
+
+
+@cache  # what is installed stays as it is, and a run asks more than once
+def scan_installed(kind: Kind) -> Scan:
+    """Look at the built-in plugins of a kind, and at those of installed packages."""
+    found = Scan()
     for folder in built_in_folders(kind):
         for file in plugin_files(folder):
             inside = file.relative_to(folder).with_suffix("").parts
             found.file(file, ".".join(part for part in (f"zsbench.{kind}s", *inside) if part != "__init__"), "built-in")
     for entry in metadata.entry_points(group=f"zsbench.{kind}s"):
         found.entry_point(kind, entry)
-    for file in _files:
-        found.file(file, file_module(file), f"file {file}")
-    found.plugins = sorted((each for each in found.plugins if each.kind == kind), key=lambda plugin: plugin.name)
     return found
 
 
@@ -243,12 +252,12 @@ def built_in_folders(kind: Kind) -> list[Path]:
 
 
 def plugin_files(folder: Path) -> Iterator[Path]:
-    """The modules of a folder, and all files of its packages (folders with an `__init__.py`)."""
+    """The modules of a folder, and those files of its packages (folders with an `__init__.py`) that may register some."""
     for entry in sorted(folder.iterdir()):
         if entry.suffix == ".py" and entry.is_file():
             yield entry
         elif (entry / "__init__.py").is_file():
-            yield from sorted(entry.rglob("*.py"))
+            yield from (file for file in sorted(entry.rglob("*.py")) if b"register_" in file.read_bytes())
 
 
 def source_file(module: str) -> Path | None:

@@ -25,7 +25,7 @@ Number = Annotated[
 
 
 class Schema(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 Count = Annotated[int, Field(ge=0, lt=2**63)]

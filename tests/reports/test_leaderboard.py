@@ -21,7 +21,7 @@ from toys import recorded_result
 from zsbench.errors import UserError
 from zsbench.metrics.records import Records
 from zsbench.metrics.scores import Counts, hiou
-from zsbench.reports.leaderboard import add_result, check_tables, tables, write_tables
+from zsbench.reports.leaderboard import add_result, check_tables, read_entries, tables, write_tables
 from zsbench.result import Result
 from zsbench.utils.files import make_folder
 
@@ -181,7 +181,11 @@ def test_records_of_another_result_are_refused(make_result, tmp_path):
     first.write_bytes(second.read_bytes())
     second.write_bytes(swapped)
     with pytest.raises(UserError, match=r"d-a-inductive-seed0\.json: records_sha256"):
-        check_tables(tmp_path / "board")
+        write_tables(tmp_path / "board")
+
+
+def test_the_committed_results_follow_from_their_records():
+    assert read_entries(LEADERBOARDS)
 
 
 def test_one_training_is_not_two_seeds(make_result, tmp_path):

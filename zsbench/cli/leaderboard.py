@@ -26,7 +26,7 @@ def leaderboard(
 ) -> None:
     """Write the Markdown tables from the committed results, or check that they are up to date.
 
-    Every number that follows from a result's counts, or from the records beside it, is computed again.
+    Every number that follows from a result's counts is computed again; from the records beside it, too, unless --check.
     """
     from zsbench.reports.costs import add_profile, efficiency_pages
     from zsbench.reports.leaderboard import add_result, check_tables, write_tables

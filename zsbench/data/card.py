@@ -27,7 +27,7 @@ from zsbench.utils.validation import from_file
 class CardPart(BaseModel):
     """Base of what a card holds: unknown entries are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 Value = Annotated[int, Field(ge=0, le=LARGEST)]

@@ -20,7 +20,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from scipy.special import stdtrit
 
 from zsbench.errors import UserError
 from zsbench.metrics.records import Records
@@ -121,6 +120,18 @@ class Sampling:
         freedom = variance**2 / weights if weights else math.inf
         return cls(2 * statistic.value - float(replicates.mean()), math.sqrt(variance), freedom)
 
+    def quantile(self, probability: float) -> float:
+        """Of Student's t, in standard errors."""
+        from scipy.special import stdtrit  # half a second, which only who computes intervals pays
+
+        return float(stdtrit(self.freedom, probability))
+
+    def probability(self, quantile: float) -> float:
+        """That Student's t is at most this many standard errors."""
+        from scipy.special import stdtr
+
+        return float(stdtr(self.freedom, quantile))
+
 
 def estimate(statistic: Statistic, level: float, lowest: float = 0.0) -> Estimate:
     """The standard error and the interval of a metric between `lowest` and 100: see the top of this file."""
@@ -128,7 +139,7 @@ def estimate(statistic: Statistic, level: float, lowest: float = 0.0) -> Estimat
     if math.isnan(value) or len(replicates) < 2:
         return Estimate(value, *[math.nan] * 3)
     stderr = math.hypot(float(replicates.std(ddof=1)), *(math.sqrt(variance) for variance, _ in statistic.between))
-    half = float(stdtrit(sampling.freedom, (1 + level) / 2)) * sampling.error
+    half = sampling.quantile((1 + level) / 2) * sampling.error
     low, high = np.clip([sampling.centre - half, sampling.centre + half], lowest, 100.0).tolist()
     return Estimate(value, stderr, *((low, high) if math.isnan(half) else (min(low, value), max(high, value))))
 

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 
 import numpy as np
-from scipy.special import stdtr
 
 from zsbench.metrics.intervals import Estimate, Sampling, check_level, estimate
 from zsbench.metrics.records import Records
@@ -93,7 +92,7 @@ def _p_value(statistic: Statistic) -> float:
     if statistic.value * sampling.centre <= 0:
         return 1.0
     with np.errstate(divide="ignore"):
-        return float(2 * stdtr(sampling.freedom, -abs(np.float64(sampling.centre) / sampling.error)))
+        return 2 * sampling.probability(-abs(float(np.float64(sampling.centre) / sampling.error)))
 
 
 def _corrected(

@@ -35,16 +35,17 @@ def refusal(result: Result) -> str | None:
     return None
 
 
-def read_result(path: Path) -> StoredResult:
+def read_result(path: Path, by_records: bool = True) -> StoredResult:
     """A result that a leaderboard may hold; raises `UserError` for any other, and where a number does not follow from its
-    counts, or from the records beside it."""
+    counts, or, `by_records`, from the records beside it."""
     result = Result.load(path)
     reason = refusal(result)
     if reason:
         raise UserError(f"{path} cannot be in a leaderboard: {reason}.")
     records = records_beside(path)
-    audit(result, path, records if records.exists() else None)
-    if records.exists():
+    borne_out = by_records and records.exists()
+    audit(result, path, records if borne_out else None)
+    if borne_out:
         audit_intervals(result, path, records)
     return StoredResult(result, path)
 
@@ -78,9 +79,9 @@ def free_place(entry: StoredResult, folder: Path) -> Path:
     return usual.with_stem(f"{entry.name}-{entry.row[:8]}") if usual.exists() else usual
 
 
-def read_entries(folder: Path) -> list[StoredResult]:
+def read_entries(folder: Path, by_records: bool = True) -> list[StoredResult]:
     """All committed results; raises `UserError` for one that no leaderboard may hold, and as `check_apart`."""
-    entries = [read_result(path) for path in sorted((folder / "results").glob("*.json"))]
+    entries = [read_result(path, by_records) for path in sorted((folder / "results").glob("*.json"))]
     check_apart(entries)
     return entries
 
@@ -101,13 +102,13 @@ def check_apart(entries: Sequence[StoredResult]) -> None:
             )
 
 
-def tables(folder: Path) -> dict[str, str]:
+def tables(folder: Path, by_records: bool = True) -> dict[str, str]:
     """File name to text: a page of Markdown for each dataset that was measured or published about, one more for its
     ablations, whose rows are not repeated on the first, and one for costs; and a page of HTML for all together.
 
     Raises `UserError` where there is nothing.
     """
-    entries, published = read_entries(folder), read_published(folder / "published.csv")
+    entries, published = read_entries(folder, by_records), read_published(folder / "published.csv")
     datasets = {entry.result.dataset.name: str(entry.path) for entry in entries}
     datasets |= {row["dataset_id"]: f"{folder / 'published.csv'}" for row in published if row["dataset_id"]}
     pages = {}
@@ -265,10 +266,14 @@ def write_tables(folder: Path) -> list[Path]:
 
 
 def check_tables(folder: Path) -> None:
-    """Raise `UserError` naming every committed page that is missing or differs from what the results say."""
+    """Raise `UserError` naming every committed page that is missing or differs from what the results say.
+
+    Numbers are computed again from the results' counts. Records, a tenth of a second each, are read as a result is taken
+    in and as tables are written.
+    """
     stale = [
         name
-        for name, text in tables(folder).items()
+        for name, text in tables(folder, by_records=False).items()
         if not (folder / name).exists() or (folder / name).read_bytes() != text.encode()
     ]
     if stale:

@@ -108,7 +108,7 @@ Size = Annotated[str | None, AfterValidator(size)]
 class Request(BaseModel):
     """What a user can say about a run; None means the default of the dataset, of the method or of the checkpoint."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     method: Annotated[str, WHAT] = option(DEFAULT_METHOD, "name of a method (`zsbench list methods`)")
     dataset: Annotated[str, WHAT.also("score")] = option(

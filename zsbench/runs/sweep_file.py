@@ -24,7 +24,7 @@ LISTED = (("plugin",), ("metric",))
 class Sweep(BaseModel):
     """A sweep file."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     grid: list[dict[str, Any]] = Field(
         min_length=1,
