@@ -76,28 +76,35 @@ def predict_labels(
     checked_scoring(method)
     for numbers in statistics:
         watch.note(numbers)
-    refining, chunk = method.refining, at_once.classes
 
     def scores_of(index: int) -> Scores:
         image, size = batch.images[index], (sizes[index][0], sizes[index][1])
-        return Scores(plain_score(method), logits[index], tiling, image, size, method.logit_scale, chunk)
+        return Scores(plain_score(method), logits[index], tiling, image, size, method.logit_scale, at_once.classes)
 
-    with watch.stage("refine" if refining else "post"), torch.autocast(logits.device.type, enabled=False):
-        labels, threshold = [], protocol.background_threshold
+    decide = as_declared(method, protocol.background_threshold, word_to_class)
+    with watch.stage("refine" if method.refining else "post"), torch.autocast(logits.device.type, enabled=False):
         finite = torch.isfinite(logits).flatten(1).all(1).tolist()
-        for index, (height, width, *_) in enumerate(sizes):
+        labels = []
+        for index in range(len(sizes)):
             with naming_image(method, batch, index):
                 if not finite[index]:
                     raise FloatingPointError("logits are NaN or infinite")
-                if refining is None:
-                    labels.append(label_map(method, logits[index], tiling, (height, width), chunk, threshold))
-                else:
-                    labels.append(refined_labels(scores_of(index), refining, threshold, word_to_class))
+                labels.append(decide(scores_of(index)))
     if look is not None:
         with watch.stage("metrics"), torch.autocast(logits.device.type, enabled=False):
             for index, label in enumerate(labels):
                 look(index, label, scores_of(index))
     return labels
+
+
+def as_declared(
+    method: Method, threshold: float | None, word_to_class: Sequence[int] | None
+) -> Callable[[Scores], Tensor]:
+    """From the scores of an image to its label map, refined where the method declares it."""
+    refining = method.refining
+    if refining is not None:
+        return lambda scores: refined_labels(scores, refining, threshold, word_to_class)
+    return lambda scores: label_map(method, scores.logits, scores.tiling, scores.size, scores.chunk, threshold)
 
 
 @contextmanager

@@ -48,10 +48,12 @@ if TYPE_CHECKING:  # scoring needs no torch
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation leaves beside its records: seconds by stage, of all processes, and the method's statistics."""
+    """What an evaluation leaves beside its records: seconds by stage, of all processes, the method's statistics, and what
+    was recorded beside the confusion."""
 
     seconds: Mapping[str, float]
     statistics: Mapping[str, float]
+    recorded: Recorded
 
 
 def aggregate(
@@ -64,10 +66,9 @@ def aggregate(
     training: TrainingInfo | None,
     efficiency: Efficiency | None,
     environment: Environment,
-    recorded: Recorded = Recorded(),  # noqa: B008  # frozen
 ) -> Result:
     """The result of `records`, those of all images of the plan. `checkpoint`: where what the method learnt is stored."""
-    learnt = plan.trained_before
+    learnt, recorded = plan.trained_before, evaluation.recorded
     return from_records(
         records,
         plan.dataset,
