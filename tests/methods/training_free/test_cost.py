@@ -103,8 +103,8 @@ def test_both_passes_of_resclip_are_counted(work: Work) -> None:
 
 
 def test_both_streams_of_sc_clip_and_its_likenesses_are_counted(work: Work) -> None:
-    """Products of patches alone: three likenesses and the last features gathered; in each of two streams one by focus, two by
-    keys, and the answer gathered. What mends outliers is no product of matrices but for a kernel of 3 x 3."""
+    """Products of patches alone: three likenesses and the last features gathered; in each of two streams one by focus,
+    two by keys, and the answer gathered. What mends outliers is no product of matrices but for a kernel of 3 x 3."""
     pairs = work.patches**2 * work.width
     streams = 2 * (work.patches * 4 * work.width**2 + 4 * pairs)
     known = work.before + 4 * pairs + streams + work.compared(work.patches, work.patches)
