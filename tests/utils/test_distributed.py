@@ -68,7 +68,19 @@ class Classifier(Method):
         return Losses({"ce": loss}, (labels != IGNORE).sum())
 
 
-def fit(squares, dropout=0.0, micro_batch=None, state=None, stop=None):
+class Uneven(Classifier):
+    """Process 0 makes one update a step, process 1 two; their gradients are 1, and 2 and 3."""
+
+    def optimisers(self, phase):
+        return {"main": torch.optim.SGD([{"params": self.head.parameters(), "scheduled": False}], lr=0.5)}
+
+    def train_step(self, step):
+        for gradient in ((1,), (2, 3))[process_index()]:
+            step.update(main=gradient * (self.head.weight.sum() + self.head.bias.sum()))
+        return {}
+
+
+def fit(squares, dropout=0.0, micro_batch=None, state=None, stop=None, method_class=Classifier):
     """Two phases of three steps; returns what was learnt, and of each step the gradients and the loss."""
     recipe = Recipe(**{**squares.defaults.recipe, "batch_size": 4, "micro_batch": micro_batch, "warmup_iterations": 0})
     recipe = recipe.model_copy(update={"iterations": 3})
@@ -76,7 +88,7 @@ def fit(squares, dropout=0.0, micro_batch=None, state=None, stop=None):
         (phase, TrainingView(squares, phase)) for phase in (Phase(name, "inductive", "seen", recipe) for name in "ab")
     ]
     torch.manual_seed(0)
-    method = Classifier(dropout)
+    method = method_class(dropout)
     steps = []
 
     def look(step, losses):
@@ -111,6 +123,7 @@ def one_of_many(folder):
     result = zsbench.evaluate("maskclip", "miniworld", out=folder / "eval", **SMALL)
     found = {f"micro {size}": fit(squares, micro_batch=size) for size in (None, 1)}
     found |= {"whole": fit(squares, 0.3), "resumed": resume(squares, folder)}
+    found["uneven"] = fit(squares, method_class=Uneven)
     accelerator = join(torch.device("cpu"))
     learnt = torch.cat([tensor.flatten() for tensor in found["whole"][0].values()])
     assert accelerator.gather(learnt[None]).unique(dim=0).shape[0] == 1
@@ -161,6 +174,13 @@ def test_two_processes_resume_to_the_same_weights(two):
     found = torch.load(two / "found.pt", weights_only=True)
     torch.testing.assert_close(found["resumed"][0], found["whole"][0], rtol=0, atol=0)
     assert len(found["resumed"][1]) == 2  # of six steps
+
+
+def test_an_update_is_averaged_over_the_processes_that_make_it(two):
+    torch.manual_seed(0)
+    before = Classifier().head.weight
+    learnt = torch.load(two / "found.pt", weights_only=True)["uneven"][0]["head.weight"]
+    torch.testing.assert_close(learnt, before - 6 * 0.5 * ((1 + 2) / 2 + 3))
 
 
 def test_a_mistake_is_told_by_the_main_process_alone(two):
