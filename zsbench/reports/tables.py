@@ -83,3 +83,18 @@ def sweep_table(rows: Mapping[str, Sequence[Result | None]]) -> str:
         results = [result for result in cells if result is not None]
         body.append([cell(name), f"{len(results)}/{len(cells)}", *[format_seeds(results, key) for key in TITLES]])
     return markdown_table(["", "seeds", *TITLES.values()], body)
+
+
+def suite_table(rows: Mapping[str, Sequence[Result | None]], metric: str | None = None) -> str:
+    """Markdown: mean ± standard deviation over seeds on each data set of a suite, and the mean over data sets where every
+    one has the number in every seed. `metric`: of the suite, which has a column where it is not in every table."""
+    titles = TITLES if metric is None or metric in TITLES else {metric: metric, **TITLES}
+    parts = {name: [result for result in cells if result is not None] for name, cells in rows.items()}
+    body = [
+        [cell(name), f"{len(parts[name])}/{len(cells)}", *[format_seeds(parts[name], key) for key in titles]]
+        for name, cells in rows.items()
+    ]
+    whole = all(None not in cells for cells in rows.values())
+    means = [statistics.fmean(mean_and_std(parts[n], key)[0] for n in rows) if whole else math.nan for key in titles]
+    body.append([f"**mean of {len(rows)}**", "", *["-" if math.isnan(mean) else f"{mean:.1f}" for mean in means]])
+    return markdown_table(["", "seeds", *titles.values()], body)

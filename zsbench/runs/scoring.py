@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from zsbench.data.predictions import Predictions, find_predictions, some
 from zsbench.dataset import IGNORE, Dataset, Sample, split_ids
 from zsbench.errors import UserError
 from zsbench.metrics.class_counts import Ints
-from zsbench.metrics.counts import count
+from zsbench.metrics.counts import count_runs, runs
 from zsbench.metrics.records import Records
 from zsbench.result import Environment, File, MethodInfo, Result, Shown, Timing
 from zsbench.runs.aggregate import dataset_info, from_records
@@ -66,7 +66,11 @@ class Scoring:
         """(H, W) classes of an image whose annotation has that shape, -1 where there is none."""
         if image_id not in self.predictions.found:
             return np.full(shape, IGNORE, np.int32)
-        found = self.predictions.read(image_id, self.meaning)
+        return self.predictions.classes(image_id, self.stored(image_id, shape), self.meaning)
+
+    def stored(self, image_id: str, shape: tuple[int, ...]) -> NDArray[np.integer[Any]]:
+        """(H, W) values of the prediction of an image whose annotation has that shape."""
+        found = self.predictions.raw(image_id)
         if found.shape != shape:
             here, there = (f"{width}x{height}" for height, width in (found.shape, shape))
             raise UserError(
@@ -79,9 +83,14 @@ class Scoring:
     def count(self, image_id: str) -> Counted:
         began = time.perf_counter()
         label = self.dataset.label(self.split, image_id)
-        found = self.prediction(image_id, label.shape)
+        if image_id in self.predictions.found:
+            stored = runs(label, self.stored(image_id, label.shape))  # what values mean is looked up once for each run
+            classes = self.predictions.classes(image_id, stored.prediction, self.meaning)
+            found = replace(stored, prediction=classes)
+        else:
+            found = runs(label, self.prediction(image_id, label.shape))
         read = time.perf_counter()
-        rows = count(label, found, len(self.dataset.classes))
+        rows = count_runs(found, len(self.dataset.classes))
         return Counted(rows, read - began, time.perf_counter() - read)
 
 
