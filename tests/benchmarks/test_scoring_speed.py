@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -20,7 +21,7 @@ from zsbench.data.mapping import ZERO_BASED, read_mapping
 from zsbench.data.mask import read_mask
 from zsbench.data.predictions import find_predictions
 from zsbench.dataset import Dataset, Sample
-from zsbench.metrics.counts import count
+from zsbench.metrics.counts import count_runs, runs
 from zsbench.metrics.records import Records
 from zsbench.metrics.scores import Counts, iou
 from zsbench.runs.request import ScoreRequest
@@ -84,8 +85,11 @@ def ours(folders: tuple[Path, Path]) -> float:
 
 
 def ours_in_memory(pairs: Pairs) -> float:
-    """The mean IoU, from decoded maps to records to the number."""
-    rows = [count(MEANING(truth), MEANING(found), CLASSES) for truth, found in pairs]
+    """The mean IoU, from decoded maps to records to the number; what a value means is looked up as `score` does it."""
+    rows = []
+    for truth, found in pairs:
+        stored = runs(MEANING(truth), found)
+        rows.append(count_runs(replace(stored, prediction=MEANING(stored.prediction)), CLASSES))
     return mean_iou(Records.of([str(index) for index in range(len(rows))], rows))
 
 

@@ -55,7 +55,7 @@ def complaint(lacking: Found, of: int, root: Path, datasets: Iterable[Dataset]) 
     same: dict[str, list[str]] = {}
     for name, wrong in lacking.items():
         same.setdefault(wrong, []).append(name)
-    converted = [d.name for d in datasets if d.name in lacking and getattr(d, "conversions", ())]
+    converted = [d.name for d in datasets if d.name in lacking and getattr(d, "conversions", None)]
     lines = [f"the data of {len(lacking)} of {of} data sets are missing; nothing was run."]
     lines += [f"  {', '.join(names)}: {wrong}" for wrong, names in same.items()]
     lines += ["Where each is to be had, and which folders are expected:"]
