@@ -30,7 +30,7 @@ def measure(words: list[str]) -> list[dict[str, Any]]:
 
 def way(record: dict[str, Any]) -> str:
     """The parameter `way` of a benchmark: the name of what was measured."""
-    given = record["params"].get("way", record["name"])
+    given = (record["params"] or {}).get("way", record["name"])
     return str(given).removeprefix("UNSERIALIZABLE[").removesuffix("]").split(" at 0x")[0].removeprefix("<function ")
 
 

@@ -75,3 +75,14 @@ class TestCount:
             count(np.zeros((2, 3), int), np.zeros((3, 2), int), 2)
         with pytest.raises(UserError, match="dtype float64"):
             count(np.zeros(3), np.zeros(3, int), 2)
+
+
+@pytest.mark.parametrize("cell", [1, 3, 16])
+@pytest.mark.parametrize("classes", [4, 200])
+def test_regions_are_counted_like_noise(cell, classes):
+    """Runs of pixels are counted at once where there are many; void and abstention have theirs."""
+    rng = np.random.default_rng(cell)
+    label, prediction = (np.kron(rng.integers(-2, classes, (12, 9)), np.ones((cell, cell), np.int64)) for _ in "ab")
+    prediction[::7] = -1
+    pairs, pixels = np.unique(np.stack([label, np.maximum(prediction, -1)])[:, label >= 0], axis=1, return_counts=True)
+    assert count(label, prediction, classes).tolist() == np.concatenate([pairs, pixels[None]]).T.tolist()

@@ -112,6 +112,34 @@ def test_what_an_evaluation_saves_scores_the_same(tmp_path: Path) -> None:
     assert scored.metrics == measured.metrics
 
 
+METRIC = """
+from zsbench import ImageMetric
+
+
+class Right(ImageMetric):
+    def measure(self, image):
+        labelled = image.label >= 0
+        return {"right": 100.0 * float((image.label == image.prediction)[labelled].mean()), "pixels": int(labelled.sum())}
+"""
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_metric_of_a_users_own_sees_every_image(score: Any, tmp_path: Path, workers: int) -> None:
+    (tmp_path / "mine.py").write_text(METRIC)
+    result = score(metric=f"{tmp_path / 'mine.py'}:Right", workers=workers)
+    assert result.extra["pixels"].value == 31 * 32 and result.extra["pixels"].stderr == 0
+    assert result.extra["right"].value == pytest.approx(result.metrics["pAcc"].value)
+    source = result.extra["right"].source
+    assert (source.name, result.request["metric"][0]["name"]) == ("mine.py", "mine.py:Right")
+
+
+def test_a_metric_that_needs_probabilities_is_refused(score: Any, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="CalibrationError: it needs probabilities, which label maps do not have"):
+        score(metric="calibration-error")
+    assert not (tmp_path / "out").exists()
+    assert "boundary mIoU" in score(metric="boundary-iou").extra
+
+
 def test_missing_images_are_listed_or_wrong_in_every_pixel(score: Any, maps: Path, tmp_path: Path) -> None:
     (maps / "val3.png").unlink()
     with pytest.raises(UserError, match=r"no prediction of 1 of 8 images: val3\. .*--allow-missing"):

@@ -13,6 +13,7 @@ from zsbench import registry
 from zsbench.cli.errors import console
 from zsbench.cli.options import with_plugins
 from zsbench.cli.program import app
+from zsbench.data.suite import suites
 from zsbench.errors import UserError
 
 # Commands add themselves, in the order of the help.
@@ -23,18 +24,22 @@ from zsbench.cli import runs, calibrate, score, compare, report, export, leaderb
 @app.command("list")
 @with_plugins
 def list_plugins(
-    kind: Annotated[str | None, typer.Argument(help="methods or datasets; default: both")] = None,
+    kind: Annotated[str | None, typer.Argument(help="methods, datasets or suites; default: all")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print as JSON")] = False,
 ) -> None:
-    """Show the methods and datasets that are installed, and what each needs."""
-    if kind not in (None, "methods", "datasets"):
-        raise UserError(f"unknown kind {kind!r}: expected methods or datasets.")
+    """Show the methods and datasets that are installed, what each needs, and suites of datasets."""
+    if kind not in (None, "methods", "datasets", "suites"):
+        raise UserError(f"unknown kind {kind!r}: expected methods, datasets or suites.")
     found = [entry for entry in registry.plugins() if kind in (None, f"{entry.kind}s")]
     if as_json:
-        print(json.dumps([describe(entry) for entry in found], indent=1))
+        described = [describe(entry) for entry in found]
+        described += [{"kind": "suite", **suite.model_dump()} for suite in suites() if kind == "suites"]
+        print(json.dumps(described, indent=1))
         return
     for heading in ("method", "dataset"):
         show_plugins(f"{heading}s", [entry for entry in found if entry.kind == heading])
+    if kind in (None, "suites"):
+        show_suites()
     for problem in registry.problems():
         console.print(Text.assemble(("problem:", "yellow"), f" {problem}"), soft_wrap=True)
 
@@ -53,6 +58,14 @@ def show_plugins(heading: str, entries: list[registry.Plugin]) -> None:
         table.add_row(Text(entry.name, "bold"), summary)
     if entries:
         console.print(table)
+
+
+def show_suites() -> None:
+    table = Table("suites", "", box=None, padding=(0, 2, 0, 0), header_style="bold underline")
+    table.columns[0].no_wrap = True
+    for suite in suites():
+        table.add_row(Text(suite.name, "bold"), Text(f"{suite.summary} ({', '.join(suite.datasets)})"))
+    console.print(table)
 
 
 def describe(entry: registry.Plugin) -> dict[str, object]:

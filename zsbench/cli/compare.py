@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from zsbench.cli.errors import console
+from zsbench.cli.errors import console, errors
 from zsbench.cli.program import app
+from zsbench.errors import UserError
 from zsbench.utils.files import make_folder, write_text
 
 
@@ -20,6 +21,21 @@ def compare(
     ] = "markdown",
     out: Annotated[Path | None, typer.Option(help="file to write it to; default: print it", metavar="PATH")] = None,
     replicates: Annotated[int, typer.Option(min=2, help="how often images are drawn anew", metavar="N")] = 1000,
+    pictures: Annotated[
+        Path | None, typer.Option(help="PNG of the worst and the most changed images, of each method", metavar="PATH")
+    ] = None,
+    predictions: Annotated[
+        list[Path] | None,
+        typer.Option(help="for --pictures: what --save-predictions wrote, once for each method", metavar="PATH"),
+    ] = None,
+    recompute: Annotated[
+        bool, typer.Option("--recompute", help="for --pictures: predict these images again, from the runs' folders")
+    ] = False,
+    file: Annotated[
+        list[Path] | None,
+        typer.Option(help="for --recompute: a file that a run was given, such as weights; repeat", metavar="PATH"),
+    ] = None,
+    data_root: Annotated[Path | None, typer.Option(help="for --pictures: where data are", metavar="PATH")] = None,
 ) -> None:
     """Compare runs on the same images: every metric with interval and p-value, classes and images won and lost.
 
@@ -28,7 +44,15 @@ def compare(
     from zsbench.reports.comparison import compare as compared
     from zsbench.reports.comparison_text import FORMATS
 
-    text = FORMATS[to](compared(*runs, replicates=replicates))
+    if bool(pictures) != bool(predictions or recompute) or (predictions and recompute):
+        raise UserError("--pictures PATH needs --predictions, once for each method, or --recompute; they need it, too.")
+    found = compared(*runs, replicates=replicates)
+    if pictures is not None:
+        from zsbench.reports.pictures import save_pictures
+
+        save_pictures(make_folder(pictures.parent) / pictures.name, found, predictions or (), data_root, file or ())
+        errors.print(f"wrote {pictures}", soft_wrap=True)
+    text = FORMATS[to](found)
     if out is None:
         print(text, end="")
         return

@@ -21,6 +21,10 @@ def leaderboard(
         bool, typer.Option("--efficiency", help="print the page of costs; --add takes profiles")
     ] = False,
     check: Annotated[bool, typer.Option("--check", help="change nothing; fail if a committed table is stale")] = False,
+    suite: Annotated[
+        str | None,
+        typer.Option(help="print means and ranks over a suite's data sets (a name, or a .toml); write nothing"),
+    ] = None,
     add: Annotated[list[Path] | None, typer.Option(help="a result.json to take in; may be repeated")] = None,
     more: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="further ones for --add")] = None,
 ) -> None:
@@ -42,6 +46,13 @@ def leaderboard(
     if check:
         check_tables(folder)
         console.print("leaderboard tables are up to date")
+        return
+    if suite is not None:
+        from zsbench.data.suite import read_suite
+        from zsbench.reports.leaderboard import read_entries
+        from zsbench.reports.suites import suite_page
+
+        print(suite_page(read_suite(suite), read_entries(folder)), end="")
         return
     for path in write_tables(folder):
         console.print(f"wrote {path}", soft_wrap=True)

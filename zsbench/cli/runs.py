@@ -16,13 +16,14 @@ from zsbench.cli.program import app
 from zsbench.errors import UserError
 from zsbench.runs import api
 from zsbench.runs.grid import Finished
-from zsbench.runs.request import TRAINING, ProfileRequest, Request, Verb
+from zsbench.runs.request import TRAINING, WHAT, ProfileRequest, Request, Verb
 from zsbench.runs.resolve import resolve
 from zsbench.utils.distributed import leave
 from zsbench.utils.files import read_text, write_text
 
 VARIED = ("device", "dtype", "size", "dataset", "method")
 """What a grid of profiles may vary; methods first: what is compared is measured one after the other."""
+SUITE = "every data set of a suite (`zsbench list suites`), by name or file (.toml): a grid, resumed where it stopped"
 SEVERAL_SEEDS = "several seeds, 0,1,2: each is a run, then mean and deviation"
 
 
@@ -42,9 +43,33 @@ def add_run(verb: Verb, summary: str) -> None:
             str | None,
             typer.Option(metavar="N,N,...", help=SEVERAL_SEEDS, rich_help_panel=TRAINING.panel),
         ] = None,
+        suite: Annotated[str | None, typer.Option(metavar="TEXT", help=SUITE, rich_help_panel=WHAT.panel)] = None,
     ) -> None:
+        if suite is not None:
+            run_suite(verb, suite, given, seeds)
+            return
         several = [{**given, "seed": seed} for seed in split_commas([seeds or ""])]
         run_all(verb, [Request.of(verb, one) for one in several or [given]])
+
+
+def run_suite(verb: Verb, suite: str, given: dict[str, Any], seeds: str | None) -> None:
+    """Carry out a request on every data set of a suite, and show one table of all."""
+    if "dataset" in given or (seeds and "seed" in given):
+        raise UserError(
+            "--suite: its data sets are measured, with --seed or with --seeds; leave out what says it twice."
+        )
+    numbers = [check_seed(word) for word in split_commas([seeds or str(given.pop("seed", 0))])]
+    given.pop("resume", None)  # a grid goes on where it was stopped
+    finished = api.run_suite(suite, verb=verb, seeds=numbers, say=say, **given)
+    from zsbench.data.suite import read_suite
+    from zsbench.reports.tables import suite_table
+
+    cells = {row[0].request.dataset: [cell.load() for cell in row] for row in finished.rows.values()}
+    conclude(finished, suite_table(cells, read_suite(suite).metric))
+
+
+def check_seed(word: str) -> int:
+    return Request.of("run", {"seed": word}).seed
 
 
 def run_all(verb: Verb, requests: Sequence[Request]) -> None:

@@ -52,7 +52,8 @@ def read_mask(path: Path, meant: Mapping[RGB, int] = MappingProxyType({})) -> Ra
         check_palette(path, picture, values, meant)
     if values.dtype == np.bool_:
         return values.astype(np.uint8)
-    return values // stretched(picture) if picture.mode == "L" else values
+    factor = stretched(picture) if picture.mode == "L" else 1
+    return values if factor == 1 else values // factor
 
 
 def open_mask(path: Path) -> Image.Image:

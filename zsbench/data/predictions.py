@@ -48,15 +48,22 @@ class Predictions:
     def read(self, image_id: str, meaning: LabelMap) -> NDArray[np.integer[Any]]:
         """(H, W) class indices, -1 where the prediction abstains. Raises `UserError` naming the file and the value that is
         no class."""
+        return self.classes(image_id, self.raw(image_id), meaning)
+
+    def raw(self, image_id: str) -> Raw:
+        """(H, W) values of the prediction of an image, as stored."""
         found = self.found[image_id]
-        raw = read_map(found) if isinstance(found, Path) else paint(found, self.source, image_id)
+        return read_map(found) if isinstance(found, Path) else paint(found, self.source, image_id)
+
+    def classes(self, image_id: str, raw: Raw, meaning: LabelMap) -> NDArray[np.integer[Any]]:
+        """What `read` gives, of stored values in any shape."""
         values = meaning(raw)
         if raw.dtype.kind == "i":  # files of integers and COCO results may say -1 for nothing
             values[raw == IGNORE] = IGNORE
             if values.min(initial=0) == UNKNOWN:
                 raw = raw[raw != IGNORE]
         if values.min(initial=0) == UNKNOWN:
-            where = "" if isinstance(found, Path) else f", image {image_id}"
+            where = "" if isinstance(self.found[image_id], Path) else f", image {image_id}"
             raise UserError(f"{self.path(image_id)}{where}: {meaning.explain(raw)}")
         return values
 

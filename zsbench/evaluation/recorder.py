@@ -11,13 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from zsbench.errors import UserError
 from zsbench.evaluation.argmax import RunningProbability
 from zsbench.evaluation.curve import Calibratable
 from zsbench.evaluation.refine import Scores, refinement
 from zsbench.image_metric import ImageMetric, MeasuredImage
 from zsbench.metrics.class_counts import Ints
-from zsbench.metrics.recorded import Recorded, report
+from zsbench.metrics.recorded import Recorded, numbers, report
 from zsbench.metrics.scores import Mask
 from zsbench.metrics.seen_unseen import Flips, edges_with
 from zsbench.refining import Refining
@@ -77,11 +76,3 @@ class Recorder:
         if self.calibratable is not None:
             found[list(self.owner)] = self.calibratable.seen.numpy()
         return found
-
-
-def numbers(name: str, metric: ImageMetric, image: MeasuredImage) -> dict[str, float]:
-    """What a metric measures; its failure is a `UserError` that names it and the image."""
-    try:
-        return {str(key): float(value) for key, value in metric.measure(image).items()}
-    except Exception as error:
-        raise UserError(f"--metric {name}: image {image.id}: {type(error).__name__}: {error}.") from error

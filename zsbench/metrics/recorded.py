@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from zsbench.errors import UserError
-from zsbench.image_metric import Floats, ImageMetric
+from zsbench.image_metric import Floats, ImageMetric, MeasuredImage
 from zsbench.metrics.seen_unseen import Curve
 
 REPLICATES = 200
@@ -28,6 +28,14 @@ class Recorded:
 
     curve: Curve | None = None
     metrics: Mapping[str, Mapping[str, Reported]] = field(default_factory=dict)
+
+
+def numbers(name: str, metric: ImageMetric, image: MeasuredImage) -> dict[str, float]:
+    """What a metric measures; its failure is a `UserError` that names it and the image."""
+    try:
+        return {str(key): float(value) for key, value in metric.measure(image).items()}
+    except Exception as error:
+        raise UserError(f"--metric {name}: image {image.id}: {type(error).__name__}: {error}.") from error
 
 
 def columns(numbers: Iterable[Mapping[str, float]]) -> dict[str, Floats]:

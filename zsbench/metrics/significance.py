@@ -44,9 +44,18 @@ class Comparison:
 
         In the order of the methods; those in which the metric is undefined are left out.
         """
+        return tuple(name for name, p_value in self.against_best(metric).items() if not p_value < alpha)
+
+    def against_best(self, metric: str) -> dict[str, float]:
+        """`p_holm` of the difference between each method and the one with the highest value, which has 1.
+
+        In the order of the methods; those in which the metric is undefined are left out. A difference of which nothing can
+        be said, as of a single image, has 1.
+        """
         defined = {name: of[metric] for name, of in self.values.items() if not np.isnan(of[metric])}
         best = max(defined, key=defined.__getitem__, default="")
-        return tuple(n for n in defined if n == best or not self.difference(best, n, metric).p_holm < alpha)
+        found = {name: 1.0 if name == best else self.difference(best, name, metric).p_holm for name in defined}
+        return {name: 1.0 if np.isnan(p_value) else p_value for name, p_value in found.items()}
 
 
 def compare(runs: Mapping[str, Sequence[Records]], resampling: Resampling, level: float = 0.95) -> Comparison:

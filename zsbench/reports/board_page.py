@@ -17,6 +17,7 @@ from zsbench.reports.published import PublishedRow
 from zsbench.reports.rows import StoredResult, records_beside
 from zsbench.reports.standings import Standing, standings
 from zsbench.reports.tables import PAPER, TITLES, format_seeds, mean_and_std
+from zsbench.reports.ties import Tested, Ties, rivals, unrecorded
 from zsbench.result import Result
 
 INDEX = "index.html"
@@ -26,12 +27,13 @@ OTHER = "other"
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """A row of the table of what was measured, `number`ed from 1 within the page."""
+    """A row of the table of what was measured, `number`ed from 1 within the page; `tested`: with those ranked with it."""
 
     number: int
     standing: Standing
     label: str
     runs: Sequence[StoredResult]
+    tested: Tested | None
 
     @property
     def first(self) -> Result:
@@ -48,6 +50,10 @@ class Row:
 
     def shown(self, metric: str) -> str:
         return format_seeds([run.result for run in self.runs], metric)
+
+    def best(self, metric: str) -> bool:
+        """Whether it is the best of those ranked with it, or tied with it."""
+        return self.tested is not None and self.tested.tied(metric, self.runs)
 
     def value(self, metric: str) -> float:
         return mean_and_std([run.result for run in self.runs], metric)[0]
@@ -100,9 +106,9 @@ def family(method: str) -> str:
     return families().get(method, OTHER)
 
 
-def index_page(folder: Path, entries: Iterable[StoredResult], published: Sequence[PublishedRow]) -> str:
+def index_page(folder: Path, entries: Iterable[StoredResult], published: Sequence[PublishedRow], ties: Ties) -> str:
     """The page as HTML: a function of committed files alone."""
-    rows = measured_rows(entries)
+    rows = measured_rows(entries, ties)
     profiles = read_profiles(folder)
     printed = [row for row in published if row["dataset_id"] and row["setting"] != "efficiency"]
     keys = [row.keys for row in rows] + [(row["dataset_id"], row["setting"], printed_family(row)) for row in printed]
@@ -111,6 +117,7 @@ def index_page(folder: Path, entries: Iterable[StoredResult], published: Sequenc
         "leaderboards.html",
         title="Leaderboards",
         rows=rows,
+        unmarked=unmarked(rows),
         pictures=[picture(dataset, found) for dataset, found in by_dataset(rows).items()],
         profiles=sorted(profiles, key=profile_order),
         printed=printed,
@@ -128,13 +135,23 @@ def profile_order(profile: StoredProfile) -> tuple[object, ...]:
     return profile.profile.dataset, profile.device, profile.conditions, profile.profile.latency_ms, profile.path.name
 
 
-def measured_rows(entries: Iterable[StoredResult]) -> list[Row]:
+def unmarked(rows: Iterable[Row]) -> list[str]:
+    """The tables within the page in which ties are not marked, as records are missing."""
+    lacking = [
+        f"{standing.first.dataset.name}, {standing.setting}"
+        for standing in dict.fromkeys(row.standing for row in rows)
+        if len(ranked := rivals(standing.results)) > 1 and unrecorded(ranked)
+    ]
+    return list(dict.fromkeys(lacking))
+
+
+def measured_rows(entries: Iterable[StoredResult], ties: Ties) -> list[Row]:
     """By dataset, then as tables are ranked."""
     of_dataset: dict[str, list[StoredResult]] = defaultdict(list)
     for entry in entries:
         of_dataset[entry.result.dataset.name].append(entry)
     ranked = [
-        (standing, label, runs)
+        (standing, label, runs, ties.of(standing.results))
         for _, members in sorted(of_dataset.items())
         for standing in standings(members)
         for label, runs in standing.rows

@@ -17,7 +17,9 @@ from zsbench.reports.markup import cell, code, link, markdown_table
 from zsbench.reports.published import PublishedRow, read_published
 from zsbench.reports.rows import StoredResult, canonical, choices, records_beside
 from zsbench.reports.standings import Standing, standings
-from zsbench.reports.tables import PAPER, TITLES, ablation_table, format_seeds, group_titles
+from zsbench.reports.tables import PAPER, TITLES, ablation_table, emphasised, format_seeds, group_titles
+from zsbench.reports.ties import FILE as TIES
+from zsbench.reports.ties import Rows, Tested, Ties, remark
 from zsbench.result import Result
 from zsbench.utils.files import file_within, make_folder, write_bytes, write_text
 
@@ -102,30 +104,51 @@ def check_apart(entries: Sequence[StoredResult]) -> None:
             )
 
 
-def tables(folder: Path, by_records: bool = True) -> dict[str, str]:
+def tables(folder: Path) -> dict[str, str]:
     """File name to text: a page of Markdown for each dataset that was measured or published about, one more for its
     ablations, whose rows are not repeated on the first, and one for costs; and a page of HTML for all together.
 
     Raises `UserError` where there is nothing.
     """
-    entries, published = read_entries(folder, by_records), read_published(folder / "published.csv")
+    return pages_of(folder, read_entries(folder), Ties.read(folder))
+
+
+def pages_of(folder: Path, entries: Sequence[StoredResult], ties: Ties) -> dict[str, str]:
+    """`tables` of these results."""
+    published = read_published(folder / "published.csv")
     datasets = {entry.result.dataset.name: str(entry.path) for entry in entries}
     datasets |= {row["dataset_id"]: f"{folder / 'published.csv'}" for row in published if row["dataset_id"]}
     pages = {}
     for name, source in sorted(datasets.items()):
         file_within(folder, f"{name}.md", source)
-        measured = [entry for entry in entries if entry.result.dataset.name == name]
-        ablations = list(measured_ablations(measured))
-        apart = {entry.path for found in ablations for entry in found.entries}
+        measured, ablations = parted(entry for entry in entries if entry.result.dataset.name == name)
         reported = [row for row in published if row["dataset_id"] == name]
-        pages[f"{name}.md"] = page(name, [entry for entry in measured if entry.path not in apart], reported)
+        pages[f"{name}.md"] = page(name, measured, reported, ties)
         if ablations:
-            pages[f"{name}-ablation.md"] = ablation_page(name, ablations)
+            pages[f"{name}-ablation.md"] = ablation_page(name, ablations, ties)
     pages |= efficiency_pages(folder)
     if not pages:
         raise UserError(f"{folder} holds no leaderboard: expected results/*.json, efficiency/*.json or published.csv.")
-    pages[INDEX] = index_page(folder, entries, published)
+    pages[INDEX] = index_page(folder, entries, published, ties)
     return pages
+
+
+def parted(entries: Iterable[StoredResult]) -> tuple[list[StoredResult], list[MeasuredAblation]]:
+    """The results of a dataset that its page shows, and the ablation tables that stand on another."""
+    entries = list(entries)
+    ablations = list(measured_ablations(entries))
+    apart = {entry.path for found in ablations for entry in found.entries}
+    return [entry for entry in entries if entry.path not in apart], ablations
+
+
+def ranked_tables(entries: Sequence[StoredResult]) -> Iterator[Rows]:
+    """The rows of every table in which one is the best: of pages, of ablations, and of the page of all."""
+    for name in sorted({entry.result.dataset.name for entry in entries}):
+        of_dataset = [entry for entry in entries if entry.result.dataset.name == name]
+        measured, ablations = parted(of_dataset)
+        for standing in [*standings(measured), *standings(of_dataset)]:
+            yield standing.results
+        yield from (found.rows_of_results for found in ablations)
 
 
 def ablation_tables(method: str) -> Mapping[int, Sequence[Ablation]]:
@@ -145,8 +168,12 @@ class MeasuredAblation:
     @property
     def seeds(self) -> int:
         """The most seeds that a row has."""
-        variants = [entry.result.method.variant for entry in self.entries]
-        return max(map(variants.count, variants))
+        return max(map(len, self.rows_of_results))
+
+    @property
+    def rows_of_results(self) -> Rows:
+        """The results of each row of the table."""
+        return [[entry for entry in self.entries if entry.result.method.variant == row.variant] for row in self.rows]
 
 
 def measured_ablations(entries: Iterable[StoredResult]) -> Iterator[MeasuredAblation]:
@@ -170,7 +197,7 @@ def conditions(entry: StoredResult) -> str:
     return canonical({name: value for name, value in fixed if not name.endswith("variant") and name[:7] != "option "})
 
 
-def ablation_page(dataset: str, ablations: Sequence[MeasuredAblation]) -> str:
+def ablation_page(dataset: str, ablations: Sequence[MeasuredAblation], ties: Ties) -> str:
     """The page of a dataset's ablation tables."""
     parts = [
         f"# Ablations on {cell(dataset)}",
@@ -181,15 +208,18 @@ def ablation_page(dataset: str, ablations: Sequence[MeasuredAblation]) -> str:
         first = found.entries[0].result
         method, number = first.method.name, found.number
         command = f"zsbench ablate {method} --table {number} --dataset {dataset} --seeds {found.seeds}"
+        rows = found.rows_of_results
+        tested = ties.of(rows)
         parts += [
             f"## {cell(method)}, {cell(first.setting)}: table {number} of its paper",
-            ablation_table(found.rows, [entry.result for entry in found.entries]),
+            ablation_table(found.rows, [entry.result for entry in found.entries], tested.best(rows) if tested else ()),
+            *remark(rows, tested),
             f"Measured by {code(command)}; the results are {code(f'results/{dataset}-{method}-*.json')}.",
         ]
     return "\n\n".join(parts) + "\n"
 
 
-def page(dataset: str, measured: Sequence[StoredResult], reported: Sequence[PublishedRow]) -> str:
+def page(dataset: str, measured: Sequence[StoredResult], reported: Sequence[PublishedRow], ties: Ties) -> str:
     """The leaderboard of one dataset: what was measured, and apart from it what publications say."""
     parts = [f"# {cell(dataset)}", "Generated by `zsbench leaderboard`; do not edit."]
     if measured:
@@ -199,7 +229,8 @@ def page(dataset: str, measured: Sequence[StoredResult], reported: Sequence[Publ
             "Every row links the results it is made of, with command, versions and hashes.",
         ]
     for standing in standings(measured):
-        parts += [heading(standing), measured_table(standing)]
+        tested = ties.of(standing.results)
+        parts += [heading(standing), measured_table(standing, tested), *remark(standing.results, tested)]
         parts += sorted({cell(entry.result.note) for entry in standing.entries if entry.result.note})
         parts += seen_by_weights(standing.entries)
     if reported:
@@ -219,8 +250,8 @@ def heading(standing: Standing) -> str:
     return title + ("" if standing.same_unseen else f", unseen {cell(', '.join(sorted(dataset.unseen)) or 'none')}")
 
 
-def measured_table(standing: Standing) -> str:
-    """One row per method, variant and further choices."""
+def measured_table(standing: Standing, tested: Tested | None) -> str:
+    """One row per method, variant and further choices; bold in each column what is best or tied with it."""
     first = standing.first
     titles = {name: TITLES[name] for name in PAPER} | group_titles(first)
     headers = ["method", "variant", "seeds", *map(cell, titles.values()), "learnable M", "GMACs", "results"]
@@ -229,7 +260,13 @@ def measured_table(standing: Standing) -> str:
             cell(members[0].result.method.name),
             cell(label),
             len(members),
-            *[format_seeds([member.result for member in members], name) for name in titles],
+            *[
+                emphasised(
+                    format_seeds([member.result for member in members], name),
+                    tested is not None and tested.tied(name, members),
+                )
+                for name in titles
+            ],
             *cost(members[0].result),
             ", ".join(link(member.seed, f"results/{member.path.name}") for member in members),
         ]
@@ -257,24 +294,31 @@ def published_table(rows: Sequence[PublishedRow]) -> str:
 
 
 def write_tables(folder: Path) -> list[Path]:
-    """Write every page; returns the paths."""
-    written = []
-    for name, text in tables(folder).items():
+    """Write every page, and beside them what tests of significance found; returns the paths."""
+    entries, written = read_entries(folder), []
+    ties = Ties.read(folder).updated(ranked_tables(entries))
+    kept = {TIES: ties.text} if ties.found else {}
+    if not kept:
+        (folder / TIES).unlink(missing_ok=True)
+    for name, text in {**pages_of(folder, entries, ties), **kept}.items():
         write_text(folder / name, text)
         written.append(folder / name)
     return written
 
 
 def check_tables(folder: Path) -> None:
-    """Raise `UserError` naming every committed page that is missing or differs from what the results say.
+    """Raise `UserError` naming every committed page that is missing or differs from what the results say, and what tests of
+    significance found where it came from other records.
 
     Numbers are computed again from the results' counts. Records, a tenth of a second each, are read as a result is taken
     in and as tables are written.
     """
+    entries, ties = read_entries(folder, by_records=False), Ties.read(folder)
     stale = [
         name
-        for name, text in tables(folder, by_records=False).items()
+        for name, text in pages_of(folder, entries, ties).items()
         if not (folder / name).exists() or (folder / name).read_bytes() != text.encode()
     ]
+    stale += [TIES] if not ties.are_of(ranked_tables(entries)) else []
     if stale:
         raise UserError(f"stale in {folder}: {', '.join(stale)}. Run `zsbench leaderboard` and commit what it writes.")

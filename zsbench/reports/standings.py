@@ -44,6 +44,11 @@ class Standing:
 
         return [(labels[row], rows[row]) for row in sorted(rows, key=place)]
 
+    @property
+    def results(self) -> list[list[StoredResult]]:
+        """The results of each row."""
+        return [runs for _, runs in self.rows]
+
 
 def standings(entries: Iterable[StoredResult]) -> list[Standing]:
     """Another setting, other things shown, other class names, another ground truth or other unseen classes are never ranked

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from zsbench.options import Ablation
 from zsbench.reports.markup import cell, markdown_table
@@ -44,15 +44,23 @@ def format_seeds(results: Sequence[Result], metric: str) -> str:
     return "-" if math.isnan(mean) else f"{mean:.1f} ± {deviation:.1f}"
 
 
+def emphasised(text: str, bold: bool) -> str:
+    """The text of a number in Markdown."""
+    return f"**{text}**" if bold else text
+
+
 def group_titles(result: Result) -> dict[str, str]:
     """The metrics of groups of classes, with their titles."""
     return {name: f"IoU {name.partition(':')[2]}" for name in result.metrics if ":" in name}
 
 
-def ablation_table(rows: Sequence[Ablation], results: Sequence[Result]) -> str:
+def ablation_table(
+    rows: Sequence[Ablation], results: Sequence[Result], best: Collection[tuple[str | None, str]] = ()
+) -> str:
     """Markdown: one line per row of the paper's table, measured mean ± std over seeds, and the paper's numbers.
 
-    `results`: of one method, dataset and setting, at least one; those of other variants are left out.
+    `results`: of one method, dataset and setting, at least one; those of other variants are left out. `best`: variants and
+    the metrics in which they are marked.
     """
     first, published = results[0], read_published()
     printed = [reported(first.dataset.name, first.method.name, row.variant, first.setting, published) for row in rows]
@@ -62,7 +70,8 @@ def ablation_table(rows: Sequence[Ablation], results: Sequence[Result]) -> str:
     body = []
     for row, paper in zip(rows, printed, strict=True):
         found = [result for result in results if result.method.variant == row.variant]
-        line = [cell(row.label), len(found), *[format_seeds(found, name) for name in titles]]
+        numbers = [emphasised(format_seeds(found, name), (row.variant, name) in best) for name in titles]
+        line = [cell(row.label), len(found), *numbers]
         body.append(line + ([paper.get(name, "") for name in PAPER] if any(printed) else []))
     return markdown_table(headers, body)
 
@@ -74,3 +83,18 @@ def sweep_table(rows: Mapping[str, Sequence[Result | None]]) -> str:
         results = [result for result in cells if result is not None]
         body.append([cell(name), f"{len(results)}/{len(cells)}", *[format_seeds(results, key) for key in TITLES]])
     return markdown_table(["", "seeds", *TITLES.values()], body)
+
+
+def suite_table(rows: Mapping[str, Sequence[Result | None]], metric: str | None = None) -> str:
+    """Markdown: mean ± standard deviation over seeds on each data set of a suite, and the mean over data sets where every
+    one has the number in every seed. `metric`: of the suite, which has a column where it is not in every table."""
+    titles = TITLES if metric is None or metric in TITLES else {metric: metric, **TITLES}
+    parts = {name: [result for result in cells if result is not None] for name, cells in rows.items()}
+    body = [
+        [cell(name), f"{len(parts[name])}/{len(cells)}", *[format_seeds(parts[name], key) for key in titles]]
+        for name, cells in rows.items()
+    ]
+    whole = all(None not in cells for cells in rows.values())
+    means = [statistics.fmean(mean_and_std(parts[n], key)[0] for n in rows) if whole else math.nan for key in titles]
+    body.append([f"**mean of {len(rows)}**", "", *["-" if math.isnan(mean) else f"{mean:.1f}" for mean in means]])
+    return markdown_table(["", "seeds", *titles.values()], body)

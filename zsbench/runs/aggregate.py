@@ -14,10 +14,11 @@ from zsbench.checkpoint import CheckpointInfo
 from zsbench.class_names import NameSet
 from zsbench.clip.training_data import trained_on
 from zsbench.dataset import Dataset
+from zsbench.image_metric import ImageMetric
 from zsbench.metrics import scores as metrics
 from zsbench.metrics.fingerprint import labels_fingerprint
 from zsbench.metrics.intervals import Support, bootstrap
-from zsbench.metrics.recorded import Recorded
+from zsbench.metrics.recorded import Recorded, Reported
 from zsbench.metrics.records import Records
 from zsbench.result import (
     ClassRow,
@@ -26,6 +27,7 @@ from zsbench.result import (
     Efficiency,
     Environment,
     Extra,
+    File,
     MethodInfo,
     Metric,
     Result,
@@ -87,16 +89,18 @@ def aggregate(
         statistics=dict(evaluation.statistics),
         environment=environment,
         curve=None if recorded.curve is None else Curve(**asdict(recorded.curve)),
-        extra=extra_metrics(plan, recorded),
+        extra=extra_metrics(plan.metrics, recorded.metrics),
         constants=constants(plan, recorded.curve),
     )
 
 
-def extra_metrics(plan: Plan, recorded: Recorded) -> dict[str, Extra]:
+def extra_metrics(
+    metrics: Mapping[str, tuple[ImageMetric, File]], reported: Mapping[str, Mapping[str, Reported]]
+) -> dict[str, Extra]:
     """What the metrics of images report, by name; a name that two give is preceded by that of the later metric."""
     found: dict[str, Extra] = {}
-    for metric, (_, source) in plan.metrics.items():
-        for name, number in recorded.metrics[metric].items():
+    for metric, (_, source) in metrics.items():
+        for name, number in reported[metric].items():
             known = f"{metric} {name}" if name in found else name
             found[known] = Extra(value=number.value, stderr=number.stderr, metric=metric, source=source)
     return found

@@ -7,14 +7,18 @@ Wherever a function takes `**request`, its keywords are the long options of the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zsbench import registry
+from zsbench.data.suite import read_suite
 from zsbench.errors import UserError
 from zsbench.result import Profile, Result
 from zsbench.runs.backends import Local
 from zsbench.runs.folder import CHECKPOINT, free_folder
-from zsbench.runs.grid import PROFILES, RUNS, Entry, Finished, arranged, make_cells, run_grid, silent
+from zsbench.runs.grid import EVALUATIONS, PROFILES, RUNS, Entry, Finished, arranged, make_cells, run_grid, silent
+from zsbench.runs.missing import check_data
 from zsbench.runs.own_classes import own_request
 from zsbench.runs.request import (
     DEFAULT_DATASET,
@@ -37,6 +41,8 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 """Is told of each cell of a grid."""
+OF_A_SUITE = ("dataset", "seed")
+"""Options of a run that a suite decides itself."""
 OF_THE_TABLE = ("variant", "seed", "resume")
 """Options of a run that an ablation decides itself."""
 
@@ -184,8 +190,9 @@ def ablate(
     rows = ablation_rows(asked, table)
     axes: dict[Entry, Sequence[Any]] = {("variant",): [row.variant for row in rows], ("seed",): range(seeds)}
     out = asked.out or Path("runs") / f"ablate-{method}-table{table}-{Path(asked.dataset).stem}"
-    cells = make_cells(RUNS, {"method": method, **request}, axes, out)
-    return run_grid(arranged(cells), Local(), jobs, say)
+    cells = arranged(make_cells(RUNS, {"method": method, **request}, axes, out))
+    check_data(cells)
+    return run_grid(cells, Local(), jobs, say)
 
 
 def ablation_rows(request: Request, table: int) -> Sequence[Ablation]:
@@ -207,7 +214,47 @@ def sweep(
     """
     asked = read_sweep(Path(file), jobs=jobs, out=out)
     cells = sweep_cells(asked, Path(file))
+    if asked.backend == "local":  # elsewhere machines may have data that this one lacks
+        check_data(cells)
     return run_grid(cells, asked.open_backend(), asked.jobs_at_once(len(cells)), say)
+
+
+def run_suite(
+    suite: str,
+    method: str = DEFAULT_METHOD,
+    *,
+    verb: Verb = "run",
+    seeds: Sequence[int] = (0,),
+    jobs: int = 1,
+    say: Say = silent,
+    **request: Any,
+) -> Finished[Result]:
+    """Run or evaluate a method on every data set of a suite, by name or file: `zsbench run --suite`, `zsbench eval --suite`.
+
+    Each cell is a process; finished ones are kept. Raises `UserError` naming all data that are missing, before any runs.
+
+    >>> zsbench.run_suite("gzlss", "maskclip", verb="eval").results["maskclip-pascal-voc"]
+    """
+    for name in OF_A_SUITE:
+        if name in request:
+            raise UserError(f"{name!r} is decided by the suite.")
+    saved = request.pop("save_predictions", None)
+    for path in Request.of(verb, {"method": method, **request}).plugin:
+        registry.add_file(path)
+    found = read_suite(suite)
+    given = {"method": method, **found.run, **request}
+    asked = Request.of(verb, given)
+    named = "-".join(filter(None, (found.name, Path(method).name, asked.variant, asked.setting)))
+    axes: dict[Entry, Sequence[Any]] = {("dataset",): found.datasets, ("seed",): seeds}
+    kind = RUNS if verb == "run" else EVALUATIONS
+    cells = arranged(make_cells(kind, given, axes, asked.out or Path("runs") / named))
+    if saved is not None:  # a folder for each, as ids of two data sets may be the same
+        apart = [{"save_predictions": Path(saved) / cell.out.name} for cell in cells]
+        cells = [
+            replace(cell, request=cell.request.model_copy(update=its)) for cell, its in zip(cells, apart, strict=True)
+        ]
+    check_data(cells)
+    return run_grid(cells, Local(), jobs, say)
 
 
 def planned(verb: Verb, given: Mapping[str, Any]) -> Plan:

@@ -38,6 +38,7 @@ class Kind(Generic[Document]):
 
 
 RUNS = Kind("run", Request, RESULT, Result)
+EVALUATIONS = Kind("eval", Request, RESULT, Result)
 PROFILES = Kind("profile", ProfileRequest, PROFILE, Profile)
 
 
@@ -69,7 +70,7 @@ class Cell(Generic[Document]):
     @property
     def words(self) -> list[str]:
         """The words of the command line after `zsbench`: what an earlier try left of a run is resumed."""
-        return self.request.argv(self.kind.verb) + ["--resume"] * (self.kind.verb == "run")
+        return self.request.argv(self.kind.verb) + ["--resume"] * (self.kind.file == RESULT)
 
     def load(self) -> Document | None:
         """What the cell left, if it is finished; raises `UserError` where its folder holds that of another command."""
@@ -103,7 +104,7 @@ def make_cells(
         request = kind.request.of(kind.verb, told(given, point))
         words = [getattr(request, name) for name in NAMED] + [f"{entry[-1]}={point[entry]}" for entry in varied]
         row = "-".join(Path(str(word)).name.removesuffix(".toml").removesuffix(".py") for word in words if word)
-        seed = f"-seed{request.seed}" if kind.verb == "run" else ""
+        seed = f"-seed{request.seed}" if kind.file == RESULT else ""
         yield Cell(kind, row, request.model_copy(update={"out": out / f"{row}{seed}"}))
 
 

@@ -170,7 +170,7 @@ class Request(BaseModel):
         None, "folder for the predicted label maps, as `zsbench score` reads them"
     )
     curve: Annotated[bool, EVALUATION] = option(False, "measure seen and unseen classes at every calibration, too")
-    metric: Annotated[Paths, EVALUATION] = option(
+    metric: Annotated[Paths, EVALUATION.also("score")] = option(
         (), "a further metric: boundary-iou, calibration-error, or file.py:Class; may be repeated"
     )
     data_root: Annotated[Path | None, WHERE.only(*RUNS, "propose", "score")] = option(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,17 @@ from zsbench.data.mapping import read_mapping
 from zsbench.data.predictions import Predictions, find_predictions, some
 from zsbench.dataset import IGNORE, Dataset, Sample, split_ids
 from zsbench.errors import UserError
+from zsbench.image_metric import ImageMetric, MeasuredImage
 from zsbench.metrics.class_counts import Ints
-from zsbench.metrics.counts import count
+from zsbench.metrics.counts import count_runs, runs
+from zsbench.metrics.recorded import numbers, report
 from zsbench.metrics.records import Records
-from zsbench.result import Environment, File, MethodInfo, Result, Shown, Timing
-from zsbench.runs.aggregate import dataset_info, from_records
+from zsbench.result import Environment, Extra, File, MethodInfo, Result, Shown, Timing
+from zsbench.runs.aggregate import dataset_info, extra_metrics, from_records
 from zsbench.runs.asked import as_named, portable
 from zsbench.runs.folder import GALLERY, RECORDS, RESULT, free_folder, is_finished, open_folder
 from zsbench.runs.gallery import draw_gallery, tolerated
+from zsbench.runs.image_metrics import open_metrics
 from zsbench.runs.request import ScoreRequest
 from zsbench.runs.resolve import open_dataset
 from zsbench.runs.software import cpu_name, revision, versions
@@ -39,11 +42,13 @@ from zsbench.utils.progress import progress_bar
 
 @dataclass(frozen=True)
 class Counted:
-    """The confusion of one image as `count` gives it, and the seconds that reading and counting took."""
+    """The confusion of one image as `count` gives it, the seconds that reading and counting took, and what further metrics
+    measured, by their names."""
 
     rows: Ints
     read: float
     counted: float
+    measured: Mapping[str, Mapping[str, float]]
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,7 @@ class Scoring:
     ids: tuple[str, ...]
     predictions: Predictions
     meaning: LabelMap
+    metrics: Mapping[str, tuple[ImageMetric, File]] = field(default_factory=dict)
 
     def predict(self, sample: Sample) -> NDArray[np.integer[Any]]:
         return self.prediction(sample.id, sample.label.shape)
@@ -66,7 +72,11 @@ class Scoring:
         """(H, W) classes of an image whose annotation has that shape, -1 where there is none."""
         if image_id not in self.predictions.found:
             return np.full(shape, IGNORE, np.int32)
-        found = self.predictions.read(image_id, self.meaning)
+        return self.predictions.classes(image_id, self.stored(image_id, shape), self.meaning)
+
+    def stored(self, image_id: str, shape: tuple[int, ...]) -> NDArray[np.integer[Any]]:
+        """(H, W) values of the prediction of an image whose annotation has that shape."""
+        found = self.predictions.raw(image_id)
         if found.shape != shape:
             here, there = (f"{width}x{height}" for height, width in (found.shape, shape))
             raise UserError(
@@ -79,10 +89,28 @@ class Scoring:
     def count(self, image_id: str) -> Counted:
         began = time.perf_counter()
         label = self.dataset.label(self.split, image_id)
-        found = self.prediction(image_id, label.shape)
+        if image_id not in self.predictions.found or self.metrics:
+            prediction = self.prediction(image_id, label.shape)
+            found = runs(label, prediction)
+        else:
+            stored = runs(label, self.stored(image_id, label.shape))  # what values mean is looked up once for each run
+            found = replace(stored, prediction=self.predictions.classes(image_id, stored.prediction, self.meaning))
         read = time.perf_counter()
-        rows = count(label, found, len(self.dataset.classes))
-        return Counted(rows, read - began, time.perf_counter() - read)
+        measured: dict[str, dict[str, float]] = {}
+        if self.metrics:
+            image = MeasuredImage(image_id, label, prediction.astype(np.int32, copy=False))
+            measured = {name: numbers(name, metric, image) for name, (metric, _) in self.metrics.items()}
+        rows = count_runs(found, len(self.dataset.classes))
+        return Counted(rows, read - began, time.perf_counter() - read, measured)
+
+    def extra(self, counted: Sequence[Counted]) -> dict[str, Extra]:
+        """What further metrics report of all images."""
+        ordered = [each for _, each in sorted(zip(self.ids, counted, strict=True), key=lambda pair: pair[0])]
+        found = {
+            name: report(metric, [each.measured[name] for each in ordered])
+            for name, (metric, _) in self.metrics.items()
+        }
+        return extra_metrics(self.metrics, found)
 
 
 def prepare(request: ScoreRequest) -> Scoring:
@@ -104,7 +132,13 @@ def prepare(request: ScoreRequest) -> Scoring:
             "--allow-missing to count every pixel of them as wrong."
         )
     name = request.name or printable(source.resolve().stem)
-    return Scoring(request, name, dataset, split, dataset.names(request.classes), tuple(ids), predictions, meaning)
+    names, metrics = dataset.names(request.classes), open_metrics(request.metric, dataset)
+    for metric, (found, _) in metrics.items():
+        if found.needs_confidence:
+            raise UserError(
+                f"--metric {metric}: it needs probabilities, which label maps do not have; see `zsbench eval`."
+            )
+    return Scoring(request, name, dataset, split, names, tuple(ids), predictions, meaning, metrics)
 
 
 def score(request: ScoreRequest, console: Console | None = None) -> Result:
@@ -172,6 +206,7 @@ def conclude(scoring: Scoring, records: Records, counted: Sequence[Counted]) -> 
         seed=request.seed,
         timing=Timing(data=read, model=0, post=0, metrics=counting),
         statistics=abstention(records, scoring),
+        extra=scoring.extra(counted),
         environment=environment(request.workers),
     )
 

@@ -8,10 +8,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from zsbench import registry
+from zsbench.data.suite import read_suite
 from zsbench.errors import UserError
 from zsbench.result import Result
 from zsbench.runs.backends import Local, Ray, Slurm
 from zsbench.runs.grid import RUNS, Backend, Cell, Entry, arranged, make_cells
+from zsbench.runs.request import several
 from zsbench.utils.documents import read_toml
 from zsbench.utils.validation import validated
 
@@ -64,6 +67,8 @@ def read_sweep(path: Path, **changes: Any) -> Sweep:
 def sweep_cells(sweep: Sweep, path: Path) -> list[Cell[Result]]:
     """The cells of a sweep read from `path`. Raises `UserError` for unknown words, and for two cells of one name."""
     try:
+        for file in (file for table in (sweep.run, *sweep.grid) for file in several(table.get("plugin", ()))):
+            registry.add_file(str(file))  # before a suite names a data set of it
         shared = axes_of(sweep.run)
         return arranged(cell for grid in sweep.grid for cell in make_cells(RUNS, {}, shared | axes_of(grid), sweep.out))
     except UserError as error:
@@ -73,10 +78,21 @@ def sweep_cells(sweep: Sweep, path: Path) -> list[Cell[Result]]:
 def axes_of(table: Mapping[str, Any]) -> dict[Entry, list[Any]]:
     """The values that each entry takes; entries of `options` and `recipe` vary on their own."""
     entries: dict[Entry, Any] = {}
-    for key, value in table.items():
+    for key, value in with_suite(table).items():
         if key in OWN_WAY:
             raise UserError(f"{key!r} is the sweep's own business; `out` may stand at the top of the file.")
         nested = key in ("options", "recipe") and isinstance(value, Mapping)
         entries |= {(key, name): inner for name, inner in value.items()} if nested else {(key,): value}
     single = {entry for entry, value in entries.items() if not isinstance(value, list) or entry in LISTED}
     return {entry: [value] if entry in single else value for entry, value in entries.items()}
+
+
+def with_suite(table: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The table with the data sets of the `suite` that it names, and with the options that this gives all of them."""
+    if "suite" not in table:
+        return table
+    if "dataset" in table:
+        raise UserError("'suite' and 'dataset' both say which data sets are measured: keep one of them.")
+    suite = read_suite(str(table["suite"]))
+    own = {name: value for name, value in table.items() if name != "suite"}
+    return {**suite.run, **own, "dataset": list(suite.datasets)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -39,7 +40,7 @@ def rgb(colour: tuple[int, int, int]) -> tuple[float, float, float]:
 
 
 def legend_patches(
-    labels: Sequence[NDArray[np.int32]], names: Sequence[str], unseen: Sequence[str], palette: Palette
+    labels: Sequence[NDArray[np.integer[Any]]], names: Sequence[str], unseen: Sequence[str], palette: Palette
 ) -> list[Patch]:
     """One patch for each class that occurs, unseen ones marked with a star."""
     present = sorted({int(c) for label in labels for c in np.unique(label) if c >= 0})
@@ -87,6 +88,43 @@ def save_gallery(
         frameon=False,
         title="* unseen in training",
     )
+    save_figure(path, figure)
+
+
+@dataclass(frozen=True, eq=False)
+class PictureRow:
+    """`caption`; `image` uint8 (H, W, 3); `labels`: truth and predictions, integer (H, W), negative where ignored."""
+
+    caption: str
+    image: NDArray[np.uint8]
+    labels: Sequence[NDArray[np.integer[Any]]]
+
+
+def save_rows(
+    path: Path,
+    rows: Sequence[PictureRow],
+    headings: Sequence[str],
+    names: Sequence[str],
+    unseen: Sequence[str],
+    palette: Palette,
+) -> None:
+    """Draw a row under its caption: the image, then each label map; with a legend of the classes that occur."""
+    patches = legend_patches([label for row in rows for label in row.labels], names, unseen, palette)
+    width = max(2.4 * len(headings), 7.0)
+    per_line = max(int(width / 1.4), 1)
+    legend_height = 0.22 * -(-len(patches) // per_line) + 0.35
+    figure = Figure(figsize=(width, 2.6 * len(rows) + legend_height), layout="constrained")
+    *parts, last = figure.subfigures(
+        len(rows) + 1, 1, squeeze=False, height_ratios=[2.6] * len(rows) + [legend_height]
+    ).flat
+    for part, row in zip(parts, rows, strict=True):
+        part.suptitle(as_text(row.caption), fontsize=8, x=0.01, ha="left")
+        pictures = [row.image, *(colourise(label.astype(np.int32), palette) for label in row.labels)]
+        for ax, picture, heading in zip(part.subplots(1, len(headings)).flat, pictures, headings, strict=True):
+            ax.set_axis_off()
+            ax.imshow(picture, interpolation="nearest")
+            ax.set_title(as_text(heading), fontsize=8)
+    last.legend(handles=patches, loc="center", ncols=per_line, fontsize=8, frameon=False, title="* unseen in training")
     save_figure(path, figure)
 
 

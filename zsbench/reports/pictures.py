@@ -1,0 +1,85 @@
+"""The picture of a comparison: its worst and most changed images, as image | truth | A | B."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from zsbench.errors import UserError
+from zsbench.reports.comparison import Comparison, Contender
+from zsbench.reports.comparison_text import most_changed
+from zsbench.reports.examples import Maps, gather, reasons
+from zsbench.reports.html import letter
+from zsbench.runs.folder import RESULT
+from zsbench.runs.recompute import recompute
+from zsbench.runs.resolve import open_dataset
+from zsbench.utils.figures import PictureRow, save_rows
+
+WORST, CHANGED = 2, 2
+"""Of a contender's worst images, and of those that changed most to either side between two, so many are shown."""
+
+
+def chosen(found: Comparison) -> dict[str, str]:
+    """The images to show, and why."""
+    letters = {each.name: letter(number) for number, each in enumerate(found.contenders)}
+    worst = [
+        (image_id, f"{letters[each.name]} ({value:.1f})")
+        for each in found.contenders
+        for image_id, value in worst_images(each)[:WORST]
+    ]
+    changed = [
+        (each.name, f"{letters[pair.a]} {each.a:.1f}, {letters[pair.b]} {each.b:.1f}")
+        for pair in found.pairs
+        for side in most_changed(pair.images, CHANGED)
+        for each in side
+    ]
+    return reasons(worst, changed)
+
+
+def worst_images(contender: Contender) -> list[tuple[str, float]]:
+    """The images with the lowest mean IoU, worst first."""
+    ids, miou = contender.records[0].sorted().ids, contender.image_miou
+    return [(str(ids[i]), float(miou[i])) for i in np.argsort(miou, kind="stable") if not np.isnan(miou[i])]
+
+
+def save_pictures(
+    path: Path,
+    found: Comparison,
+    predictions: Sequence[Path] = (),
+    data_root: Path | None = None,
+    files: Sequence[Path] = (),
+) -> None:
+    """Draw the images of a comparison. `predictions`: a folder of label maps for each contender, in their order; without
+    them, they are made again by what each run left in its folder (`zsbench.runs.recompute`); of several seeds the first."""
+    if predictions and len(predictions) != len(found.contenders):
+        raise UserError(
+            f"{len(predictions)} folders of --predictions for {len(found.contenders)} methods: one for each, in their order."
+        )
+    shown = chosen(found)
+    with TemporaryDirectory(prefix="zsbench-") as temporary:
+        maps = []
+        for number, each in enumerate(found.contenders):
+            folder = predictions[number] if predictions else Path(temporary) / letter(number)
+            if not predictions:
+                recompute(home(each), shown, folder, data_root, files)
+            maps.append(Maps(letter(number), folder, each.records[0], recomputed=not predictions))
+        dataset = open_dataset(found.first.dataset.name, data_root)
+        rows = [
+            PictureRow(f"{each.sample.id}: {each.why}", each.sample.image, (each.sample.label, *each.predictions))
+            for each in gather(dataset, found.first.dataset.split, maps, shown)
+        ]
+    headings = ["image", "truth", *(f"{letter(n)}: {each.name}" for n, each in enumerate(found.contenders))]
+    save_rows(path, rows, headings, dataset.classes, dataset.unseen, dataset.palette)
+
+
+def home(contender: Contender) -> Path:
+    """The folder of a contender's first run; raises `UserError` for a result that is in none."""
+    path = contender.runs[0].path
+    if path.name != RESULT:
+        raise UserError(
+            f"{path} is no run's folder: give --predictions, the label maps of each method, in their order."
+        )
+    return path.parent
