@@ -99,16 +99,18 @@ def check(
 def show(
     dataset: Name,
     root: Root = None,
-    index: Annotated[str, typer.Option(help="number of the image, from 0, or its id")] = "0",
+    index: Annotated[
+        list[str] | None, typer.Option(help="number of an image, from 0, or its id; may be repeated; default: some")
+    ] = None,
     split: Annotated[str | None, typer.Option(help="default: the one that is evaluated")] = None,
     out: Annotated[Path | None, typer.Option(help="the picture; default: a name in the current folder")] = None,
 ) -> None:
-    """Draw an image under its mask, with a legend."""
+    """Draw images beside their masks, with the names of classes in the regions and a legend."""
     from zsbench.data.describe import show as execute
 
     opened = dataset_class(dataset)(data_root(root))
-    path, line = execute(opened, split or opened.defaults.protocol.split, index, out)
-    console.print(f"{line}\nwritten to {path}", soft_wrap=True)
+    path, lines = execute(opened, split or opened.defaults.protocol.split, index or (), out)
+    console.print("\n".join([*lines, f"written to {path}"]), soft_wrap=True)
 
 
 @app.command()

@@ -15,17 +15,20 @@ from PIL import Image
 
 from zsbench.data.mapping import ZERO_BASED, read_mapping
 from zsbench.data.predictions import find_predictions
-from zsbench.dataset import Dataset, Sample
+from zsbench.dataset import Sample
 from zsbench.errors import UserError
 from zsbench.metrics.counts import count
 from zsbench.metrics.records import Records
 from zsbench.reports.markup import sentence
 from zsbench.result import Result
 from zsbench.runs.resolve import open_dataset
-from zsbench.utils.figures import IGNORED_COLOUR, colourise
+from zsbench.utils.colours import RGB
+from zsbench.utils.figures import GalleryRow, Key, labelled, meanings
 
 SIDE = 320
 """Pixels of the longer side of a picture, at most."""
+HATCHED = "repeating-linear-gradient(135deg,#e0e0e0 0 3px,#787878 3px 4px)"
+"""What is ignored, as a browser draws it."""
 Labels = NDArray[np.integer[Any]]
 
 
@@ -49,10 +52,10 @@ class Example:
 
 @dataclass(frozen=True)
 class Examples:
-    """Pictures, and the colours in them: class, whether unseen, as `#rrggbb`."""
+    """Pictures, and what is in them: a text and a background of CSS for each colour, unseen classes starred."""
 
     examples: tuple[Example, ...]
-    legend: tuple[tuple[str, bool, str], ...]
+    legend: tuple[tuple[str, str], ...]
 
 
 def reasons(worst: Iterable[tuple[str, str]], changed: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -65,30 +68,54 @@ def reasons(worst: Iterable[tuple[str, str]], changed: Iterable[tuple[str, str]]
     return {image_id: sentence("; ".join(why)) for image_id, why in found.items()}
 
 
-def draw(result: Result, root: Path | None, maps: Sequence[Maps], shown: Mapping[str, str]) -> Examples:
+def draw(
+    result: Result, root: Path | None, maps: Sequence[Maps], shown: Mapping[str, str], outside: bool = False
+) -> Examples:
     """Pictures of the images `shown`, with what each run predicted there. `result`: of any of them.
 
-    Raises `UserError` where the dataset is not found, where a prediction is missing, and where it is not the one that the
-    run's records counted.
+    `outside`: also what is predicted where nothing is labelled. Raises `UserError` where the dataset is not found, where a
+    prediction is missing, and where it is not the one that the run's records counted.
     """
     dataset = open_dataset(result.dataset.name, root)
     meaning = read_mapping(ZERO_BASED, dataset.classes)
     found = [find_predictions(each.folder, dataset.ids(result.dataset.split)) for each in maps]
-    examples, present = [], set[int]()
-    for image_id, why in shown.items():
-        sample = dataset.read(result.dataset.split, image_id)
-        predicted = []
+    samples = [dataset.read(result.dataset.split, image_id) for image_id in shown]
+    predicted = []
+    for sample in samples:
+        of_runs = []
         for each, predictions in zip(maps, found, strict=True):
-            if image_id not in predictions.found:
-                raise UserError(f"{each.folder} has no prediction of image {image_id}, which the report shows.")
-            label_map = predictions.read(image_id, meaning)
-            check(each, image_id, sample, label_map, len(dataset.classes))
-            predicted.append(np.where(sample.label < 0, sample.label, label_map))
-        titles = ["image", "truth", *(each.letter for each in maps)]
-        pictures = [photograph(sample.image), *(painted(dataset, label) for label in (sample.label, *predicted))]
-        examples.append(Example(image_id, why, tuple(zip(titles, pictures, strict=True))))
-        present.update(*(np.unique(label).tolist() for label in (sample.label, *predicted)))
-    return Examples(tuple(examples), tuple(legend(dataset, present)))
+            if sample.id not in predictions.found:
+                raise UserError(f"{each.folder} has no prediction of image {sample.id}, which the report shows.")
+            label_map = predictions.read(sample.id, meaning)
+            check(each, sample.id, sample, label_map, len(dataset.classes))
+            of_runs.append(label_map if outside else np.where(sample.label < 0, sample.label, label_map))
+        predicted.append(of_runs)
+    labels = [label for sample, of_runs in zip(samples, predicted, strict=True) for label in (sample.label, *of_runs)]
+    key = Key(dataset.classes, dataset.palette, dataset.unseen).told_apart(labels)
+    examples = [
+        Example(sample.id, shown[sample.id], pictures(sample, of_runs, maps, key))
+        for sample, of_runs in zip(samples, predicted, strict=True)
+    ]
+    rows = [
+        GalleryRow(s.image, s.label, label) for s, of_runs in zip(samples, predicted, strict=True) for label in of_runs
+    ]
+    legend = tuple((text, HATCHED if colour is None else as_css(colour)) for text, colour in meanings(rows, key))
+    return Examples(tuple(examples), legend)
+
+
+def pictures(
+    sample: Sample, predicted: Sequence[Labels], maps: Sequence[Maps], key: Key
+) -> tuple[tuple[str, str], ...]:
+    """Image, truth and predictions, each with a title; those of a run with the mean IoU of the image."""
+    height, width = sample.label.shape
+    scale = min(1.0, SIDE / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    photograph = encoded(Image.fromarray(sample.image).resize(size, Image.Resampling.LANCZOS), "JPEG")
+    found = [("image", photograph), ("truth", encoded(labelled(sample.label, key, size=size), "PNG"))]
+    for each, label in zip(maps, predicted, strict=True):
+        (miou,) = each.records.select([sample.id]).image_miou()
+        found.append((f"{each.letter}, {miou:.1f}", encoded(labelled(label, key, sample.label, size), "PNG")))
+    return tuple(found)
 
 
 def check(maps: Maps, image_id: str, sample: Sample, label_map: Labels, classes: int) -> None:
@@ -104,27 +131,12 @@ def check(maps: Maps, image_id: str, sample: Sample, label_map: Labels, classes:
         )
 
 
-def legend(dataset: Dataset, present: Iterable[int]) -> Iterable[tuple[str, bool, str]]:
-    for index in sorted(present):
-        if index >= 0:
-            name = dataset.classes[index]
-            yield name, name in dataset.unseen, "#{:02x}{:02x}{:02x}".format(*dataset.palette[index])
-    if any(index < 0 for index in present):
-        yield "ignored", False, "#{:02x}{:02x}{:02x}".format(*IGNORED_COLOUR)
+def as_css(colour: RGB) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*colour)
 
 
-def photograph(image: NDArray[np.uint8]) -> str:
-    return encoded(Image.fromarray(image), Image.Resampling.LANCZOS, "JPEG")
-
-
-def painted(dataset: Dataset, label: Labels) -> str:
-    picture = Image.fromarray(colourise(label.astype(np.int32), dataset.palette))
-    return encoded(picture, Image.Resampling.NEAREST, "PNG")
-
-
-def encoded(picture: Image.Image, how: Image.Resampling, kind: str) -> str:
-    """A picture as data, at most `SIDE` pixels long."""
-    picture.thumbnail((SIDE, SIDE), how)
+def encoded(picture: Image.Image, kind: str) -> str:
+    """A picture as data."""
     stream = io.BytesIO()
     picture.save(stream, kind, quality=88)
     return f"data:image/{kind.lower()};base64,{base64.b64encode(stream.getvalue()).decode()}"
