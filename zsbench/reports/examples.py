@@ -23,7 +23,7 @@ from zsbench.reports.markup import sentence
 from zsbench.result import Result
 from zsbench.runs.resolve import open_dataset
 from zsbench.utils.colours import RGB
-from zsbench.utils.figures import GalleryRow, Key, labelled, meanings
+from zsbench.utils.figures import GalleryRow, Key, enlarged, labelled, meanings
 
 SIDE = 320
 """Pixels of the longer side of a picture, at most."""
@@ -108,9 +108,9 @@ def pictures(
 ) -> tuple[tuple[str, str], ...]:
     """Image, truth and predictions, each with a title; those of a run with the mean IoU of the image."""
     height, width = sample.label.shape
-    scale = min(1.0, SIDE / max(height, width))
+    scale = SIDE // max(height, width) or SIDE / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    photograph = encoded(Image.fromarray(sample.image).resize(size, Image.Resampling.LANCZOS), "JPEG")
+    photograph = encoded(enlarged(sample.image, size), "JPEG")
     found = [("image", photograph), ("truth", encoded(labelled(sample.label, key, size=size), "PNG"))]
     for each, label in zip(maps, predicted, strict=True):
         (miou,) = each.records.select([sample.id]).image_miou()
