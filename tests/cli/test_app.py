@@ -351,7 +351,10 @@ def test_predict_draws_an_overlay_and_a_label_map(zsbench, tmp_path):
     for name in ("red", "crimson"):
         with Image.open(tmp_path / "pictures" / f"{name}-labels.png") as labels:
             assert labels.size == (30, 20) and set(np.unique(labels)) <= {0, 1}
-        assert (tmp_path / "pictures" / f"{name}-overlay.png").stat().st_size > 1000
+        with Image.open(tmp_path / "pictures" / f"{name}-overlay.png") as overlay:
+            assert overlay.size == (30, 20)
+    assert re.search(r"found +(red|green) \d+\.\d %", finished.stdout) and not list(tmp_path.glob("pictures/*.json"))
+    assert "expected labels, overlay, json. Did you mean 'json'" in message(zsbench(*PREDICT, "--save", "labels,jsn"))
 
 
 def test_own_classes_are_words_or_the_lines_of_a_file(tmp_path, monkeypatch):

@@ -47,10 +47,11 @@ def test_an_image_is_shown_with_its_truth_and_every_prediction(world, maps, resu
     found = draw(result, None, [maps, maps], {sample.id: "so"})
     (example,) = found.examples
     assert (example.id, example.why) == (sample.id, "so")
-    assert [title for title, _ in example.pictures] == ["image", "truth", "A", "A"]
+    (miou,) = maps.records.select([sample.id]).image_miou()
+    assert [title for title, _ in example.pictures] == ["image", "truth", *[f"A, {miou:.1f}"] * 2]
     shown = np.array(Image.open(io.BytesIO(base64.b64decode(example.pictures[2][1].partition(",")[2]))))
-    assert tuple(shown[0, -1]) == dataset.palette[3] and tuple(shown[5, 0]) == dataset.palette[sample.label[5, 0]]
-    assert (dataset.classes[3], False, "#{:02x}{:02x}{:02x}".format(*dataset.palette[3])) in found.legend
+    assert tuple(shown[0, -1]) == dataset.palette[3] and tuple(shown[5 * 3, 0]) == dataset.palette[sample.label[5, 0]]
+    assert (dataset.classes[3], "#{:02x}{:02x}{:02x}".format(*dataset.palette[3])) in found.legend
 
 
 def test_predictions_of_another_run_are_refused(world, maps, result):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +15,7 @@ from zsbench.dataset import Defaults, EvalProtocol
 from zsbench.errors import UserError
 from zsbench.method import Method, ReleasedCheckpoint
 from zsbench.options import Options, Preset
+from zsbench.runs.image_files import image_files
 from zsbench.runs.images import plan_at_home, predictions
 from zsbench.runs.own_classes import own_request
 
@@ -93,14 +95,46 @@ def test_a_release_brings_its_options_and_the_protocol_of_its_data(tmp_path):
         plan_at_home(*own_request(["a"], "toy", None, {"checkpoint": tmp_path / "other.pth"}))
 
 
-def test_labels_have_the_size_of_the_image_and_are_drawn(photo, tmp_path):
+def test_labels_have_the_size_of_the_image_and_are_saved_as_asked(photo, tmp_path):
     (found,) = predictions(*own_request(["red", "green"], "toy", "squares", {"device": "cpu"}), [photo])
     assert found.image.shape == (20, 40, 3) and found.labels.dtype == np.int32
     np.testing.assert_array_equal(found.labels, np.tile(np.repeat([0, 1], 20), (20, 1)))
-    overlay, labels = found.save(tmp_path / "drawn")
-    assert overlay.stat().st_size > 1000
-    with Image.open(labels) as picture:
-        np.testing.assert_array_equal(picture, found.labels)
+    written = found.save(tmp_path / "drawn", ["overlay", "labels", "json"], alpha=1, name="inner/one")
+    assert [path.relative_to(tmp_path).as_posix() for path in written.values()] == [
+        "drawn/inner/one-overlay.png",
+        "drawn/inner/one-labels.png",
+        "drawn/inner/one.json",
+    ]
+    with Image.open(written["overlay"]) as overlay, Image.open(written["labels"]) as labels:
+        assert overlay.size == (40, 20) and overlay.getpixel((0, 0)) == found.palette[0]
+        np.testing.assert_array_equal(labels, found.labels)
+    said = json.loads(written["json"].read_text())
+    assert (said["image"], said["width"], said["height"]) == ("photo.png", 40, 20)
+    assert [(each["name"], each["index"], each["percent"]) for each in said["classes"]] == [
+        ("red", 0, 50),
+        ("green", 1, 50),
+    ]
+    assert list(found.save(tmp_path)) == ["overlay", "labels"]
+
+
+def test_folders_stand_for_their_images_which_keep_their_places(tmp_path):
+    for name in ("b.JPG", "a.png", "sub/a.png", "sub/notes.txt", ".hidden.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "empty").mkdir()
+    named = image_files([tmp_path, tmp_path / "sub/notes.txt"])
+    assert {path.name: name for path, name in named.items() if name != "sub/a"} == {
+        "a.png": "a",
+        "b.JPG": "b",
+        "notes.txt": "notes",
+    }
+    assert named[tmp_path / "sub/a.png"] == "sub/a"
+    with pytest.raises(UserError, match=r"no image in this folder\. It holds nothing"):
+        image_files([tmp_path / "empty"])
+    with pytest.raises(UserError, match=r"a\.png and .*sub.a\.png would both be drawn as a-overlay"):
+        image_files([tmp_path / "a.png", tmp_path / "sub/a.png"])
+    with pytest.raises(UserError, match="absent does not exist"):
+        image_files([tmp_path / "absent"])
 
 
 def test_what_cannot_be_seen_in_an_image_is_a_users_mistake(photo, tmp_path):

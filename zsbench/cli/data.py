@@ -1,4 +1,4 @@
-"""`zsbench data`: what a dataset is, prepare it, check it, look at it."""
+"""`zsbench data`: what a dataset is, import it, prepare it, check it, look at it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import typer
 from rich.text import Text
 
 from zsbench.cli.errors import console, errors
-from zsbench.cli.options import with_plugins
+from zsbench.cli.options import split_commas, with_plugins
 from zsbench.data.card import dataset_class
 from zsbench.errors import UserError
 from zsbench.runs.resolve import data_root
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from zsbench.data import FolderDataset
     from zsbench.data.check import SplitReport
 
-app = typer.Typer(help="Datasets: what they are, prepare, check, show.", no_args_is_help=True)
+app = typer.Typer(help="Datasets: what they are, import, prepare, check, show.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="a dataset's name, a card (.toml), or a Python file with one dataset")]
 Root = Annotated[Path | None, typer.Option("--root", "--data-root", help="data root; default $ZSBENCH_DATA or ./data")]
@@ -99,16 +99,44 @@ def check(
 def show(
     dataset: Name,
     root: Root = None,
-    index: Annotated[str, typer.Option(help="number of the image, from 0, or its id")] = "0",
+    index: Annotated[
+        list[str] | None, typer.Option(help="number of an image, from 0, or its id; may be repeated; default: some")
+    ] = None,
     split: Annotated[str | None, typer.Option(help="default: the one that is evaluated")] = None,
     out: Annotated[Path | None, typer.Option(help="the picture; default: a name in the current folder")] = None,
 ) -> None:
-    """Draw an image under its mask, with a legend."""
+    """Draw images beside their masks, with the names of classes in the regions and a legend."""
     from zsbench.data.describe import show as execute
 
     opened = dataset_class(dataset)(data_root(root))
-    path, line = execute(opened, split or opened.defaults.protocol.split, index, out)
-    console.print(f"{line}\nwritten to {path}", soft_wrap=True)
+    path, lines = execute(opened, split or opened.defaults.protocol.split, index or (), out)
+    console.print("\n".join([*lines, f"written to {path}"]), soft_wrap=True)
+
+
+@app.command("import")
+def import_command(
+    source: Annotated[str, typer.Argument(help="a folder, an archive (zip, tar), or hf:OWNER/NAME", metavar="SOURCE")],
+    out: Annotated[Path, typer.Option(help="the card, .toml; the data go into a folder of its name beside it")],
+    classes: Annotated[
+        str | None, typer.Option(help="names in the order of the mask values, where no file says them", metavar="NAMES")
+    ] = None,
+    background: Annotated[
+        str | None,
+        typer.Option(help="the class of pixels without annotation, or none; default: by name", metavar="NAME"),
+    ] = None,
+    ignored: Annotated[
+        str | None, typer.Option(help="classes that nobody scores, or none; default: by name", metavar="NAMES")
+    ] = None,
+    unseen: Annotated[
+        str | None, typer.Option(help="classes that the inductive setting hides", metavar="NAMES")
+    ] = None,
+) -> None:
+    """Make a card of what an annotation tool or a hub gives, and say what it took for what (docs/own-data.md)."""
+    from zsbench.data.importing import Wishes, import_data
+
+    several = [tuple(split_commas([names or ""])) for names in (classes, ignored, unseen)]
+    wishes = Wishes(several[0], background, *several[1:])
+    console.print(Text("\n".join(import_data(source, out, wishes, progress))), soft_wrap=True)
 
 
 @app.command()

@@ -24,6 +24,9 @@ def report(
         ),
     ] = None,
     data_root: Annotated[Path | None, typer.Option(help="where data are, to show images", metavar="PATH")] = None,
+    outside: Annotated[
+        bool, typer.Option("--outside", help="show what was predicted outside of the labelled area, too")
+    ] = False,
     replicates: Annotated[int, typer.Option(min=2, help="how often images are drawn anew", metavar="N")] = 1000,
 ) -> None:
     """Write one page about runs: numbers with intervals, classes, confusion, cost, pictures, comparison, origin.
@@ -32,5 +35,7 @@ def report(
     """
     from zsbench.reports.report import report as write
 
-    page = write(*runs, out=out, predictions=predictions or (), data_root=data_root, replicates=replicates)
+    page = write(
+        *runs, out=out, predictions=predictions or (), data_root=data_root, replicates=replicates, outside=outside
+    )
     console.print(f"wrote {page}", soft_wrap=True)

@@ -13,7 +13,7 @@ from zsbench import registry
 from zsbench.cli.errors import console, errors
 from zsbench.cli.options import made_from, split_commas
 from zsbench.cli.program import app
-from zsbench.errors import UserError
+from zsbench.errors import UserError, did_you_mean
 from zsbench.runs import api
 from zsbench.runs.grid import Finished
 from zsbench.runs.request import TRAINING, WHAT, ProfileRequest, Request, Verb
@@ -192,7 +192,7 @@ def own_names(given: str) -> list[str]:
 @made_from(Request, "predict")
 def predict(
     given: dict[str, Any],
-    images: Annotated[list[Path], typer.Argument(help="image files")],
+    images: Annotated[list[Path], typer.Argument(help="image files, or folders of them")],
     classes: Annotated[
         str, typer.Option(help='class names, "cat, grass, sky", or a text file of them', metavar="NAMES")
     ],
@@ -204,18 +204,26 @@ def predict(
         str | None,
         typer.Option(help="take CLIP and protocol from this dataset; default: the checkpoint's", metavar="TEXT"),
     ] = None,
+    save: Annotated[str, typer.Option(help="what to write: labels, overlay, json", metavar="KINDS")] = "labels,overlay",
+    alpha: Annotated[
+        float, typer.Option(min=0, max=1, help="how much the colours of an overlay cover", metavar="X")
+    ] = 0.55,
     out: Annotated[
         Path, typer.Option(help="folder for the pictures; default: the current one", metavar="PATH", show_default=False)
     ] = Path(),
 ) -> None:
-    """Segment images into classes of your choice: for each an overlay with a legend, and the label map."""
-    first: dict[str, Path] = {}
-    for path in images:
-        if (other := first.setdefault(path.stem, path)) != path:
-            raise UserError(f"{other} and {path} would both be drawn as {path.stem}-overlay.png: give each a --out.")
-    for found in api.predict_all(images, own_names(classes), method, dataset, **given):
-        overlay, label_map = found.save(out)
-        console.print(f"overlay {overlay}\nlabels  {label_map}", soft_wrap=True)
+    """Segment images into classes of your choice: for each an overlay with names, and the label map."""
+    from zsbench.runs.image_files import KINDS, image_files
+
+    kinds = [kind for kind in KINDS if kind in split_commas([save])]
+    if unknown := sorted({*split_commas([save])} - {*KINDS}):
+        raise UserError(f"--save {unknown[0]!r}: expected {', '.join(KINDS)}.{did_you_mean(unknown[0], KINDS)}")
+    named = image_files(images)
+    for found in api.predict_all(named, own_names(classes), method, dataset, **given):
+        for kind, path in found.save(out, kinds, alpha, named[found.path]).items():
+            console.print(f"{kind:7} {path}", soft_wrap=True)
+        seen = ", ".join(f"{name} {percent:.1f} %" for name, percent in found.shares.items())
+        console.print(f"found   {seen}", markup=False, highlight=False, soft_wrap=True)
         if found.orientation != 1:
             turned = f"EXIF orientation {found.orientation}: viewers turn it, here it is as stored"
             console.print(f"note    {found.path}: {turned}", style="yellow", soft_wrap=True)

@@ -19,6 +19,7 @@ from zsbench.data.sources import Files, Masks
 from zsbench.dataset import IGNORE, Dataset, Defaults, EvalProtocol
 from zsbench.errors import UserError
 from zsbench.recipe import MAX_SIDE
+from zsbench.utils.colours import distinct_palette
 from zsbench.utils.documents import read_toml
 from zsbench.utils.files import LONGEST_NAME, printable
 from zsbench.utils.validation import from_file
@@ -119,7 +120,7 @@ def load_card(path: Path) -> type[CardDataset]:
         "name": card.name,
         "classes": card.classes,
         "unseen": card.unseen,
-        "palette": card.palette or voc_palette(len(card.classes)),
+        "palette": card.palette or distinct_palette(len(card.classes)),
         "background": card.background,
         "licence": card.licence,
         "inside": (str((path.parent / card.root).resolve()),) if card.root else ("",),

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from zsbench.data import FolderDataset
-from zsbench.dataset import Dataset, checked_ids, read_sample
+from zsbench.dataset import Dataset, Sample, checked_ids, read_sample
 from zsbench.errors import UserError
-from zsbench.utils.figures import save_overlay
+from zsbench.utils.figures import Key, save_masks
 from zsbench.utils.files import make_folder
+
+SHOWN = 6
+"""Images in a picture of `zsbench data show`, unless some are named."""
 
 
 def describe(dataset_class: type[Dataset]) -> dict[str, Any]:
@@ -70,23 +76,36 @@ def describe_in_words(dataset_class: type[Dataset]) -> str:
     return "\n".join([*lines, facts["where"]]).rstrip()
 
 
-def show(dataset: Dataset, split: str, which: str, out: Path | None = None) -> tuple[Path, str]:
-    """Draw an image under its mask, with a legend; the picture's path and one line about the image.
+def show(dataset: Dataset, split: str, which: Sequence[str] = (), out: Path | None = None) -> tuple[Path, list[str]]:
+    """Draw images beside themselves under their masks, with names in the regions; the picture's path, a line for each image.
 
-    `which`: a number, counted from 0, or an image id. Raises `UserError` for one that is not there.
+    `which`: numbers, counted from 0, or image ids; without any, some that are spread over the split. Raises `UserError`
+    for one that is not there.
     """
     ids = checked_ids(dataset, split)
-    if which in ids:
-        name = which
-    elif which.isdecimal() and int(which) < len(ids):
-        name = ids[int(which)]
-    else:
-        raise UserError(f"{dataset.name} {split} has no image {which!r}: give an id or a number in 0..{len(ids) - 1}.")
-    sample = read_sample(dataset, split, name)
+    spread = np.unique(np.linspace(0, len(ids) - 1, SHOWN).astype(int))
+    names = [named(dataset, split, ids, each) for each in which] or [ids[index] for index in spread]
+    samples = [read_sample(dataset, split, name) for name in names]
     if out is not None:
         make_folder(out.parent)
-    path = out or Path(f"{dataset.name}-{split}-{name.replace('/', '_')}.png")
-    save_overlay(path, sample.image, sample.label, list(dataset.classes), dataset.palette)
+    few = f"-{names[0].replace('/', '_')}" if len(names) == 1 else ""
+    path = out or Path(f"{dataset.name}-{split}{few}.png")
+    key = Key(dataset.classes, dataset.palette, dataset.unseen)
+    captions = [about(sample) for sample in samples]
+    pairs = [(sample.image, sample.label, caption) for sample, caption in zip(samples, captions, strict=True)]
+    save_masks(path, pairs, key, f"{dataset.name}, {split}")
+    return path, captions
+
+
+def named(dataset: Dataset, split: str, ids: Sequence[str], which: str) -> str:
+    """The id that `which` is, or the number of; ids come first."""
+    if which in ids:
+        return which
+    if which.isdecimal() and int(which) < len(ids):
+        return ids[int(which)]
+    raise UserError(f"{dataset.name} {split} has no image {which!r}: give an id or a number in 0..{len(ids) - 1}.")
+
+
+def about(sample: Sample) -> str:
     height, width = sample.label.shape
-    ignored = float((sample.label < 0).mean())
-    return path, f"{name}: {width}x{height}, {100 * ignored:.1f} % of the pixels ignored"
+    return f"{sample.id}: {width}x{height}, {100 * float((sample.label < 0).mean()):.1f} % of the pixels ignored"

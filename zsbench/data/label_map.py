@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from colorsys import hsv_to_rgb
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -103,9 +102,3 @@ def voc_colour(value: int) -> RGB:
     for bit in range(24):
         channels[bit % 3] |= (value >> bit & 1) << (7 - bit // 3)
     return channels[0], channels[1], channels[2]
-
-
-def spread_palette(count: int) -> tuple[RGB, ...]:
-    """`count` distinct colours, by golden-ratio steps of hue at alternating brightness."""
-    colours = [hsv_to_rgb(i * 0.618034 % 1, 0.85 - 0.3 * (i % 2), 0.95 - 0.25 * (i % 3) / 2) for i in range(count)]
-    return tuple((round(255 * r), round(255 * g), round(255 * b)) for r, g, b in colours)

@@ -72,6 +72,11 @@ def listed_id(line: str, exists: Callable[[str], bool]) -> str:
     return next(filter(exists, different), name) if different and not exists(name) else name
 
 
+def is_picture(name: str) -> bool:
+    """Whether a file's name ends like that of an image or mask, in any case."""
+    return re.fullmatch(rf".*\.(?:{PICTURES})", name, re.IGNORECASE | re.DOTALL) is not None
+
+
 def check_id(name: str, origin: Path) -> None:
     """Raise `UserError` where an id, put into a path, would lead out of the data root."""
     if "\0" in name or "\\" in name or name.startswith("/") or ".." in name.split("/"):

@@ -23,10 +23,13 @@ from zsbench.metrics.records import Records
 from zsbench.reports.markup import sentence
 from zsbench.result import Result
 from zsbench.runs.resolve import open_dataset
-from zsbench.utils.figures import IGNORED_COLOUR, colourise
+from zsbench.utils.colours import RGB
+from zsbench.utils.figures import GalleryRow, Key, enlarged, labelled, meanings
 
 SIDE = 320
 """Pixels of the longer side of a picture, at most."""
+HATCHED = "repeating-linear-gradient(135deg,#e0e0e0 0 3px,#787878 3px 4px)"
+"""What is ignored, as a browser draws it."""
 SAME = 0.01
 """Share of an image's pixels in which a prediction that is made again may differ."""
 Labels = NDArray[np.integer[Any]]
@@ -53,6 +56,10 @@ class Shown:
     why: str
     predictions: tuple[Labels, ...]
 
+    @property
+    def row(self) -> GalleryRow:
+        return GalleryRow(self.sample.image, self.sample.label, self.predictions, f"{self.sample.id}: {self.why}")
+
 
 @dataclass(frozen=True)
 class Example:
@@ -65,10 +72,10 @@ class Example:
 
 @dataclass(frozen=True)
 class Examples:
-    """Pictures, and the colours in them: class, whether unseen, as `#rrggbb`."""
+    """Pictures, and what is in them: a text and a background of CSS for each colour, unseen classes starred."""
 
     examples: tuple[Example, ...]
-    legend: tuple[tuple[str, bool, str], ...]
+    legend: tuple[tuple[str, str], ...]
 
 
 def reasons(worst: Iterable[tuple[str, str]], changed: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -81,24 +88,28 @@ def reasons(worst: Iterable[tuple[str, str]], changed: Iterable[tuple[str, str]]
     return {image_id: sentence("; ".join(why)) for image_id, why in found.items()}
 
 
-def draw(result: Result, root: Path | None, maps: Sequence[Maps], shown: Mapping[str, str]) -> Examples:
+def draw(
+    result: Result, root: Path | None, maps: Sequence[Maps], shown: Mapping[str, str], outside: bool = False
+) -> Examples:
     """Pictures of the images `shown`, with what each run predicted there. `result`: of any of them.
 
-    Raises `UserError` where the dataset is not found, where a prediction is missing, and where it is not the one that the
-    run's records counted.
+    `outside`: also what is predicted where nothing is labelled. Raises `UserError` where the dataset is not found, where a
+    prediction is missing, and where it is not the one that the run's records counted.
     """
     dataset = open_dataset(result.dataset.name, root)
-    examples, present = [], set[int]()
-    for each in gather(dataset, result.dataset.split, maps, shown):
-        labels = (each.sample.label, *each.predictions)
-        titles = ["image", "truth", *(run.letter for run in maps)]
-        pictures = [photograph(each.sample.image), *(painted(dataset, label) for label in labels)]
-        examples.append(Example(each.sample.id, each.why, tuple(zip(titles, pictures, strict=True))))
-        present.update(*(np.unique(label).tolist() for label in labels))
-    return Examples(tuple(examples), tuple(legend(dataset, present)))
+    found = list(gather(dataset, result.dataset.split, maps, shown, outside))
+    rows = [each.row for each in found]
+    key = Key(dataset.classes, dataset.palette, dataset.unseen).told_apart(
+        [label for row in rows for label in row.labels]
+    )
+    examples = [Example(each.sample.id, each.why, pictures(each, maps, key)) for each in found]
+    legend = tuple((text, HATCHED if colour is None else as_css(colour)) for text, colour in meanings(rows, key))
+    return Examples(tuple(examples), legend)
 
 
-def gather(dataset: Dataset, split: str, maps: Sequence[Maps], shown: Mapping[str, str]) -> Iterator[Shown]:
+def gather(
+    dataset: Dataset, split: str, maps: Sequence[Maps], shown: Mapping[str, str], outside: bool = False
+) -> Iterator[Shown]:
     """Each image with its predictions; raises as `draw`."""
     meaning = read_mapping(ZERO_BASED, dataset.classes)
     found = [find_predictions(each.folder, dataset.ids(split)) for each in maps]
@@ -110,8 +121,22 @@ def gather(dataset: Dataset, split: str, maps: Sequence[Maps], shown: Mapping[st
                 raise UserError(f"{each.folder} has no prediction of image {image_id}, which the report shows.")
             label_map = predictions.read(image_id, meaning)
             check(each, image_id, sample, label_map, len(dataset.classes))
-            predicted.append(np.where(sample.label < 0, sample.label, label_map))
+            predicted.append(label_map if outside else np.where(sample.label < 0, sample.label, label_map))
         yield Shown(sample, why, tuple(predicted))
+
+
+def pictures(shown: Shown, maps: Sequence[Maps], key: Key) -> tuple[tuple[str, str], ...]:
+    """Image, truth and predictions, each with a title; those of a run with the mean IoU of the image."""
+    sample = shown.sample
+    height, width = sample.label.shape
+    scale = SIDE // max(height, width) or SIDE / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    photograph = encoded(enlarged(sample.image, size), "JPEG")
+    found = [("image", photograph), ("truth", encoded(labelled(sample.label, key, size=size), "PNG"))]
+    for each, label in zip(maps, shown.predictions, strict=True):
+        (miou,) = each.records.select([sample.id]).image_miou()
+        found.append((f"{each.letter}, {miou:.1f}", encoded(labelled(label, key, sample.label, size), "PNG")))
+    return tuple(found)
 
 
 def check(maps: Maps, image_id: str, sample: Sample, label_map: Labels, classes: int) -> None:
@@ -141,27 +166,12 @@ def share_differing(records: Records, image_id: str, rows: Ints) -> float:
     return moved / 2 / max(sum(now.values()), sum(recorded.values()), 1)
 
 
-def legend(dataset: Dataset, present: Iterable[int]) -> Iterable[tuple[str, bool, str]]:
-    for index in sorted(present):
-        if index >= 0:
-            name = dataset.classes[index]
-            yield name, name in dataset.unseen, "#{:02x}{:02x}{:02x}".format(*dataset.palette[index])
-    if any(index < 0 for index in present):
-        yield "ignored", False, "#{:02x}{:02x}{:02x}".format(*IGNORED_COLOUR)
+def as_css(colour: RGB) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*colour)
 
 
-def photograph(image: NDArray[np.uint8]) -> str:
-    return encoded(Image.fromarray(image), Image.Resampling.LANCZOS, "JPEG")
-
-
-def painted(dataset: Dataset, label: Labels) -> str:
-    picture = Image.fromarray(colourise(label.astype(np.int32), dataset.palette))
-    return encoded(picture, Image.Resampling.NEAREST, "PNG")
-
-
-def encoded(picture: Image.Image, how: Image.Resampling, kind: str) -> str:
-    """A picture as data, at most `SIDE` pixels long."""
-    picture.thumbnail((SIDE, SIDE), how)
+def encoded(picture: Image.Image, kind: str) -> str:
+    """A picture as data."""
     stream = io.BytesIO()
     picture.save(stream, kind, quality=88)
     return f"data:image/{kind.lower()};base64,{base64.b64encode(stream.getvalue()).decode()}"

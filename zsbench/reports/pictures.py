@@ -16,7 +16,7 @@ from zsbench.reports.html import letter
 from zsbench.runs.folder import RESULT
 from zsbench.runs.recompute import recompute
 from zsbench.runs.resolve import open_dataset
-from zsbench.utils.figures import PictureRow, save_rows
+from zsbench.utils.figures import Key, save_gallery
 
 WORST, CHANGED = 2, 2
 """Of a contender's worst images, and of those that changed most to either side between two, so many are shown."""
@@ -67,12 +67,10 @@ def save_pictures(
                 recompute(home(each), shown, folder, data_root, files)
             maps.append(Maps(letter(number), folder, each.records[0], recomputed=not predictions))
         dataset = open_dataset(found.first.dataset.name, data_root)
-        rows = [
-            PictureRow(f"{each.sample.id}: {each.why}", each.sample.image, (each.sample.label, *each.predictions))
-            for each in gather(dataset, found.first.dataset.split, maps, shown)
-        ]
-    headings = ["image", "truth", *(f"{letter(n)}: {each.name}" for n, each in enumerate(found.contenders))]
-    save_rows(path, rows, headings, dataset.classes, dataset.unseen, dataset.palette)
+        rows = [each.row for each in gather(dataset, found.first.dataset.split, maps, shown)]
+    names = [f"{letter(number)}: {each.name}" for number, each in enumerate(found.contenders)]
+    key = Key(dataset.classes, dataset.palette, dataset.unseen)
+    save_gallery(path, rows, key, f"{', '.join(names)} on {dataset.name}", names)
 
 
 def home(contender: Contender) -> Path:

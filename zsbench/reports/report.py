@@ -95,12 +95,14 @@ def report(
     predictions: Sequence[str | Path] = (),
     data_root: str | Path | None = None,
     replicates: int = 1000,
+    outside: bool = False,
 ) -> Path:
     """Write one page about runs, each given by its folder or its result: `zsbench report`. Returns where it is.
 
     The page is a single file, which needs no network. Runs that differ in the seed alone are one row. `predictions`: for
     each run the folder that its `save_predictions` wrote, to show the worst and the most changed images; `data_root` as in
-    `--data-root`. `replicates`: of the bootstrap, where something is compared. Raises `UserError` where a result is
+    `--data-root`. `replicates`: of the bootstrap, where something is compared. `outside`: pictures show what was predicted
+    where nothing is labelled, too. Raises `UserError` where a result is
     missing, edited or given twice, and where predictions are not those of their run.
 
     >>> zsbench.report("runs/zegclip-miniworld-seed0", "runs/maskclip-miniworld", out="report.html")
@@ -114,7 +116,7 @@ def report(
             f"{len(predictions)} folders of --predictions for {len(runs)} runs: one for each, in their order."
         )
     folders = {run.path: Path(folder) for run, folder in zip(stored, predictions, strict=False)}
-    text = page(stored, replicates, folders, None if data_root is None else Path(data_root))
+    text = page(stored, replicates, folders, None if data_root is None else Path(data_root), outside)
     write_text(make_folder(target.parent) / target.name, text)
     return target
 
@@ -124,8 +126,10 @@ def page(
     replicates: int = 1000,
     folders: Mapping[Path, Path] = MappingProxyType({}),
     root: Path | None = None,
+    outside: bool = False,
 ) -> str:
-    """The report as HTML. `folders`: of predictions, by the path of the result. `root`: of the data, to show images."""
+    """The report as HTML. `folders`: of predictions, by the path of the result. `root`: of the data, to show images;
+    `outside`: as in `report`."""
     if not runs or len({run.path.resolve() for run in runs}) < len(runs):
         raise UserError("a report takes runs, each given once: their folders, or their result.json.")
     for run in runs:
@@ -149,13 +153,17 @@ def page(
         class_tables=list(class_tables(entries)),
         comparisons=comparisons,
         refused=refused if len(entries) > 1 else [],
-        examples=examples(entries, comparisons, folders, root) if folders else None,
+        examples=examples(entries, comparisons, folders, root, outside) if folders else None,
         headers=HEADERS,
     )
 
 
 def examples(
-    entries: Sequence[Entry], comparisons: Sequence[Compared], folders: Mapping[Path, Path], root: Path | None
+    entries: Sequence[Entry],
+    comparisons: Sequence[Compared],
+    folders: Mapping[Path, Path],
+    root: Path | None,
+    outside: bool,
 ) -> Examples:
     """Pictures of the worst images of each run, and of those that changed most between two; of seeds the first."""
     if len({(entry.first.dataset.name, entry.first.dataset.split) for entry in entries}) > 1:
@@ -180,7 +188,7 @@ def examples(
         for side in pair.most_changed_images
         for change in side[: PICTURED // 2]
     ]
-    return draw(entries[0].first, root, maps, reasons(worst, changed))
+    return draw(entries[0].first, root, maps, reasons(worst, changed), outside)
 
 
 def title(entries: Sequence[Entry]) -> str:

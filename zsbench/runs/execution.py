@@ -321,7 +321,15 @@ class Run:
             self.tell(full_vocabulary(plan, self.clip))
             self.method.eval().to(self.device)
             with tolerated(self.say):
-                draw_gallery(self.out / GALLERY, plan.dataset, plan.protocol.split, plan.eval_ids, title, self.predict)
+                draw_gallery(
+                    self.out / GALLERY,
+                    plan.dataset,
+                    plan.protocol.split,
+                    plan.eval_ids,
+                    title,
+                    self.predict,
+                    plan.request.outside,
+                )
         tidy(self.out)
         return result
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from zsbench import registry
 from zsbench.data.image import exif_orientation, read_image
@@ -18,12 +21,14 @@ from zsbench.errors import UserError
 from zsbench.evaluation.prediction import predict_labels, resize
 from zsbench.method import ImageBatch
 from zsbench.runs.build import build_told
+from zsbench.runs.image_files import Kind
 from zsbench.runs.own_classes import OwnClasses, own_classes
 from zsbench.runs.plan import Plan, make_plan
 from zsbench.runs.request import Request
 from zsbench.runs.resolve import is_dataset
-from zsbench.utils.figures import Palette, save_overlay
-from zsbench.utils.files import make_folder
+from zsbench.utils.colours import Palette
+from zsbench.utils.figures import ALPHA, Key, overlay, save_picture
+from zsbench.utils.files import make_folder, printable, write_text
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,13 +49,56 @@ class Segmentation:
         """As the image's EXIF data say it; 1: viewers show it as it is segmented."""
         return exif_orientation(self.path)
 
-    def save(self, folder: str | Path) -> tuple[Path, Path]:
-        """Write an overlay with a legend, and the label map (PNG, class index by pixel); returns their paths."""
-        folder = make_folder(Path(folder))
-        overlay, label_map = (folder / f"{self.path.stem}-{kind}.png" for kind in ("overlay", "labels"))
-        save_overlay(overlay, self.image, self.labels, self.classes, self.palette)
-        save_map(label_map, self.labels, self.palette)
-        return overlay, label_map
+    @property
+    def key(self) -> Key:
+        """Classes and colours, neighbours told apart."""
+        return Key(self.classes, self.palette).told_apart([self.labels])
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Percent of the pixels of each class that occurs, the largest first."""
+        pixels = np.bincount(self.labels[self.labels >= 0], minlength=len(self.classes))
+        order = [cls for cls in np.argsort(-pixels, kind="stable") if pixels[cls]]
+        return {self.classes[cls]: 100 * float(pixels[cls]) / self.labels.size for cls in order}
+
+    def overlay(self, alpha: float = ALPHA) -> Image.Image:
+        """The classes over the image, pixel on pixel, with names; `alpha`: 0..1, how much the colours cover."""
+        return overlay(self.image, self.labels, self.key, alpha)
+
+    def summary(self) -> dict[str, Any]:
+        """What is in the image, ready for JSON: its size, and each class with its index, colour and share of the pixels."""
+        height, width = self.labels.shape
+        palette = self.key.palette
+        index = {name: cls for cls, name in enumerate(self.classes)}
+        found = [
+            {"name": name, "index": index[name], "colour": list(palette[index[name]]), "percent": percent}
+            for name, percent in self.shares.items()
+        ]
+        return {"image": printable(self.path.name), "width": width, "height": height, "classes": found}
+
+    def save(
+        self,
+        folder: str | Path,
+        kinds: Sequence[Kind] = ("overlay", "labels"),
+        alpha: float = ALPHA,
+        name: str | None = None,
+    ) -> dict[Kind, Path]:
+        """Write an overlay, the label map (PNG, class index by pixel) and what is in it (JSON), as asked; their paths.
+
+        `name`: of the files, without what `KINDS` say; it may have folders. By default that of the image.
+        """
+        start = Path(folder) / (self.path.stem if name is None else name)
+        folder = make_folder(start.parent)
+        written: dict[Kind, Path] = {}
+        for kind in kinds:
+            written[kind] = path = folder / f"{start.name}{'.json' if kind == 'json' else f'-{kind}.png'}"
+            if kind == "overlay":
+                save_picture(path, self.overlay(alpha))
+            elif kind == "labels":
+                save_map(path, self.labels, self.palette)
+            else:
+                write_text(path, json.dumps(self.summary(), indent=1) + "\n")
+        return written
 
 
 def predictions(request: Request, own: Dataset, images: Iterable[str | Path]) -> Iterator[Segmentation]:

@@ -10,11 +10,11 @@ from zsbench import registry
 from zsbench.checkpoint import read_info
 from zsbench.class_names import PLAIN
 from zsbench.data.card import dataset_class
-from zsbench.data.label_map import spread_palette
 from zsbench.dataset import Dataset, Defaults, Sample
 from zsbench.errors import UserError
 from zsbench.runs.request import DEFAULT_PREDICTOR, Request
 from zsbench.runs.resolve import is_dataset, learnt_templates, resolve
+from zsbench.utils.colours import distinct_palette
 
 
 class OwnClasses(Dataset):
@@ -40,7 +40,7 @@ def own_classes(classes: Sequence[str], home: type[Dataset] | None = None) -> Da
         "name": home.name if home else OwnClasses.name,
         "classes": tuple(classes),
         "unseen": tuple(classes),
-        "palette": spread_palette(len(classes)),
+        "palette": distinct_palette(len(classes)),
         "defaults": replace(home.defaults if home else Defaults(), names=PLAIN),
     }
     return type("OwnClasses", (OwnClasses,), attributes)()

@@ -53,10 +53,10 @@ EVALUATION = Place("Evaluation", ("run", "eval"))
 PROFILE = Place("Profile", ("profile",))
 PREDICTIONS = Place("Options", ("score",))
 CALIBRATION = Place("Options", ("calibrate",))
-NOT_CALIBRATED = ("curve", "calibrated", "transfer", "text_embeddings", "save_predictions", "metric")
+NOT_CALIBRATED = ("curve", "calibrated", "transfer", "text_embeddings", "save_predictions", "metric", "outside")
 """What a run can be told, and the choice of a calibration cannot."""
 WHERE = Place("Where it runs, and what it leaves")
-UNSAID = ("out", "data_root", "workers", "resume", "save_predictions")
+UNSAID = ("out", "data_root", "workers", "resume", "save_predictions", "outside")
 """Left out of the command that gives the same numbers again."""
 
 
@@ -172,6 +172,9 @@ class Request(BaseModel):
     curve: Annotated[bool, EVALUATION] = option(False, "measure seen and unseen classes at every calibration, too")
     metric: Annotated[Paths, EVALUATION.also("score")] = option(
         (), "a further metric: boundary-iou, calibration-error, or file.py:Class; may be repeated"
+    )
+    outside: Annotated[bool, EVALUATION.also("score")] = option(
+        False, "the gallery shows what was predicted outside of the labelled area, too"
     )
     data_root: Annotated[Path | None, WHERE.only(*RUNS, "propose", "score")] = option(
         None, "where the data lies; else $ZSBENCH_DATA, else ./data"

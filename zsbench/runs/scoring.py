@@ -170,7 +170,9 @@ def score_into(out: Path, scoring: Scoring, console: Console) -> Result:
     title = f"{scoring.name} on {scoring.dataset.name} (scored)"
     result.save(out / RESULT)
     with tolerated(partial(note, console)):
-        draw_gallery(out / GALLERY, scoring.dataset, scoring.split, scoring.ids, title, scoring.predict)
+        draw_gallery(
+            out / GALLERY, scoring.dataset, scoring.split, scoring.ids, title, scoring.predict, request.outside
+        )
     console.print(f"written to {out}", soft_wrap=True)
     return result
 

@@ -1,153 +1,313 @@
-"""Pictures for people: the gallery of a run, the overlay of a prediction."""
+"""Pictures for people, pixel by pixel: colours of classes, names in their regions, what is ignored, sheets with a legend."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
 
+from zsbench.utils.colours import GREY, RGB, Palette, told_apart
 from zsbench.utils.files import write_atomically
 
-IGNORED_COLOUR = (224, 224, 224)
-Palette = Sequence[tuple[int, int, int]]
+STRIPE: RGB = (120, 120, 120)
+ABSTAINED: RGB = (250, 250, 250)
+PAPER, INK = (255, 255, 255), (30, 30, 30)
+ROW = 256
+"""Pixels of the height of pictures in a sheet, at most."""
+SHEET = 1640
+"""Pixels of the width of a sheet, about."""
+GAP = 6
+SMALLEST = 10
+"""Pixels of the smallest letters that can be read."""
+LOOKED_AT = 512
+"""Where names go is found on as many pixels of the longer side."""
+ALPHA = 0.55
+"""How much colours cover an image, if nothing else is said."""
+LARGE = 0.004
+"""Share of the pixels from which on a region is large enough for a name."""
+Label = NDArray[np.integer[Any]]
+Size = tuple[int, int]
+Swatch = tuple[str, RGB | None]
+"""A text of a legend and its colour, None for hatching."""
 
 
 @dataclass(frozen=True, eq=False)
 class GalleryRow:
-    """`image` uint8 (H, W, 3); `truth`, `prediction` integer (H, W), negative where ignored."""
+    """`image` uint8 (H, W, 3); `truth`, `predictions` integer (H, W), negative for no class; `caption` stands below."""
 
     image: NDArray[np.uint8]
-    truth: NDArray[np.int32]
-    prediction: NDArray[np.int32]
+    truth: Label
+    predictions: Sequence[Label] = ()
+    caption: str = ""
+
+    @property
+    def labels(self) -> list[Label]:
+        return [self.truth, *self.predictions]
 
 
-def colourise(label: NDArray[np.int32], palette: Palette) -> NDArray[np.uint8]:
-    """uint8 (H, W, 3): each class in its colour, negative labels light grey."""
-    colours = np.array([*palette, IGNORED_COLOUR], np.uint8)
-    return colours[np.where(label < 0, len(palette), label)]
+@dataclass(frozen=True)
+class Key:
+    """What the colours of pictures mean: classes by index, those unseen in training starred."""
 
+    names: Sequence[str]
+    palette: Palette
+    unseen: Sequence[str] = ()
 
-def rgb(colour: tuple[int, int, int]) -> tuple[float, float, float]:
-    """Channels 0..255 to matplotlib's 0..1."""
-    return colour[0] / 255, colour[1] / 255, colour[2] / 255
+    def name(self, cls: int) -> str:
+        return as_text(f"{self.names[cls]} *" if self.names[cls] in self.unseen else self.names[cls])
 
-
-def legend_patches(
-    labels: Sequence[NDArray[np.integer[Any]]], names: Sequence[str], unseen: Sequence[str], palette: Palette
-) -> list[Patch]:
-    """One patch for each class that occurs, unseen ones marked with a star."""
-    present = sorted({int(c) for label in labels for c in np.unique(label) if c >= 0})
-    return [
-        Patch(
-            facecolor=rgb(palette[c]),
-            edgecolor="black" if names[c] in unseen else "none",
-            label=as_text(f"{names[c]} *" if names[c] in unseen else names[c]),
-        )
-        for c in present
-    ]
+    def told_apart(self, labels: Sequence[Label]) -> Key:
+        return Key(self.names, told_apart(labels, self.palette), self.unseen)
 
 
 def as_text(word: str) -> str:
-    """A word that matplotlib shows as it is: two `$` would make it a formula, and a leading `_` would hide it."""
-    plain = "".join(letter if letter.isprintable() else " " for letter in word).replace("$", r"\$")
-    return f" {plain}" if plain.startswith("_") else plain
+    """A word as it can be drawn in one line."""
+    return "".join(letter if letter.isprintable() else " " for letter in word).strip() or " "
+
+
+@lru_cache
+def font(size: int) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans, which comes with matplotlib and has the letters of many scripts, `size` pixels high."""
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", size)
+
+
+def stripes(height: int, width: int) -> NDArray[np.bool_]:
+    """bool (height, width): diagonals, two pixels of eight."""
+    return np.add.outer(np.arange(height), np.arange(width)) % 8 < 2
+
+
+def coloured(label: Label, palette: Palette, truth: Label | None = None) -> NDArray[np.uint8]:
+    """uint8 (H, W, 3): each class in its colour, hatched grey where nothing is labelled.
+
+    `label`: integer (H, W), negative for no class. `truth`: of a prediction; where that abstains in the labelled area
+    is nearly white, and classes outside of that are darkly striped.
+    """
+    colours = np.array([*palette, GREY], np.uint8)
+    painted = colours[np.where(label < 0, len(palette), label)]
+    dark = stripes(*label.shape)
+    if truth is not None:
+        outside = (truth < 0) & (label >= 0) & dark
+        painted[outside] = painted[outside] // 2
+        painted[(truth >= 0) & (label < 0)] = ABSTAINED
+    painted[(label < 0) & dark & (True if truth is None else truth < 0)] = STRIPE
+    return painted
+
+
+def write_names(picture: Image.Image, label: Label, key: Key) -> set[int]:
+    """Write the names of classes into their regions, where these have room for one; the classes that got a name.
+
+    `label`: integer, of the picture's size.
+    """
+    draw, named = ImageDraw.Draw(picture), set[int]()
+    step = math.ceil(max(label.shape) / LOOKED_AT)
+    largest = max(SMALLEST, round(min(label.shape) / 17))
+    sizes = sorted({max(SMALLEST, round(largest * share)) for share in (1, 0.8, 0.6)}, reverse=True)
+    for cls, region, (top, left) in regions(label[::step, ::step]):
+        text = key.name(cls)
+        for size in sizes:
+            width, height = math.ceil(font(size).getlength(text)) + 4, round(1.2 * size) + 2
+            place = room(region, math.ceil(height / step), math.ceil(width / step))
+            if place is not None:
+                middle = ((left + place[1]) * step, (top + place[0]) * step)
+                draw.text(middle, text, PAPER, font(size), "mm", stroke_width=1 + size // 14, stroke_fill=INK)
+                named.add(cls)
+                break
+    return named
+
+
+def regions(label: Label) -> Iterator[tuple[int, NDArray[np.bool_], Size]]:
+    """Connected regions that are large, each as its class, bool (h, w), and the (row, column) of that in the label."""
+    for cls in np.unique(label[label >= 0]).tolist():
+        parts, _ = ndimage.label(label == cls)
+        large = np.bincount(parts.ravel()) >= max(LARGE * label.size, 1)
+        for number, where in enumerate(ndimage.find_objects(parts), 1):
+            if large[number]:
+                yield cls, parts[where] == number, (where[0].start, where[1].start)
+
+
+def room(region: NDArray[np.bool_], height: int, width: int) -> tuple[float, float] | None:
+    """The middle (row, column) of a box that lies in a region, as near as may be to the region's own middle, if any does."""
+    if region.shape[0] < height or region.shape[1] < width:
+        return None
+    sums = np.pad(region.astype(np.int32).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    inside = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width] + sums[:-height, :-width]
+    rows, columns = np.nonzero(inside >= 0.97 * height * width)
+    if not len(rows):
+        return None
+    row, column = (middle.mean() + 0.5 for middle in np.nonzero(region))
+    best = np.argmin((rows + height / 2 - row) ** 2 + (columns + width / 2 - column) ** 2)
+    return float(rows[best] + height / 2), float(columns[best] + width / 2)
+
+
+def labelled(label: Label, key: Key, truth: Label | None = None, size: Size | None = None) -> Image.Image:
+    """A label map in colours, with names. `truth`: as in `coloured`. `size`: (width, height) of the picture."""
+    label, truth = resized(label, size), None if truth is None else resized(truth, size)
+    picture = Image.fromarray(coloured(label, key.palette, truth))
+    write_names(picture, label, key)
+    return picture
+
+
+def resized(label: Label, size: Size | None) -> Label:
+    """A label map of another (width, height), by the nearest pixel."""
+    if size in (None, label.shape[::-1]):
+        return label
+    picture = Image.fromarray(label.astype(np.int32))
+    return np.asarray(picture.resize(size, Image.Resampling.NEAREST))
+
+
+def overlay(image: NDArray[np.uint8], label: Label, key: Key, alpha: float = ALPHA, corner: bool = True) -> Image.Image:
+    """The classes over the image, pixel on pixel, with names in the regions that have room for one.
+
+    `alpha`: 0..1, how much the colours cover. `corner`: classes without room stand in a corner.
+    """
+    mixed = (1 - alpha) * image + alpha * coloured(label, key.palette)
+    picture = Image.fromarray(mixed.round().astype(np.uint8))
+    named = write_names(picture, label, key)
+    swatches: list[Swatch] = [(key.name(cls), key.palette[cls]) for cls in present([label]) if cls not in named]
+    swatches += [("ignored", None)] * bool((label < 0).any())
+    if corner and swatches:
+        box = legend(swatches, picture.width, max(SMALLEST, round(min(label.shape) / 22)))
+        if box.height <= 0.4 * picture.height:
+            place = (0, picture.height - box.height)
+            under = picture.crop((*place, box.width, picture.height))
+            picture.paste(Image.blend(under, box, 0.85), place)
+    return picture
+
+
+def present(labels: Iterable[Label]) -> list[int]:
+    """The classes in label maps, ascending."""
+    return sorted({cls for label in labels for cls in np.unique(label).tolist() if cls >= 0})
+
+
+def legend(swatches: Sequence[Swatch], width: int, size: int = 13) -> Image.Image:
+    """Names with their colours in lines, at most `width` pixels wide and as narrow as they are; None is the hatching."""
+    places, x, y, widest, line = [], GAP, GAP, 1, round(1.6 * size)
+    for text, _ in swatches:
+        needed = round(1.5 * size + font(size).getlength(text))
+        if x > GAP and x + needed + GAP > width:
+            x, y = GAP, y + line
+        places.append((x, y))
+        x, widest = x + needed + size, max(widest, x + needed + GAP)
+    picture = Image.new("RGB", (min(width, widest), y + line if swatches else 1), PAPER)
+    draw = ImageDraw.Draw(picture)
+    for (text, colour), (x, y) in zip(swatches, places, strict=True):
+        box = Image.fromarray(coloured(np.full((size, size), -1), [])) if colour is None else colour
+        picture.paste(box, (x, y, x + size, y + size))
+        draw.rectangle((x, y, x + size - 1, y + size - 1), outline=STRIPE)
+        draw.text((x + round(1.4 * size), y + size / 2), text, INK, font(size), "lm")
+    return picture
+
+
+def display_size(shape: Size, height: int) -> Size:
+    """(width, height) in a row of a sheet: `height` high, unless that were wider than four times it."""
+    width = max(1, round(shape[1] * height / shape[0]))
+    return (width, height) if width <= 4 * height else (4 * height, max(1, round(shape[0] * 4 * height / shape[1])))
+
+
+def row_height(heights: Sequence[int]) -> int:
+    """Of all rows of a sheet: that of the highest image, as large as a whole factor makes it, or what is allowed."""
+    return max(heights) * (ROW // max(heights)) or ROW
+
+
+def strip(pictures: Sequence[Image.Image], caption: str, height: int) -> Image.Image:
+    """Pictures side by side, in a row of that height, with a caption below."""
+    width = sum(picture.width for picture in pictures) + GAP * (len(pictures) - 1)
+    size = 13
+    while size > 8 and font(size).getlength(caption) > width:
+        size -= 1
+    tile = Image.new("RGB", (width, height + 20), PAPER)
+    x = 0
+    for picture in pictures:
+        tile.paste(picture, (x, (height - picture.height) // 2))
+        x += picture.width + GAP
+    ImageDraw.Draw(tile).text((0, height + 3), caption, INK, font(size))
+    return tile
+
+
+def sheet(tiles: Sequence[Image.Image], title: str, swatches: Sequence[Swatch], note: str) -> Image.Image:
+    """Tiles of one height in lines, the title above, the legend and a note below."""
+    lines: list[list[Image.Image]] = [[]]
+    for tile in tiles:
+        if lines[-1] and sum(each.width + 3 * GAP for each in (*lines[-1], tile)) > SHEET:
+            lines.append([])
+        lines[-1].append(tile)
+    text = max(font(16).getlength(title), font(12).getlength(note), 400)
+    width = math.ceil(max(text, *(sum(tile.width + 3 * GAP for tile in line) for line in lines))) + 2 * GAP
+    key, high = legend(swatches, width), tiles[0].height + GAP
+    page = Image.new("RGB", (width, 34 + high * len(lines) + key.height + 24), PAPER)
+    draw = ImageDraw.Draw(page)
+    draw.text((GAP, 6), title, INK, font(16))
+    for number, line in enumerate(lines):
+        x = GAP
+        for tile in line:
+            page.paste(tile, (x, 34 + number * high))
+            x += tile.width + 3 * GAP
+    page.paste(key, (0, 34 + high * len(lines)))
+    draw.text((GAP, page.height - 21), note, STRIPE, font(12))
+    return page
 
 
 def save_gallery(
-    path: Path, rows: Sequence[GalleryRow], names: Sequence[str], unseen: Sequence[str], palette: Palette, title: str
+    path: Path, rows: Sequence[GalleryRow], key: Key, title: str, predictions: Sequence[str] = ("prediction",)
 ) -> None:
-    """Draw image | truth | prediction, two samples a line, with a legend of the classes that occur; unseen ones starred."""
-    lines = (len(rows) + 1) // 2
-    patches = legend_patches([label for row in rows for label in (row.truth, row.prediction)], names, unseen, palette)
-    legend_height = 0.22 * ((len(patches) + 7) // 8) + 0.35
-    figure = Figure(figsize=(12.6, 2.1 * lines + legend_height + 0.5), layout="constrained")
-    axes = figure.subplots(lines, 6, squeeze=False)
-    for ax in axes.flat:
-        ax.set_axis_off()
-    for number, row in enumerate(rows):
-        line, half = divmod(number, 2)
-        pictures = (row.image, colourise(row.truth, palette), colourise(row.prediction, palette))
-        for offset, (picture, heading) in enumerate(zip(pictures, ("image", "truth", "prediction"), strict=True)):
-            ax = axes[line, 3 * half + offset]
-            ax.imshow(picture, interpolation="nearest")
-            if line == 0:
-                ax.set_title(heading, fontsize=9)
-    figure.suptitle(as_text(title), fontsize=11)
-    figure.legend(
-        handles=patches,
-        loc="outside lower center",
-        ncols=8,
-        fontsize=8,
-        frameon=False,
-        title="* unseen in training",
-    )
-    save_figure(path, figure)
+    """Draw image | truth | prediction of each row, with a legend of the classes that occur; unseen ones starred.
+
+    `predictions`: what the predictions of each row are called.
+    """
+    labels = [label for row in rows for label in row.labels]
+    key, height = key.told_apart(labels), row_height([row.image.shape[0] for row in rows])
+    tiles = []
+    for row in rows:
+        size = display_size(row.truth.shape, height)
+        pictures = [enlarged(row.image, size), labelled(row.truth, key, size=size)]
+        pictures += [labelled(label, key, row.truth, size) for label in row.predictions]
+        tiles.append(strip(pictures, as_text(row.caption), height))
+    starred = "; * unseen in training" * bool({key.names[c] for c in present(labels)} & {*key.unseen})
+    note = as_text(" | ".join(["image", "truth", *predictions]) + starred)
+    save_picture(path, sheet(tiles, as_text(title), meanings(rows, key), note))
 
 
-@dataclass(frozen=True, eq=False)
-class PictureRow:
-    """`caption`; `image` uint8 (H, W, 3); `labels`: truth and predictions, integer (H, W), negative where ignored."""
-
-    caption: str
-    image: NDArray[np.uint8]
-    labels: Sequence[NDArray[np.integer[Any]]]
-
-
-def save_rows(
-    path: Path,
-    rows: Sequence[PictureRow],
-    headings: Sequence[str],
-    names: Sequence[str],
-    unseen: Sequence[str],
-    palette: Palette,
-) -> None:
-    """Draw a row under its caption: the image, then each label map; with a legend of the classes that occur."""
-    patches = legend_patches([label for row in rows for label in row.labels], names, unseen, palette)
-    width = max(2.4 * len(headings), 7.0)
-    per_line = max(int(width / 1.4), 1)
-    legend_height = 0.22 * -(-len(patches) // per_line) + 0.35
-    figure = Figure(figsize=(width, 2.6 * len(rows) + legend_height), layout="constrained")
-    *parts, last = figure.subfigures(
-        len(rows) + 1, 1, squeeze=False, height_ratios=[2.6] * len(rows) + [legend_height]
-    ).flat
-    for part, row in zip(parts, rows, strict=True):
-        part.suptitle(as_text(row.caption), fontsize=8, x=0.01, ha="left")
-        pictures = [row.image, *(colourise(label.astype(np.int32), palette) for label in row.labels)]
-        for ax, picture, heading in zip(part.subplots(1, len(headings)).flat, pictures, headings, strict=True):
-            ax.set_axis_off()
-            ax.imshow(picture, interpolation="nearest")
-            ax.set_title(as_text(heading), fontsize=8)
-    last.legend(handles=patches, loc="center", ncols=per_line, fontsize=8, frameon=False, title="* unseen in training")
-    save_figure(path, figure)
+def save_masks(path: Path, pairs: Sequence[tuple[NDArray[np.uint8], Label, str]], key: Key, title: str) -> None:
+    """Draw images beside themselves under their labels, with captions and a legend. `pairs`: image, label, caption."""
+    key, height = key.told_apart([label for _, label, _ in pairs]), row_height([len(image) for image, _, _ in pairs])
+    tiles = []
+    for image, label, caption in pairs:
+        size = display_size(label.shape, height)
+        picture = enlarged(image, size)
+        mask = overlay(np.asarray(picture), resized(label, size), key, corner=False)
+        tiles.append(strip([picture, mask], as_text(caption), height))
+    rows = [GalleryRow(image, label) for image, label, _ in pairs]
+    save_picture(path, sheet(tiles, as_text(title), meanings(rows, key), "* unseen in training" * bool(key.unseen)))
 
 
-def save_overlay(
-    path: Path, image: NDArray[np.uint8], label: NDArray[np.int32], names: Sequence[str], palette: Palette
-) -> None:
-    """Draw the prediction half transparent over the image, with a legend that says each class's share of the pixels."""
-    mixed = (0.45 * image + 0.55 * colourise(label, palette)).astype(np.uint8)
-    shares = np.bincount(label[label >= 0], minlength=len(names)) / max(label.size, 1)
-    width = 7.0
-    figure = Figure(figsize=(width + 2.2, max(2.5, width * image.shape[0] / image.shape[1])), layout="constrained")
-    ax = figure.subplots()
-    ax.imshow(mixed, interpolation="nearest")
-    ax.set_axis_off()
-    patches = [
-        Patch(facecolor=rgb(palette[c]), label=as_text(f"{names[c]}  {100 * shares[c]:.1f} %"))
-        for c in np.argsort(-shares)
-        if shares[c] > 0
+def meanings(rows: Sequence[GalleryRow], key: Key) -> list[Swatch]:
+    """The legend of rows: classes, and what hatching and white mean where there are any."""
+    found: list[Swatch] = [
+        (key.name(cls), key.palette[cls]) for cls in present(label for row in rows for label in row.labels)
     ]
-    figure.legend(handles=patches, loc="outside right upper", fontsize=9, frameon=False)
-    save_figure(path, figure)
+    pairs = [(row.truth, prediction) for row in rows for prediction in row.predictions]
+    if any((row.truth < 0).any() for row in rows):
+        outside = any(((truth < 0) & (prediction >= 0)).any() for truth, prediction in pairs)
+        found.append(("ignored: not scored" + "; striped: predicted there" * outside, None))
+    if any(((truth >= 0) & (prediction < 0)).any() for truth, prediction in pairs):
+        found.append(("no class predicted", ABSTAINED))
+    return found
 
 
-def save_figure(path: Path, figure: Figure) -> None:
-    canvas = FigureCanvasAgg(figure)
-    write_atomically(path, lambda temporary: canvas.print_figure(temporary, format="png", dpi=110))
+def enlarged(image: NDArray[np.uint8], size: Size) -> Image.Image:
+    """An image of another (width, height): whole pixels where that is a multiple, smooth otherwise."""
+    whole = size[0] % image.shape[1] == size[1] % image.shape[0] == 0
+    return Image.fromarray(image).resize(size, Image.Resampling.NEAREST if whole else Image.Resampling.LANCZOS)
+
+
+def save_picture(path: Path, picture: Image.Image) -> None:
+    write_atomically(path, lambda temporary: picture.save(temporary, "PNG"))

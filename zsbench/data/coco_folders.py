@@ -1,0 +1,102 @@
+"""COCO's regions in any folders. By our own reader: datumaro's wants fixed folders, and drops category 0."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from zsbench.data.coco import image_size
+from zsbench.data.found import ByName, Found, Painted, Picture, files_ending, paint, pictures_below, split_of
+from zsbench.data.rle import decode_region
+from zsbench.errors import UserError
+from zsbench.utils.documents import read_json
+
+
+@dataclass
+class Annotated:
+    """An image with its regions so far; `size` is (height, width)."""
+
+    image: Path
+    size: tuple[int, int]
+    regions: list[tuple[Path, dict[str, Any]]] = field(default_factory=list)
+
+
+def read_coco(folder: Path) -> Found | None:
+    """All annotation files with regions below a folder, if there are any."""
+    files = [(path, content) for path in files_ending(folder, ".json") if is_coco(content := read_json(path, "JSON"))]
+    if not files:
+        return None
+    photos = ByName(pictures_below(folder))
+    names: dict[int, str] = {}
+    pictures: dict[tuple[str, str], Annotated] = {}
+    for path, content in files:
+        inner = path.relative_to(folder)
+        split = split_of(PurePosixPath(*inner.parts[:-1], *re.findall("[A-Za-z]+", inner.stem), "."))
+        try:
+            take_classes(path, content, names)
+            take_regions(path, content, photos, split, pictures)
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise UserError(f"{path}: not a COCO annotation file ({type(error).__name__}: {error}).") from None
+    used = {each["category_id"] for annotated in pictures.values() for _, each in annotated.regions}
+    order = [
+        number for number in sorted(names) if number in used or number
+    ]  # Roboflow's 0 is a name for all, and unused
+    index = {number: place for place, number in enumerate(order)}
+    found = [
+        Picture(split, key, annotated.image, partial(read_regions, annotated, index))
+        for (split, key), annotated in pictures.items()
+    ]
+    return Found("COCO", tuple(names[number] for number in order), found)
+
+
+def is_coco(content: Any) -> bool:
+    if not isinstance(content, dict) or not {"images", "annotations", "categories"} <= content.keys():
+        return False
+    listed = content["annotations"]
+    return isinstance(listed, list) and any(isinstance(each, dict) and each.get("segmentation") for each in listed)
+
+
+def take_classes(path: Path, content: dict[str, Any], names: dict[int, str]) -> None:
+    """Add the categories of a file; one number with two names is a `UserError`."""
+    for each in content["categories"]:
+        known = names.setdefault(int(each["id"]), str(each["name"]))
+        if known != str(each["name"]):
+            raise UserError(f"{path}: category {each['id']} is {each['name']!r}, in another file {known!r}.")
+
+
+def take_regions(
+    path: Path, content: dict[str, Any], photos: ByName, split: str, pictures: dict[tuple[str, str], Annotated]
+) -> None:
+    """Add the images of a file with their regions; an image may be in several files, such as things and stuff."""
+    of_image = {}
+    for each in content["images"]:
+        name = str(each["file_name"])
+        image = photos.one(name, path, split)
+        key = PurePosixPath(name.replace("\\", "/")).with_suffix("").name
+        of_image[each["id"]] = pictures.setdefault((split, key), Annotated(image, image_size(each)))
+        if of_image[each["id"]].image != image:
+            raise UserError(f"{path}: {image} and {of_image[each['id']].image} are both called {key}: rename one.")
+    listed = {int(each["id"]) for each in content["categories"]}
+    for each in content["annotations"]:
+        if each["category_id"] not in listed:
+            raise UserError(
+                f"{path}: annotation {each.get('id')} has category {each['category_id']}, which is not listed."
+            )
+        of_image[each["image_id"]].regions.append((path, each))
+
+
+def read_regions(annotated: Annotated, index: Mapping[int, int]) -> Painted:
+    """Regions of an image, crowds at the bottom."""
+    drawn, order = [], []
+    for path, each in annotated.regions:
+        try:
+            if each.get("segmentation"):
+                drawn.append((index[each["category_id"]], decode_region(each["segmentation"], *annotated.size)))
+                order.append(-float(each.get("iscrowd") or 0))
+        except (KeyError, ValueError, TypeError, OverflowError) as error:
+            raise UserError(f"{path}: annotation {each.get('id')} of {annotated.image.name}: {error}.") from None
+    return paint(annotated.size, drawn, order)

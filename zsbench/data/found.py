@@ -1,0 +1,131 @@
+"""What an import has found: classes, images, and a label map for each of them, whatever tool they are from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zsbench.data.layout import is_picture, walk
+from zsbench.errors import UserError
+from zsbench.utils.colours import RGB
+
+UNANNOTATED = -1
+"""Where a tool says nothing of a pixel."""
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+}
+"""What folders and files are called that hold a split, and what it is called here."""
+ONLY = "val"
+"""The split of images that are in none."""
+
+
+class Painted(NamedTuple):
+    """`label`: int32 (H, W), a class index or `UNANNOTATED`. `overlap`: pixels that masks of several classes claim."""
+
+    label: NDArray[np.int32]
+    overlap: int = 0
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image with the function that reads its label map; `id`: its name within the split, with / between folders."""
+
+    split: str
+    id: str
+    image: Path
+    read: Callable[[], Painted]
+
+
+@dataclass(frozen=True)
+class Found:
+    """`tool`: whose layout it is. `classes`: as the tool calls them, in the order of the indices of label maps.
+
+    `notes`: what a user should know of how it was read. `void`: classes that the layout itself says nobody scores.
+    """
+
+    tool: str
+    classes: tuple[str, ...]
+    pictures: Sequence[Picture]
+    colours: tuple[RGB, ...] | None = None
+    notes: Sequence[str] = ()
+    void: frozenset[str] = field(default_factory=frozenset)
+
+
+def pictures_below(folder: Path) -> list[Path]:
+    """All images and masks below a folder, sorted."""
+    return sorted(here / name for here, names in walk(folder) for name in names if is_picture(name))
+
+
+def files_called(folder: Path, *names: str) -> list[Path]:
+    """The files of these names below a folder, sorted."""
+    return sorted(here / name for here, inner in walk(folder) for name in inner if name in names)
+
+
+def files_ending(folder: Path, suffix: str) -> list[Path]:
+    """The files whose names end so, in any case, sorted."""
+    return sorted(here / name for here, inner in walk(folder) for name in inner if name.lower().endswith(suffix))
+
+
+def split_of(path: PurePosixPath) -> str:
+    """The split that a folder in the path is named after."""
+    return next((SPLITS[part.lower()] for part in path.parts if part.lower() in SPLITS), ONLY)
+
+
+def paint(
+    size: tuple[int, int], masks: Iterable[tuple[int, NDArray[np.bool_]]], order: Sequence[float] = ()
+) -> Painted:
+    """Masks, each with its class, one over the other: a smaller one lies on a larger one.
+
+    `size`: (H, W), of each mask as well. `order`: of each mask, the highest on top; size decides among equal ones.
+    """
+    drawn = list(masks)
+    areas = [int(mask.sum()) for _, mask in drawn]
+    label, overlap = np.full(size, UNANNOTATED, np.int32), np.zeros(size, np.bool_)
+    for index in sorted(range(len(drawn)), key=lambda i: ((order[i] if order else 0), -areas[i])):
+        cls, mask = drawn[index]
+        overlap |= mask & (label != UNANNOTATED) & (label != cls)
+        label[mask] = cls
+    return Painted(label, int(overlap.sum()))
+
+
+class ByName:
+    """Finds the images that an annotation file names: by path where it leads somewhere, else by file name."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self._paths: dict[str, list[Path]] = {}
+        for path in paths:
+            self._paths.setdefault(path.name, []).append(path)
+
+    def one(self, name: str, source: Path, near: str = "") -> Path:
+        """The image `name`, which stands in `source`; `near`: a folder that decides between several of that name.
+
+        Raises `UserError` where there is none, or more than one that it could be.
+        """
+        wanted = PurePosixPath(name.replace("\\", "/"))
+        found = self._paths.get(wanted.name, [])
+        for fits in (
+            lambda path: path.parts[-len(wanted.parts) :] == wanted.parts,
+            lambda path: near in path.parts,
+        ):
+            found = [path for path in found if fits(path)] or found
+        if not found:
+            raise UserError(
+                f"{source} names the image {name!r}, which is not there: export images, too, or put them beside."
+            )
+        if len(found) > 1:
+            raise UserError(
+                f"{source} names the image {name!r}, which may be {found[0]} or {found[1]}: keep one of them."
+            )
+        return found[0]

@@ -1,0 +1,116 @@
+"""Label Studio's brush masks: several of a class and image, in files whose names do not say of which image they are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path, PurePosixPath
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import numpy as np
+
+from zsbench.data.found import ByName, Found, Painted, Picture, files_ending, paint, pictures_below, split_of
+from zsbench.data.image import open_picture
+from zsbench.errors import UserError
+from zsbench.utils.documents import read_json
+
+BRUSH = re.compile(r"task-(\d+)-annotation-(\d+)-by-(.+)-(\d+)\.png", re.IGNORECASE)
+"""What Label Studio calls a mask: task, annotation, who drew it with control and class, number."""
+
+
+def read_label_studio(folder: Path) -> Found | None:
+    """Label Studio's brush masks, by the JSON export that says of which image each task is."""
+    brushes = [(path, match) for path in pictures_below(folder) if (match := BRUSH.fullmatch(path.name))]
+    if not brushes:
+        return None
+    images, prefixes = tasks_of(folder)
+    photos = ByName(path for path in pictures_below(folder) if not BRUSH.fullmatch(path.name))
+    latest: dict[str, int] = {}
+    for _, match in brushes:
+        latest[match[1]] = max(latest.get(match[1], 0), int(match[2]))
+    masks: dict[str, list[tuple[str, Path]]] = {}
+    for path, match in brushes:
+        if int(match[2]) == latest[match[1]]:
+            masks.setdefault(match[1], []).append((class_of(path, match[3], prefixes), path))
+    classes = tuple(sorted({name for drawn in masks.values() for name, _ in drawn}))
+    pictures = []
+    for task, drawn in sorted(masks.items(), key=lambda each: int(each[0])):
+        if task not in images:
+            raise UserError(
+                f"{drawn[0][1]}: the JSON export beside it has no task {task}: export both at the same time."
+            )
+        source, name = images[task]
+        image = uploaded(photos, name, source)
+        read = partial(read_brushes, [(classes.index(cls), path) for cls, path in drawn], image)
+        pictures.append(Picture(split_of(PurePosixPath(image.relative_to(folder).as_posix())), image.stem, image, read))
+    several = len(brushes) - sum(map(len, masks.values()))
+    notes = [f"{several} masks of earlier annotations are left out: the latest of each task counts"] if several else []
+    return Found("Label Studio brush masks", classes, pictures, notes=notes)
+
+
+def tasks_of(folder: Path) -> tuple[dict[str, tuple[Path, str]], set[str]]:
+    """Of each task the JSON export and the image that it names; and what controls are called."""
+    found: dict[str, tuple[Path, str]] = {}
+    controls: set[str] = set()
+    for path in files_ending(folder, ".json"):
+        content = read_json(path, "JSON export")
+        for task in content if isinstance(content, list) else ():
+            if not isinstance(task, dict) or "id" not in task:
+                continue
+            data = task.get("data", task)
+            results = [each for a in task.get("annotations") or () for each in a.get("result") or ()]
+            controls.update(
+                str(each["from_name"]) for each in results if isinstance(each, dict) and "from_name" in each
+            )
+            named = {each.get("to_name") for each in results if isinstance(each, dict)}
+            values = [data[key] for key in ("image", "img", "photo", *sorted(filter(None, named))) if key in data]
+            values += [value for value in data.values() if isinstance(value, str) and "." in value]
+            if values:
+                found[str(task["id"])] = (path, str(values[0]))
+    if not found:
+        raise UserError(
+            f"{folder}: masks of Label Studio, whose names do not say of which image they are. Export the "
+            "project as JSON, too, and put that file and the images beside the masks."
+        )
+    return found, controls
+
+
+def class_of(path: Path, middle: str, controls: set[str]) -> str:
+    """The class in a name `<who>-<control>-<class>`; a control is known by the JSON export, or is one word."""
+    for control in sorted(controls, key=len, reverse=True):
+        found = re.fullmatch(rf".+?-{re.escape(control)}-(.+)", middle)
+        if found:
+            return found[1]
+    words = middle.split("-", 2)
+    if len(words) < 3 or not words[2]:
+        raise UserError(f"{path}: expected task-N-annotation-N-by-N-CONTROL-CLASS-N.png, and there is no class.")
+    return words[2]
+
+
+def uploaded(photos: ByName, name: str, source: Path) -> Path:
+    """The image of a task: Label Studio gives uploads a prefix of eight digits, and local files a query `?d=`."""
+    parts = urlsplit(name)
+    path = unquote(parse_qs(parts.query).get("d", [parts.path])[0])
+    plain = PurePosixPath(path)
+    short = re.sub(r"^[0-9a-f]{8}-", "", plain.name)
+    try:
+        return photos.one(plain.name, source)
+    except UserError:
+        return photos.one(short, source)
+
+
+def read_brushes(masks: Sequence[tuple[int, Path]], image: Path) -> Painted:
+    """Masks that are zero where nothing is drawn, or transparent there."""
+    width, height = open_picture(image, "image").size
+    drawn = []
+    for cls, path in masks:
+        picture = open_picture(path, "mask")
+        values = np.asarray(picture.getchannel("A") if picture.mode in ("LA", "RGBA") else picture.convert("L"))
+        if values.shape != (height, width):
+            raise UserError(
+                f"{path}: the mask is {values.shape[1]}x{values.shape[0]} pixels (width x height), its image {image} is "
+                f"{width}x{height}."
+            )
+        drawn.append((cls, values > 0))
+    return paint((height, width), drawn)

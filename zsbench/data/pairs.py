@@ -1,0 +1,294 @@
+"""Images with one mask each, and a file that says what its values or colours mean: how many tools export.
+
+Roboflow (`_classes.csv`), Hasty (`label_classes.json`), labelme2voc (`class_names.txt`), Cityscapes, and plain folders.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from zsbench.data.found import SPLITS, UNANNOTATED, Found, Painted, Picture, files_called, pictures_below, split_of
+from zsbench.data.label_map import LabelMap
+from zsbench.data.mask import INDEX_MODES, open_mask, read_mask
+from zsbench.dataset import IGNORE
+from zsbench.errors import UserError
+from zsbench.utils.colours import RGB
+from zsbench.utils.documents import read_json
+from zsbench.utils.files import read_text
+
+MASK_WORDS = {
+    "mask", "masks", "label", "labels", "labelmaps", "annotation", "annotations", "annot", "ann", "anns", "gt", "gtfine",
+    "truth", "groundtruth", "target", "targets", "segmentation", "segmentations", "segmentationclass",
+    "segmentationclasspng",
+}  # fmt: skip
+IMAGE_WORDS = {
+    "image",
+    "images",
+    "img",
+    "imgs",
+    "jpegimages",
+    "photo",
+    "photos",
+    "rgb",
+    "leftimg8bit",
+    "imgsfine",
+    "input",
+}
+OTHER_WORDS = {"dir", "ground", "data", "png", "raw"}
+"""Words that folders are called by, which say nothing of the images in them."""
+UNREAD = {"segmentationclassvisualization", "segmentationobject", "segmentationobjectpng", "visualization"}
+MASK_ENDING = re.compile(
+    r"[_.-](masks?|labels?|seg|segmentation|gt|annotation|gtfine_label(train)?ids)$", re.IGNORECASE
+)
+IMAGE_ENDING = re.compile(r"[_.-](leftimg8bit|image|img|rgb)$", re.IGNORECASE)
+CLASS_FILES = ("classes.txt", "class_names.txt", "labels.txt", "names.txt", "class_dict.csv", "classes.csv")
+LABEL_IDS, TRAIN_IDS = "_gtfine_labelids.png", "_gtfine_labeltrainids.png"
+
+CITYSCAPES = (
+    "unlabeled", "ego vehicle", "rectification border", "out of roi", "static", "dynamic", "ground", "road", "sidewalk",
+    "parking", "rail track", "building", "wall", "fence", "guard rail", "bridge", "tunnel", "pole", "polegroup",
+    "traffic light", "traffic sign", "vegetation", "terrain", "sky", "person", "rider", "car", "truck", "bus", "caravan",
+    "trailer", "train", "motorcycle", "bicycle",
+)  # fmt: skip
+"""The label ids of Cityscapes."""
+CITYSCAPES_VOID = (
+    *CITYSCAPES[:7], "parking", "rail track", "guard rail", "bridge", "tunnel", "polegroup", "caravan", "trailer"
+)  # fmt: skip
+"""Those that its benchmark does not score."""
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What masks say: the classes, and the index of each value or colour. `source`: the file that says so."""
+
+    source: str
+    classes: tuple[str, ...]
+    values: Mapping[int, int]
+    colours: Mapping[RGB, int] | None = None
+
+    @classmethod
+    def counted(cls, source: str, classes: Sequence[str]) -> Meaning:
+        """Values 0, 1, 2, ... in the order of the classes."""
+        return cls(source, tuple(classes), {value: value for value in range(len(classes))})
+
+
+def read_values(path: Path, meaning: Meaning) -> Painted:
+    """A mask as classes. 0 and 255 are unannotated unless they are classes; others not listed are a `UserError`."""
+    picture = open_mask(path)
+    if meaning.colours is not None:
+        return Painted(read_colours(path, picture, meaning))
+    raw = plain_channel(path, picture) if picture.mode not in INDEX_MODES else read_mask(path)
+    if set(np.unique(raw).tolist()) == {0, 255} and len(meaning.classes) == 2 and 1 in meaning.values:
+        raw = raw // 255  # black and white
+    listed = LabelMap({0: IGNORE, 255: IGNORE, **meaning.values})
+    label = listed(raw)
+    if label.min(initial=0) < UNANNOTATED:
+        raise UserError(f"{path}: {listed.explain(raw)} They are those of {meaning.source}.")
+    return Painted(np.where(label == IGNORE, UNANNOTATED, label).astype(np.int32))
+
+
+def plain_channel(path: Path, picture: Image.Image) -> NDArray[Any]:
+    """The values of a mask that was saved as RGB with equal channels."""
+    channels = np.asarray(picture.convert("RGB"))
+    if picture.format != "PNG" or (channels != channels[..., :1]).any():
+        raise UserError(
+            f"{path}: a mask in colours, and no file says what they mean. Put a class_dict.csv (name,r,g,b) into the "
+            "folder, or export masks of class values."
+        )
+    return channels[..., 0]
+
+
+def read_colours(path: Path, picture: Image.Image, meaning: Meaning) -> NDArray[Any]:
+    assert meaning.colours is not None
+    channels = np.asarray(picture.convert("RGB")).astype(np.int64)
+    keys, places = np.unique(channels @ (65536, 256, 1), return_inverse=True)
+    known = {(r << 16) + (g << 8) + b: index for (r, g, b), index in meaning.colours.items()}
+    strange = [key for key in keys.tolist() if key not in known and key != 0]
+    if strange:
+        colour = (strange[0] >> 16, strange[0] >> 8 & 255, strange[0] & 255)
+        raise UserError(f"{path}: the colour {colour} is none of {meaning.source}.")
+    table = np.array([known.get(key, UNANNOTATED) for key in keys.tolist()], np.int32)
+    return table[places].reshape(channels.shape[:2])
+
+
+class Place(NamedTuple):
+    """What the path of a picture says: its split, what image and mask have in common, and whether it is a mask."""
+
+    split: str
+    key: str
+    is_mask: bool
+
+
+def place_of(path: PurePosixPath) -> Place:
+    kept, is_mask = [], False
+    for part in path.parts[:-1]:
+        words = set(re.findall("[a-z0-9]+", part.lower().replace("annot", " annot")))
+        is_mask = is_mask or bool(words & MASK_WORDS)
+        if not words <= MASK_WORDS | IMAGE_WORDS | OTHER_WORDS | SPLITS.keys():
+            kept.append(part)
+    ending = MASK_ENDING.search(path.stem)
+    is_mask = is_mask or ending is not None
+    ending = ending if is_mask else IMAGE_ENDING.search(path.stem)
+    stem = path.stem[: ending.start()] if ending else path.stem
+    return Place(split_of(path), "/".join([*kept, stem]), is_mask)
+
+
+def find_pairs(folder: Path, paths: Sequence[Path]) -> list[tuple[Place, Path, Path]]:
+    """Images with their masks. Raises `UserError` for a mask without its image, and for two of one name."""
+    images, masks = dict[tuple[str, str], Path](), dict[tuple[str, str], Path]()
+    for path in paths:
+        inner = PurePosixPath(path.relative_to(folder).as_posix())
+        if UNREAD & {part.lower() for part in inner.parts}:
+            continue
+        place = place_of(inner)
+        taken = (masks if place.is_mask else images).setdefault((place.split, place.key), path)
+        if taken != path:
+            kind = "masks" if place.is_mask else "images"
+            raise UserError(
+                f"{taken} and {path} are two {kind} that go by the name {place.key!r} ({place.split}): keep one."
+            )
+    anywhere = {key: split for split, key in images}
+    found = []
+    for (split, key), mask in masks.items():
+        split = split if (split, key) in images else anywhere.get(key, split)
+        if (split, key) not in images:
+            raise UserError(
+                f"{mask}: its image is missing: expected one called {key} beside it or in a folder of images."
+            )
+        found.append((Place(split, key, True), images[split, key], mask))
+    return found
+
+
+def read_pairs(folder: Path, classes: Sequence[str]) -> Found | None:
+    """A folder of images and masks, if it is one. `classes`: names in the order of the values, where no file says them.
+
+    Raises `UserError` where nothing says what masks mean.
+    """
+    paths = pictures_below(folder)
+    tool, void, meaning = "images and masks", frozenset[str](), None
+    cityscapes = next((end for end in (LABEL_IDS, TRAIN_IDS) if any(p.name.lower().endswith(end) for p in paths)), None)
+    if cityscapes:
+        tool, void = "Cityscapes", frozenset(CITYSCAPES_VOID)
+        paths = [p for p in paths if "_gtfine_" not in p.name.lower() or p.name.lower().endswith(cityscapes)]
+        meaning = cityscapes_meaning(folder, cityscapes)
+    pairs = find_pairs(folder, paths)
+    if not pairs:
+        return None
+    if classes:
+        meaning = Meaning.counted("--classes", classes)
+    elif meaning is None and (meaning := class_file(folder)):
+        tool = next(called for name, called, _ in READERS if meaning.source.endswith(name))
+    if meaning is None:
+        raise UserError(
+            f"{folder}: {len(pairs)} images with masks, and nothing says what the masks' values mean. Give --classes "
+            f'"soil, grass, ..." in the order of the values 0, 1, ..., or put one of {", ".join(CLASS_FILES)} there.'
+        )
+    pictures = [
+        Picture(place.split, place.key, image, partial(read_values, mask, meaning)) for place, image, mask in pairs
+    ]
+    without = len(paths) - 2 * len(pairs)
+    notes = [f"{without} pictures without a mask or image of their own are left out"] if without > 0 else []
+    colours = tuple(meaning.colours) if meaning.colours and len(meaning.colours) == len(meaning.classes) else None
+    return Found(tool, meaning.classes, pictures, colours, notes, void)
+
+
+def class_file(folder: Path) -> Meaning | None:
+    """What a file says of the classes, if there is one. Several of its name, one for each split, must say the same."""
+    for name, _, read in READERS:
+        files = files_called(folder, name)
+        if files:
+            meaning = read(files[0])
+            for other in map(read, files[1:]):
+                if (other.classes, other.values) != (meaning.classes, meaning.values):
+                    raise UserError(f"{meaning.source} and {other.source} say different things of the classes.")
+            return meaning
+    return None
+
+
+def cityscapes_meaning(folder: Path, ending: str) -> Meaning:
+    """The released label ids, or those that a `label_colors.txt` (`r g b name`) of another data set lists in their order."""
+    files = files_called(folder, "label_colors.txt")
+    if files:
+        lines = [line.split(maxsplit=3) for line in lines_of(files[0])]
+        return Meaning.counted(str(files[0]), [line[-1] for line in lines])
+    if ending == TRAIN_IDS:
+        return Meaning.counted("Cityscapes' train ids", [name for name in CITYSCAPES if name not in CITYSCAPES_VOID])
+    return Meaning.counted("Cityscapes' label ids", CITYSCAPES)
+
+
+def lines_of(path: Path) -> list[str]:
+    lines = [line.strip() for line in read_text(path, "list of classes").splitlines()]
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def unique(path: Path, names: Sequence[str]) -> tuple[str, ...]:
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None or not names:
+        raise UserError(
+            f"{path}: " + ("no class is listed." if twice is None else f"the class {twice!r} is listed twice.")
+        )
+    return tuple(names)
+
+
+def read_class_list(path: Path) -> Meaning:
+    """A name a line, in the order of the values; labelme's `__ignore__` is that of no value."""
+    lines = lines_of(path)
+    return Meaning.counted(str(path), unique(path, lines[1:] if lines and lines[0] == "__ignore__" else lines))
+
+
+def read_class_table(path: Path) -> Meaning:
+    """CSV: `value, name`, or `name, r, g, b` for masks in colours; with or without a heading."""
+    rows = [[cell.strip() for cell in row] for row in csv.reader(lines_of(path))]
+    if rows and not any(cell.isdecimal() for cell in rows[0]):
+        del rows[0]
+    try:
+        if all(len(row) == 4 for row in rows):
+            names = unique(path, [row[0] for row in rows])
+            colours = [(int(r), int(g), int(b)) for _, r, g, b in rows]
+            clash = next((colour for colour in colours if colours.count(colour) > 1), None)
+            if clash:
+                raise UserError(f"{path}: two classes have the colour {clash}.")
+            return Meaning(str(path), names, {}, {colour: index for index, colour in enumerate(colours)})
+        names = unique(path, [row[1] for row in rows])
+        return Meaning(str(path), names, {int(row[0]): index for index, row in enumerate(rows)})
+    except (ValueError, IndexError):
+        raise UserError(f"{path}: expected lines `value, name` or `name, red, green, blue`.") from None
+
+
+def read_hasty(path: Path) -> Meaning:
+    """Hasty's list of classes; one without a `png_index` is drawn nowhere."""
+    content = read_json(path, "list of classes")
+    listed = content.get("label_classes") if isinstance(content, dict) else content
+    try:
+        known = [each for each in listed or () if each.get("png_index") is not None]
+        names = unique(path, [str(each.get("class_name") or each["name"]) for each in known])
+        values = {int(each["png_index"]): index for index, each in enumerate(known)}
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
+        raise UserError(
+            f"{path}: expected classes with class_name and png_index ({type(error).__name__}: {error})."
+        ) from None
+    if len(values) < len(names):
+        raise UserError(f"{path}: two classes have the same png_index.")
+    return Meaning(str(path), names, values)
+
+
+READERS: tuple[tuple[str, str, Callable[[Path], Meaning]], ...] = (
+    ("_classes.csv", "Roboflow semantic segmentation masks", read_class_table),
+    ("label_classes.json", "Hasty semantic segmentation", read_hasty),
+    ("class_names.txt", "labelme2voc", read_class_list),
+    *(
+        (name, "images and masks", read_class_table if name.endswith("csv") else read_class_list)
+        for name in CLASS_FILES
+    ),
+)
+"""Files that say what masks mean: name, whose they are, how they are read."""

@@ -1,0 +1,146 @@
+"""Layouts that datumaro reads: CVAT's masks, VOC, and whatever else it detects."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zsbench.data.found import SPLITS, Found, Painted, Picture, paint, split_of
+from zsbench.data.image import open_picture
+from zsbench.data.layout import walk
+from zsbench.data.rle import decode_region
+from zsbench.errors import UserError
+from zsbench.utils.colours import RGB
+from zsbench.utils.extras import optional
+
+EXTRA = "import"
+
+
+@contextmanager
+def datumaro_at(folder: Path) -> Iterator[Any]:
+    """Datumaro, quiet; what it has against a folder becomes a `UserError`."""
+    found = optional("datumaro", EXTRA)
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield found
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # its readers raise anything at all on what they do not expect
+        cause = error.__cause__ or error
+        raise UserError(f"{folder}: datumaro cannot read this ({type(cause).__name__}: {cause}).") from None
+    finally:
+        logging.disable(level)
+
+
+def read_voc(folder: Path) -> Found | None:
+    """CVAT's "segmentation mask 1.1", and VOC: lists, images, classes and colours through datumaro."""
+    root = next((here for here, _ in walk(folder) if (here / "ImageSets" / "Segmentation").is_dir()), None)
+    if root is None:
+        return None
+    with datumaro_at(root) as dm:
+        from datumaro.util.mask_tools import load_mask
+
+        data = dm.Dataset.import_from(str(root), "voc_segmentation")
+        labels, colours = (data.categories()[kind] for kind in (dm.AnnotationType.label, dm.AnnotationType.mask))
+        check_colours(root, labels, colours)
+        items = list(data)
+    if any(item.subset.lower() in SPLITS for item in items):
+        items = [item for item in items if item.subset.lower() in SPLITS]  # VOC's own trainval has all again
+    absent = [item.id for item in items if item.media is None]
+    if absent:
+        raise UserError(
+            f"{root}: {len(absent)} images are not there, such as {absent[0]}: export with images, or put them into "
+            f"{root / 'JPEGImages'}."
+        )
+    masks = [(item, root / "SegmentationClass" / f"{item.id}.png") for item in items]
+    read = partial(read_voc_mask, load_mask=load_mask, colours=colours.inverse_colormap, classes=len(labels))
+    pictures = [
+        Picture(split_of(PurePosixPath(item.subset)), item.id, Path(item.media.path), partial(read, mask))
+        for item, mask in masks
+        if mask.is_file()
+    ]
+    tool = "CVAT segmentation mask 1.1" if (root / "labelmap.txt").is_file() else "PASCAL VOC"
+    without = len(masks) - len(pictures)
+    notes = ["read by datumaro", *([f"{without} images without a mask are left out"] if without else [])]
+    return Found(tool, tuple(label.name for label in labels), pictures, palette_of(labels, colours), notes)
+
+
+def check_colours(root: Path, labels: Any, colours: Any) -> None:
+    """Raise `UserError` where two classes are drawn alike."""
+    drawn = list(colours.colormap.values())
+    clash = [labels[index].name for index, colour in colours.colormap.items() if drawn.count(colour) > 1]
+    if clash:
+        raise UserError(f"{root / 'labelmap.txt'}: {clash[0]} and {clash[1]} have the same colour.")
+
+
+def read_voc_mask(path: Path, load_mask: Any, colours: Mapping[RGB, int], classes: int) -> Painted:
+    """The classes of a mask in colours, or of one with class values; what has neither is a `UserError`."""
+    open_picture(path, "mask")
+    with datumaro_at(path):
+        label = np.asarray(load_mask(str(path), colours)).squeeze().astype(np.int32)
+    if label.max(initial=0) >= classes:
+        raise UserError(f"{path}: the value {label.max()} is that of no class: labelmap.txt lists {classes}.")
+    return Painted(label)
+
+
+def read_any(folder: Path) -> Found | None:
+    """Whatever else datumaro detects and that has masks or polygons."""
+    with datumaro_at(folder) as dm:
+        formats = dm.components.environment.Environment().detect_dataset(str(folder))
+    for name in formats:
+        with suppress(UserError), datumaro_at(folder) as dm:
+            if found := read_format(folder, name, dm):
+                return found
+    return None
+
+
+def read_format(folder: Path, name: str, dm: Any) -> Found | None:
+    data = dm.Dataset.import_from(str(folder), name)
+    kinds = (dm.AnnotationType.mask, dm.AnnotationType.polygon)
+    labels, colours = (data.categories().get(kind) for kind in (dm.AnnotationType.label, dm.AnnotationType.mask))
+    pictures = [
+        Picture(split_of(PurePosixPath(item.subset)), item.id, Path(item.media.path), partial(read_shapes, item, kinds))
+        for item in data
+        if getattr(item.media, "path", None) and any(each.type in kinds for each in item.annotations)
+    ]
+    if not pictures or labels is None:
+        return None
+    return Found(
+        name, tuple(label.name for label in labels), pictures, palette_of(labels, colours), ["read by datumaro"]
+    )
+
+
+def palette_of(labels: Any, colours: Any) -> tuple[RGB, ...] | None:
+    """The colour of each class, where all have one."""
+    found = [
+        colours.colormap[index] for index in range(len(labels)) if colours is not None and index in colours.colormap
+    ]
+    return tuple((int(r), int(g), int(b)) for r, g, b in found) if len(found) == len(labels) else None
+
+
+def read_shapes(item: Any, kinds: Sequence[Any]) -> Painted:
+    """The masks and polygons of an item of datumaro's, by their layer, then the smaller over the larger."""
+    path = Path(item.media.path)
+    width, height = open_picture(path, "image").size
+    shapes = [each for each in item.annotations if each.type in kinds and each.label is not None]
+    masks: list[tuple[int, NDArray[np.bool_]]] = []
+    for each in shapes:
+        if each.type == kinds[0]:
+            masks.append((each.label, np.asarray(each.image).astype(np.bool_)))
+        else:
+            masks.append((each.label, decode_region([list(map(float, each.points))], height, width)))
+    wrong = next((mask.shape for _, mask in masks if mask.shape != (height, width)), None)
+    if wrong:
+        raise UserError(f"{path}: it is {width}x{height} pixels (width x height), a mask of it {wrong[1]}x{wrong[0]}.")
+    return paint((height, width), masks, [float(each.z_order) for each in shapes])
