@@ -23,7 +23,7 @@ def folder(tmp_path, monkeypatch):
 def test_a_training_free_method_is_evaluated(folder):
     result = zsbench.evaluate("maskclip", "miniworld", limit=8)
     assert result.dataset.images == 8 and not result.dataset.complete
-    again = zsbench.Result.load(folder / "runs" / "maskclip-miniworld-seed0" / "result.json")
+    again = zsbench.Result.load(folder / "runs" / "maskclip-miniworld-limit=8-seed0" / "result.json")
     assert again.records_sha256 == result.records_sha256
     assert again.metrics["hIoU"] == result.metrics["hIoU"]
     assert result.command == "zsbench eval --method maskclip --limit 8"

@@ -16,14 +16,13 @@ from zsbench.cli.program import app
 from zsbench.errors import UserError
 from zsbench.runs import api
 from zsbench.runs.grid import Finished
-from zsbench.runs.request import TRAINING, ProfileRequest, Request, Verb
+from zsbench.runs.request import OUTPUT, SEEDS, TRAINING, WHERE, ProfileRequest, Request, Verb, parse_seeds
 from zsbench.runs.resolve import resolve
 from zsbench.utils.distributed import leave
 from zsbench.utils.files import read_text, write_text
 
 VARIED = ("device", "dtype", "size", "dataset", "method")
 """What a grid of profiles may vary; methods first: what is compared is measured one after the other."""
-SEVERAL_SEEDS = "several seeds, 0,1,2: each is a run, then mean and deviation"
 
 
 def say(text: str) -> None:
@@ -40,11 +39,13 @@ def add_run(verb: Verb, summary: str) -> None:
         given: dict[str, Any],
         seeds: Annotated[
             str | None,
-            typer.Option(metavar="N,N,...", help=SEVERAL_SEEDS, rich_help_panel=TRAINING.panel),
+            typer.Option(metavar="N | N,N,...", help=SEEDS, rich_help_panel=TRAINING.panel),
         ] = None,
     ) -> None:
-        several = [{**given, "seed": seed} for seed in split_commas([seeds or ""])]
-        run_all(verb, [Request.of(verb, one) for one in several or [given]])
+        if seeds is not None and "seed" in given:
+            raise UserError("--seed and --seeds say it twice: leave one out.")
+        several = [given] if seeds is None else [{**given, "seed": seed} for seed in parse_seeds(seeds)]
+        run_all(verb, [Request.of(verb, one) for one in several])
 
 
 def run_all(verb: Verb, requests: Sequence[Request]) -> None:
@@ -82,8 +83,10 @@ def ablate(
     given: dict[str, Any],
     method: Annotated[str, typer.Argument(help="name of a method")],
     table: Annotated[int, typer.Option(help="number of the ablation table in the method's paper", metavar="N")],
-    seeds: Annotated[int, typer.Option(min=1, help="how many seeds, from 0", metavar="N")] = 3,
-    jobs: Annotated[int, typer.Option(min=1, help="cells that run at a time", metavar="N")] = 1,
+    seeds: Annotated[str, typer.Option(metavar="N | N,N,...", help=SEEDS, rich_help_panel=TRAINING.panel)] = "3",
+    jobs: Annotated[
+        int, typer.Option(min=1, help="cells that run at a time", metavar="N", rich_help_panel=WHERE.panel)
+    ] = 1,
 ) -> None:
     """Measure an ablation table of a method's paper; finished cells are kept, failing ones listed (exit code 1)."""
     finished = api.ablate(method, table, seeds=seeds, jobs=jobs, say=say, **given)
@@ -127,7 +130,10 @@ def conclude(finished: Finished[Any], table: str | None = None) -> None:
 @made_from(ProfileRequest, "profile", listed=VARIED)
 def profile(
     given: dict[str, Any],
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON: an object, or a list for several")] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="print JSON: an object, or a list for several", rich_help_panel=OUTPUT.panel),
+    ] = False,
 ) -> None:
     """Count parameters and multiply-adds, and time one image. Needs no images; trained weights where cost depends on them.
 
@@ -180,7 +186,13 @@ def predict(
         typer.Option(help="take CLIP and protocol from this dataset; default: the checkpoint's", metavar="TEXT"),
     ] = None,
     out: Annotated[
-        Path, typer.Option(help="folder for the pictures; default: the current one", metavar="PATH", show_default=False)
+        Path,
+        typer.Option(
+            help="folder for the pictures; default: the current one",
+            metavar="PATH",
+            show_default=False,
+            rich_help_panel=OUTPUT.panel,
+        ),
     ] = Path(),
 ) -> None:
     """Segment images into classes of your choice: for each an overlay with a legend, and the label map."""

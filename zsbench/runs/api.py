@@ -24,6 +24,7 @@ from zsbench.runs.request import (
     Request,
     ScoreRequest,
     Verb,
+    parse_seeds,
 )
 from zsbench.runs.resolve import open_dataset, resolve
 from zsbench.runs.sweep_file import read_sweep, sweep_cells
@@ -171,9 +172,11 @@ def profile_all(axes: Mapping[str, Sequence[Any]], given: Mapping[str, Any], say
 
 
 def ablate(
-    method: str, table: int, *, seeds: int = 3, jobs: int = 1, say: Say = silent, **request: Any
+    method: str, table: int, *, seeds: int | str | Sequence[int] = 3, jobs: int = 1, say: Say = silent, **request: Any
 ) -> Finished[Result]:
     """Measure an ablation table of a method's paper: `zsbench ablate`. Each cell is a process; finished ones are kept.
+
+    `seeds`: how many, from 0, or which.
 
     >>> zsbench.ablate("zegclip", 5, seeds=1).results["zegclip-baseline-fix-miniworld"]
     """
@@ -182,7 +185,7 @@ def ablate(
             raise UserError(f"{name!r} is decided by the table of an ablation.")
     asked = Request.of("run", {"method": method, **request})
     rows = ablation_rows(asked, table)
-    axes: dict[Entry, Sequence[Any]] = {("variant",): [row.variant for row in rows], ("seed",): range(seeds)}
+    axes: dict[Entry, Sequence[Any]] = {("variant",): [row.variant for row in rows], ("seed",): parse_seeds(seeds)}
     out = asked.out or Path("runs") / f"ablate-{method}-table{table}-{Path(asked.dataset).stem}"
     cells = make_cells(RUNS, {"method": method, **request}, axes, out)
     return run_grid(arranged(cells), Local(), jobs, say)
