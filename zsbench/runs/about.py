@@ -141,7 +141,8 @@ def fields_of(model: type[BaseModel]) -> list[dict[str, Any]]:
 
 def description(model: type[BaseModel], name: str) -> str:
     """Of a field; where it has none of its own, that of the class from which it is inherited."""
-    declared = (cls.model_fields[name] for cls in model.__mro__ if name in getattr(cls, "model_fields", {}))
+    models = (cls for cls in model.__mro__ if issubclass(cls, BaseModel))
+    declared = (cls.model_fields[name] for cls in models if name in cls.model_fields)
     return next((field.description for field in declared if field.description), "")
 
 

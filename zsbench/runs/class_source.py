@@ -85,7 +85,7 @@ def said(statement: ast.stmt) -> list[tuple[str, Any]]:
 
 def imports(body: list[ast.stmt], package: str) -> dict[str, tuple[str, str]]:
     """Module and name of everything that is imported by name."""
-    found = {}
+    found: dict[str, tuple[str, str]] = {}
     for node in (each for each in body if isinstance(each, ast.ImportFrom)):
         above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
         module = ".".join([*above, *([node.module] if node.module else [])])
