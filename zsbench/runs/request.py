@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
-from zsbench.errors import UserError
-from zsbench.recipe import MANY, MAX_SIDE, MAX_WORKERS
+from zsbench import registry
+from zsbench.errors import UserError, nearest
+from zsbench.recipe import MANY, MAX_SIDE, MAX_WORKERS, Recipe
 from zsbench.settings import Setting
 from zsbench.utils.validation import validated
 
@@ -83,6 +84,26 @@ def several(given: Any) -> Any:
     return (given,) if isinstance(given, str | Path) else given
 
 
+def plugins(given: Any) -> Any:
+    """Files that register plugins, or classes: of these the files, where they are in any."""
+    given = (given,) if isinstance(given, str | Path | type) else given
+    if not isinstance(given, list | tuple):
+        return given
+    files: dict[str | Path, None] = {}
+    for each in given:
+        file = class_file(each) if isinstance(each, type) else each
+        files |= {} if file is None else {file: None}
+    return tuple(files)
+
+
+def class_file(cls: type) -> Path | None:
+    """Make a class known that no file may register, and give its file, if that registers it."""
+    kind: registry.Kind = "dataset" if hasattr(cls, "read") and hasattr(cls, "ids") else "method"
+    registered, file = "name" in vars(cls), registry.file_of(cls)
+    registry.named_class(kind, cls)
+    return file if registered and cls.__module__ != "__main__" and "<locals>" not in cls.__qualname__ else None
+
+
 def threshold(text: str | None) -> str | None:
     """`none`, or a number between 0 and 1."""
     try:
@@ -123,6 +144,7 @@ def parse_seeds(given: Any) -> list[int]:
 
 Pairs = Annotated[dict[str, Any], BeforeValidator(pairs)]
 Paths = Annotated[tuple[Path, ...], BeforeValidator(several)]
+Plugins = Annotated[tuple[Path, ...], BeforeValidator(plugins)]
 Threshold = Annotated[str | None, AfterValidator(threshold)]
 Size = Annotated[str | None, AfterValidator(size)]
 
@@ -211,14 +233,22 @@ class Request(BaseModel):
     out: Annotated[Path | None, OUTPUT.also("score")] = option(
         None, "output folder; default: runs/<what it is, and what was changed>-seed<N>"
     )
-    plugin: Annotated[Paths, WHAT.also("score")] = option(
+    plugin: Annotated[Plugins, WHAT.also("score")] = option(
         (), "a Python file that registers methods or datasets; may be repeated"
     )
 
     @classmethod
     def of(cls: type[AnyRequest], verb: Verb, given: Mapping[str, Any]) -> AnyRequest:
         """What was given for a verb. Raises `UserError` for a name that the verb does not have, and for a wrong value."""
-        return validated(cls, given, f"option of `zsbench {verb}`", cls.offered(verb))
+        offered = cls.offered(verb)
+        for name in given:
+            entry = None if name in offered or "recipe" not in offered else nearest(name, list(Recipe.model_fields))
+            if entry is not None and nearest(name, list(offered)) is None:
+                raise UserError(
+                    f"unknown option of `zsbench {verb}`: {name!r}. Did you mean -r {entry}=..., in Python "
+                    f"recipe={{{entry!r}: ...}}?"
+                )
+        return validated(cls, given, f"option of `zsbench {verb}`", offered)
 
     @classmethod
     def offered(cls, verb: Verb) -> dict[str, FieldInfo]:
