@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,7 @@ from zsbench.runs.plan import Plan, usual_folder
 from zsbench.settings import Phase, TrainingView, check_phases
 from zsbench.training.log import final_loss
 from zsbench.training.loop import Session, train
+from zsbench.training.rehearsal import can_begin_anywhere, check_learnable, rehearsal, trial_step
 from zsbench.training.state import TrainingState
 from zsbench.utils.distributed import join, on_main_then_broadcast
 from zsbench.utils.files import printable, sha256, telling
@@ -144,12 +145,24 @@ class Run:
         plan, total = self.plan, 0.0
         if not self.learnt:
             phases = self.phases()
+            self.rehearse(phases[1:])
             self.tell(training_vocabulary(plan, self.clip, phases[0][1]))
             total += training_seconds(self.method, [phase for phase, _ in phases], self.device)
         if plan.eval_ids:
             self.tell(full_vocabulary(plan, self.clip))
             total += evaluation_seconds(self.method, self.first(), len(plan.eval_ids), plan.protocol, self.device)
         return total
+
+    def rehearse(self, phases: Sequence[tuple[Phase, TrainingView]]) -> None:
+        """Try a step of phases that come later, where that can be: a mistake in them is told before hours of the first."""
+        check_learnable(self.method)
+        if not can_begin_anywhere(self.method):
+            return
+        self.method.to(self.device)
+        for phase, view in phases:
+            self.tell(training_vocabulary(self.plan, self.clip, view))
+            with rehearsal(self.method):
+                trial_step(self.method, phase, 1, self.device)
 
     def tell(self, vocabulary: Vocabulary) -> None:
         self.method.set_vocabulary(vocabulary.to(self.device))
