@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -113,6 +113,28 @@ class Dataset(ABC):
         """int32 (H, W): the label alone, which is cheaper to read where it lies apart from the image."""
         return self.read(split, image_id).label
 
+    def samples(self, split: str | None = None) -> Samples:
+        """The images of a split with their labels, as a sequence; by default of the split that is evaluated."""
+        split = split or self.defaults.protocol.split
+        return Samples(self, split, checked_ids(self, split))
+
+    def __len__(self) -> int:
+        return len(self.samples())
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[Sample]:
+        return iter(self.samples())
+
+    def __getitem__(self, which: int | str | slice) -> Any:
+        """A `Sample` of the evaluated split by its number or id, or of a slice the `Samples`."""
+        return self.samples()[which]
+
+    def __repr__(self) -> str:
+        unseen = f", {len(self.unseen)} of them unseen" if self.unseen else ""
+        return f"<dataset {self.name}: {len(self.classes)} classes{unseen}>"
+
     def verify(self, split: str, ids: Sequence[str]) -> None:  # noqa: B027  # without files, nothing to verify
         """Raise `UserError` where a file of these images is absent: asked once, before anything long starts."""
 
@@ -189,6 +211,25 @@ class Dataset(ABC):
             raise UserError(
                 f"dataset {self.name}: {len(self.classes)} classes but {len(self.palette)} palette colours."
             )
+
+
+class Samples(Sequence[Sample]):
+    """Images of a split with their labels, read when they are asked for, by number or by id."""
+
+    def __init__(self, dataset: Dataset, split: str, ids: Sequence[str]) -> None:
+        self.dataset, self.split, self.ids = dataset, split, tuple(ids)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, which: int | str | slice) -> Any:
+        if isinstance(which, slice):
+            return Samples(self.dataset, self.split, self.ids[which])
+        if isinstance(which, str) and which not in self.ids:
+            raise UserError(
+                f"dataset {self.dataset.name}: {self.split} has no image {which!r}.{did_you_mean(which, self.ids)}"
+            )
+        return read_sample(self.dataset, self.split, which if isinstance(which, str) else self.ids[which])
 
 
 def are_names(value: Any) -> bool:

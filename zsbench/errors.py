@@ -1,7 +1,10 @@
 """The one exception that a user is meant to read."""
 
+from __future__ import annotations
+
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 
 
 class UserError(Exception):
@@ -11,10 +14,72 @@ class UserError(Exception):
     """
 
 
+SAME_MEANING = {
+    "epoch": "iterations",
+    "epochs": "iterations",
+    "steps": "iterations",
+    "iters": "iterations",
+    "max_iters": "iterations",
+    "samples_per_gpu": "batch_size",
+    "decay": "weight_decay",
+    "augmentation": "photometric",
+    "prompt": "templates",
+    "prompts": "templates",
+    "model": "clip",
+    "backbone": "clip",
+    "pretrained": "weights",
+    "data": "dataset",
+    "gpu": "device",
+    "cuda": "device",
+    "precision": "dtype",
+    "fp16": "dtype",
+    "amp": "dtype",
+    "output": "out",
+    "work_dir": "out",
+    "mode": "setting",
+    "ckpt": "checkpoint",
+    "num_workers": "workers",
+    "subset": "limit",
+    "gzss": "inductive",
+}
+"""Words of other toolboxes that no spelling leads to."""
+
+
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """` Did you mean 'x'?` for the nearest of `choices`, or an empty string where none is near."""
-    near = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
-    return f" Did you mean {near[0]!r}?" if near else ""
+    near = nearest(word, list(choices))
+    return f" Did you mean {near!r}?" if near else ""
+
+
+def nearest(word: str, choices: Sequence[str]) -> str | None:
+    """The choice that a word means: but for case and punctuation, by its initials (`lr` of `learning_rate`), by another
+    toolbox's word for it, as a part of it, or by its spelling; None where none is near."""
+    plain = {bare(choice): choice for choice in reversed(choices)}
+    given = bare(word)
+    if not given:
+        return None
+    initials = {"".join(part[0] for part in words_of(each)): each for each in choices}
+    meant = SAME_MEANING.get(word.lower().strip("-").replace("-", "_"))
+    if given in plain or meant in choices or (len(given) > 1 and given in initials):
+        return plain.get(given) or (meant if meant in choices else initials[given])
+    if begun := [choice for choice in choices if len(given) > 2 and begins(words_of(word), words_of(choice))]:
+        return min(begun, key=len)
+    spelt = difflib.get_close_matches(given, plain, n=1, cutoff=0.6)
+    return plain[spelt[0]] if spelt else None
+
+
+def begins(given: Sequence[str], whole: Sequence[str]) -> bool:
+    """Whether each of the given words is the beginning of another one: `clip grad` of `gradient clip`."""
+    return all(any(each.startswith(word) for each in whole) for word in given)
+
+
+def words_of(text: str) -> list[str]:
+    return [part for part in re.split(r"[^a-z0-9]+", text.lower()) if part]
+
+
+def bare(word: str) -> str:
+    """Lower-case letters and digits of a word alone."""
+    return re.sub(r"[^a-z0-9]", "", word.lower())
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 Kind = Literal["method", "dataset"]
 KINDS: tuple[Kind, ...] = ("method", "dataset")
+SESSION = "this session"
+"""In the place of a source: a class that was defined, or imported, where zsbench is used from."""
 Origin = tuple[str, str]
 """A module, perhaps relative, and a name in it."""
 Class = TypeVar("Class", bound=type)
@@ -60,14 +62,15 @@ def register_dataset(name: str, needs: Iterable[str] = ()) -> Callable[[DatasetC
 
 
 def record(kind: Kind, name: str, cls: Class) -> Class:
-    """Name a class and remember it. The same place may come again (a module imported anew), no other may."""
+    """Name a class and remember it. The same place may come again (a module imported anew, or once more by its path), no
+    other may."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
         raise UserError(f"{place(cls)}: {name!r} is no name for a {kind}; use lower-case letters, digits, - or _.")
     own = vars(cls).get("name", name)
     if own != name:
         raise UserError(f"{place(cls)} is registered as {own!r} and as {name!r}; write one class for each.")
     known = _classes.setdefault((kind, name), cls)
-    if place(known) != place(cls):
+    if place(known) != place(cls) and not same_source(known, cls):
         raise UserError(f"two {kind}s are called {name!r}: {place(known)} and {place(cls)}. Rename one.")
     cls.name = name  # type: ignore[attr-defined]
     _classes[kind, name] = cls
@@ -76,6 +79,27 @@ def record(kind: Kind, name: str, cls: Class) -> Class:
 
 def place(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def file_of(cls: type) -> Path | None:
+    """The file that a class was defined in; None where there is none, as in a notebook."""
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    return Path(file).resolve() if file else None
+
+
+def same_source(one: type, other: type) -> bool:
+    """Whether two classes are one class of one file, imported under two names."""
+    return one.__qualname__ == other.__qualname__ and file_of(one) is not None and file_of(one) == file_of(other)
+
+
+def named_class(kind: Kind, cls: type) -> str:
+    """The name by which a class is known; one that was not registered is by its own name: `MyMethod` is `my-method`."""
+    name = vars(cls).get("name")
+    if isinstance(name, str) and (kind, name) in _classes:
+        record(kind, name, cls)
+        return name
+    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+", cls.__name__)
+    return str(record(kind, name or "-".join(words).lower(), cls).name)  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
@@ -203,6 +227,14 @@ class Scan:
             for kind, name, needs in cls.names:
                 self.add(Plugin(kind, name, cls.summary, source, path, module, cls.class_name, needs, cls.options))
 
+    def session(self, kind: Kind) -> None:
+        """Add the classes that the decorators named in this process, in a notebook or in a module of the user's, and that no
+        source shows."""
+        for (of, name), cls in _classes.items():
+            if of == kind and not self.named(name):
+                summary = (cls.__doc__ or "").strip().partition("\n")[0]
+                self.add(Plugin(kind, name, summary, SESSION, file_of(cls), cls.__module__, cls.__qualname__))
+
     def entry_point(self, kind: Kind, entry: metadata.EntryPoint) -> None:
         """Add the class that an installed package names; if its source is not to be found, by its name alone."""
         source = f"package {entry.dist.name if entry.dist else '?'}"
@@ -223,6 +255,7 @@ def scan(kind: Kind) -> Scan:
     found.plugins, found.problems = list(installed.plugins), list(installed.problems)
     for file in _files:
         found.file(file, file_module(file), f"file {file}")
+    found.session(kind)
     found.plugins = sorted((each for each in found.plugins if each.kind == kind), key=lambda plugin: plugin.name)
     return found
 
@@ -367,6 +400,8 @@ def load_options(name: str) -> type[Options]:
 
 def import_class(plugin: Plugin) -> type:
     """Import the module of a plugin and return its class, named."""
+    if plugin.source == SESSION:
+        return _classes[plugin.kind, plugin.name]
     try:
         cls: type = getattr(import_module(plugin), plugin.class_name)
         return record(plugin.kind, plugin.name, cls)
@@ -389,6 +424,8 @@ def import_file(file: Path) -> ModuleType:
     name = file_module(file)
     if name in sys.modules:
         return sys.modules[name]
+    if (known := imported_as(file)) is not None:
+        return known
     spec = importlib.util.spec_from_file_location(name, str(file))
     assert spec is not None and spec.loader is not None, "a path that ends in .py has a loader"
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
@@ -398,6 +435,16 @@ def import_file(file: Path) -> ModuleType:
         del sys.modules[name]
         raise
     return module
+
+
+def imported_as(file: Path) -> ModuleType | None:
+    """The module that a user has imported from that file, whatever its name; None for the script that is running."""
+    for name, module in list(sys.modules.items()):
+        path = getattr(module, "__file__", None)
+        if path and name != "__main__" and Path(path).name == file.name and Path(path).resolve() == file:
+            whole = not getattr(getattr(module, "__spec__", None), "_initializing", False)
+            return module if whole and isinstance(module, ModuleType) else None
+    return None
 
 
 def taken_twice(several: list[Plugin]) -> str:

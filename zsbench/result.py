@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PrivateAttr,
+    ValidationError,
+)
 
 from zsbench.errors import UserError
 from zsbench.upgrade import upgrade
@@ -61,6 +72,30 @@ class ClassRow(Schema):
     tp: Count = Field(description="pixels of the class predicted as the class")
     pred: Count = Field(description="labelled pixels predicted as the class")
     gt: Count = Field(description="pixels of the class")
+
+
+class ClassTable(list[ClassRow]):
+    """The classes of a result: a list that a notebook shows as a table, best first as far as IoU goes."""
+
+    def to_frame(self) -> Any:
+        """A pandas frame of a row for each class. Raises `UserError` where pandas is not installed."""
+        return optional("pandas", "frames").DataFrame([row.model_dump() for row in self])
+
+    def _repr_html_(self) -> str:
+        ranked = sorted(self, key=lambda row: -math.inf if math.isnan(row.iou) else row.iou, reverse=True)
+        lines = [(row.name, "seen" if row.seen else "unseen", number(row.iou), number(row.accuracy)) for row in ranked]
+        return html_table(("class", "", "IoU", "accuracy"), lines)
+
+
+def number(value: float, digits: int = 1) -> str:
+    return "" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def html_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table for notebooks; whatever a text holds, it is no markup."""
+    lines = ["".join(f"<td>{escape(word)}</td>" for word in row) for row in rows]
+    head = "".join(f"<th>{escape(word)}</th>" for word in headers)
+    return f"<table><tr>{head}</tr>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
 
 
 class WeightsInfo(Schema):
@@ -308,7 +343,9 @@ class Result(Schema):
         description="where options of the method were chosen, by `zsbench calibrate`, by their name",
     )
     classes_scored: int = Field(description="classes with a defined IoU, over which mIoU is the mean")
-    per_class: list[ClassRow] = Field(description="every class")
+    per_class: Annotated[list[ClassRow], AfterValidator(lambda rows: ClassTable(rows))] = Field(
+        description="every class"
+    )
     training: TrainingInfo | None = Field(
         None,
         description="of this run, or what the checkpoint says of its own; null where nothing was, or nothing is said",
@@ -325,6 +362,50 @@ class Result(Schema):
     def quality(self) -> str:
         """The metric that methods are ranked by: hIoU, or mIoU where no class is unseen."""
         return "hIoU" if self.dataset.unseen else "mIoU"
+
+    _predictions: Mapping[str, Any] | None = PrivateAttr(None)
+
+    @property
+    def predictions(self) -> Mapping[str, Any]:
+        """The predicted classes of each image, int32 (H, W), by its id, read when they are asked for.
+
+        They are there after a run of the API with `save_predictions=FOLDER`; raises `UserError` otherwise.
+        """
+        if self._predictions is None:
+            raise UserError("this result has no predictions at hand: call the run with save_predictions=FOLDER.")
+        return self._predictions
+
+    @property
+    def headline(self) -> str:
+        """What was measured on what: `zegclip on miniworld (val, 400 images), inductive, seed 0`."""
+        data = f"{self.dataset.split}, {self.dataset.images} images{'' if self.dataset.complete else ', a part of it'}"
+        method = " ".join(filter(None, (self.method.name, self.method.variant)))
+        return f"{method} on {self.dataset.name} ({data}), {self.setting}, seed {self.seed}"
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name} {number(metric.value)}" for name, metric in self.shown_metrics.items())
+        return f"<Result {self.headline}: {values}>"
+
+    __str__ = __repr__
+
+    @property
+    def shown_metrics(self) -> dict[str, Metric]:
+        """Those that a reader looks for first, where they are defined."""
+        names = ("hIoU", "mIoU_S", "mIoU_U", "mIoU", "pAcc")
+        return {name: self.metrics[name] for name in names if not math.isnan(self.metrics[name].value)}
+
+    def _repr_html_(self) -> str:
+        lines = [
+            (name, number(each.value), f"{number(each.low)} to {number(each.high)}")
+            for name, each in self.shown_metrics.items()
+        ]
+        warning = "<p>random weights: the numbers mean nothing</p>" if self.random else ""
+        return f"<p><b>{escape(self.headline)}</b></p>{warning}{html_table(('', '%', '95 % interval'), lines)}"
+
+    @property
+    def random(self) -> bool:
+        """Whether CLIP's weights were random, so that the numbers mean nothing."""
+        return self.method.weights is not None and self.method.weights.random
 
     def save(self, path: Path) -> None:
         write_text(path, self.model_dump_json(indent=1) + "\n", lasting=True)

@@ -177,6 +177,9 @@ def test_ready_embeddings_and_word_vectors_of_two_classes_are_no_twins_either() 
     vectors = torch.tensor([[3.0, 4.0], [4.0, 3.0], [3.0, 4.0]])
     with pytest.raises(UserError, match=r"'cat' \(cat\) and 'tree' \(tree\)"):
         check_apart(Vocabulary(NAMES, vectors, torch.tensor(SEEN)), (0, 1, 2), NAMES)
+    nearly = torch.tensor([[3.0, 4.0], [4.0, 3.0], [3.02, 4.0]])  # a fifth of a degree apart
+    with pytest.raises(UserError, match=r"'cat' \(cat\) and 'tree' \(tree\)"):
+        check_apart(Vocabulary(NAMES, nearly, torch.tensor(SEEN)), (0, 1, 2), NAMES)
 
 
 def test_words_that_a_clip_does_not_know_are_named(make_clip: Callable[..., Clip]) -> None:

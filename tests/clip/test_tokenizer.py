@@ -1,11 +1,14 @@
 """The tokenizer of whole words."""
 
+from pathlib import Path
+
+import open_clip
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zsbench.clip.tokenizer import WordTokenizer
+from zsbench.clip.tokenizer import WordTokenizer, unknown_words
 from zsbench.errors import UserError
 
 WORDS = ("a", "photo", "of", "cat", "wall-brick")
@@ -43,3 +46,18 @@ def test_every_row_ends_where_argmax_looks(texts: list[str], length: int) -> Non
 def test_words_that_could_not_be_told_apart_are_refused(words: list[str]) -> None:
     with pytest.raises(UserError, match="tokenizer"):
         WordTokenizer(words, 8)
+
+
+def test_words_unknown_to_a_tokenizer_of_transformers_are_found(tmp_path: Path) -> None:
+    from transformers import BertTokenizerFast
+
+    (tmp_path / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "cat", "dog", "##s"]))
+    BertTokenizerFast(vocab=str(tmp_path / "vocab.txt")).save_pretrained(tmp_path)
+    tokenizer = open_clip.tokenizer.HFTokenizer(str(tmp_path), 8)
+    assert unknown_words(tokenizer, ["Cats", "sheep dog"]) == ["sheep"]
+
+
+def test_bytes_are_known_to_all_but_what_leaves_no_token() -> None:
+    """CLIP's own tokenizer spells every word, in pieces if need be."""
+    tokenizer = open_clip.SimpleTokenizer()
+    assert unknown_words(tokenizer, ["aeroplane", "\u65e5\u672c", "zzzq-42", "\x00"]) == ["\x00"]

@@ -23,7 +23,7 @@ def folder(tmp_path, monkeypatch):
 def test_a_training_free_method_is_evaluated(folder):
     result = zsbench.evaluate("maskclip", "miniworld", limit=8)
     assert result.dataset.images == 8 and not result.dataset.complete
-    again = zsbench.Result.load(folder / "runs" / "maskclip-miniworld-seed0" / "result.json")
+    again = zsbench.Result.load(folder / "runs" / "maskclip-miniworld-limit=8-seed0" / "result.json")
     assert again.records_sha256 == result.records_sha256
     assert again.metrics["hIoU"] == result.metrics["hIoU"]
     assert result.command == "zsbench eval --method maskclip --limit 8"
@@ -46,7 +46,7 @@ def test_what_is_trained_is_evaluated_profiled_loaded_and_drawn_with(folder):
     Image.fromarray(np.full((24, 32, 3), 200, np.uint8)).save(folder / "photo.png")
     found = zsbench.predict("photo.png", ["sand", "water", "tree"], checkpoint=checkpoint)
     assert found.labels.shape == (24, 32) and found.labels.max() < 3
-    assert [path.name for path in found.save("drawn")] == ["photo-overlay.png", "photo-labels.png"]
+    assert [path.name for path in found.save("drawn").values()] == ["photo-overlay.png", "photo-labels.png"]
 
 
 def test_a_loaded_method_predicts_on_a_loaded_dataset():

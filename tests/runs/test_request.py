@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from zsbench import registry
 from zsbench.errors import UserError
-from zsbench.runs.request import ProfileRequest, Request
+from zsbench.runs.folder import changes
+from zsbench.runs.request import ProfileRequest, Request, parse_seeds
 from zsbench.runs.resolve import parse_text
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -117,3 +118,23 @@ def test_the_harness_names_a_method_and_a_dataset_in_one_place():
         if isinstance(node, ast.Constant) and node.value in names
     ]
     assert sorted(found) == [("request.py", name) for name in ("maskclip", "miniworld", "zegclip")]
+
+
+@pytest.mark.parametrize("given", [3, "3", "0,1,2", " 0, 1,2", [0, 1, 2], range(3), ("0", "1", "2")])
+def test_seeds_are_how_many_or_which(given):
+    assert parse_seeds(given) == [0, 1, 2]
+    assert parse_seeds("5,7") == [5, 7] and parse_seeds([3]) == [3] and parse_seeds("3,") == [3]
+
+
+@pytest.mark.parametrize("given", ["", "x", 0, -1, "1,1", "0;1", None, 1.5, 10**9, []])
+def test_other_seeds_are_a_users_mistake(given):
+    with pytest.raises(UserError, match=r"3 is 0,1,2"):
+        parse_seeds(given)
+
+
+def test_a_folder_is_named_by_what_is_changed():
+    assert changes(Request(device="cpu", out=Path("x"), seed=3)) == ""
+    asked = Request.of("run", {"options": {"rd": "t*g,t"}, "recipe": {"crop": 64}, "limit": 4, "templates": "a/b.txt"})
+    assert changes(asked) == "rd=t_g,t-limit=4-crop=64-templates=b"
+    long = changes(Request(options={f"option{number}": number for number in range(30)}))
+    assert len(long) == 100 and long != changes(Request(options={f"option{number}": number for number in range(31)}))

@@ -7,12 +7,14 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import typer
 from rich.text import Text
 
 from zsbench.cli.streams import text_console
-from zsbench.errors import UserError, out_of_memory
+from zsbench.errors import UserError, nearest, out_of_memory
+from zsbench.recipe import Recipe
 from zsbench.utils.distributed import joined, process_index
 from zsbench.utils.files import PLAINLY, reason, unwritable
 from zsbench.utils.interruption import Interrupted
@@ -42,8 +44,9 @@ def plain_errors() -> Iterator[None]:
             raise
         give_way()
         say("error", str(error))
-    except UsageError:
+    except UsageError as error:
         give_way()
+        suggest(error)
         raise
     except BrokenPipeError:  # whoever read what is printed has read enough
         raise
@@ -79,6 +82,22 @@ def ending(error: BaseException) -> tuple[str, str] | None:
             sys.exit(2)  # nothing was begun, and the process that failed has said why
         return "stopped", f"told to end by {error}; {KEPT}"
     return ("stopped", f"another process of this run has ended; {KEPT}") if lost_process(error) else None
+
+
+def suggest(error: Any) -> None:
+    """Let a message about an option that does not exist name the one that means the same."""
+    given, context = getattr(error, "option_name", None), error.ctx
+    if given is None or context is None:
+        return
+    words = ["--help", *(word for each in context.command.params for word in each.opts if word[:2] == "--")]
+    known = {word[2:].replace("-", "_"): word for word in words}
+    if "recipe" in known:
+        known = {**{name: f"-r {name}=..." for name in Recipe.model_fields}, **known}
+    near = nearest(given.lstrip("-"), list(known))
+    error.message, error.possibilities = (
+        f"{error.message.rstrip('.')}.{f' Did you mean {known[near]}?' if near else ''}",
+        None,
+    )
 
 
 def give_way() -> None:

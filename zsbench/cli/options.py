@@ -11,9 +11,11 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import typer
 from annotated_types import Ge
 from pydantic.fields import FieldInfo
+from typer.models import OptionInfo
 
 from zsbench import registry
-from zsbench.runs.request import Request, Verb, flags, place
+from zsbench.runs.request import PANELS, Request, Verb, flags, place
+from zsbench.runs.request_file import overlaid, read_request, request_text
 
 METAVARS: Mapping[Any, str] = {
     bool: " ",
@@ -51,18 +53,68 @@ def made_from(
 
     def decorate(body: Body) -> Body:
         own = list(inspect.signature(body, eval_str=True).parameters.values())[1:]
-        taken = {*leave_out, *(parameter.name for parameter in own)}
-        fields = {name: field for name, field in model.offered(verb).items() if name not in taken}
+        names = {parameter.name for parameter in own}
+        fields = {name: field for name, field in model.offered(verb).items() if name not in {*leave_out, *names}}
         options = [option(name, field, name in listed) for name, field in fields.items()]
-
-        def command(**words: Any) -> None:
-            extra = {parameter.name: words.pop(parameter.name) for parameter in own}
-            body({name: value for name, value in words.items() if value != defaults[name]}, **extra)
-
         defaults = {parameter.name: parameter.default for parameter in options}
-        return signed(command, body, [*own, *options])
+
+        def command(ctx: typer.Context, config: Path | None, print_config: bool, **words: Any) -> None:
+            stored = {} if config is None else read_request(config, [*fields, *names], verb)
+            said = {name: value for name, value in words.items() if explicit(ctx, name) or name in stored}
+            extra = {name: words.pop(name) for name in names}
+            given = {name: value for name, value in words.items() if value != defaults[name]}
+            given |= {name: value for name, value in words.items() if name in stored and explicit(ctx, name)}
+            given = overlaid({name: value for name, value in stored.items() if name in fields}, given)
+            if print_config:
+                print(
+                    request_text(model, verb, {**given, **{name: said[name] for name in names & said.keys()}}, names),
+                    end="",
+                )
+                return
+            body(given, **extra)
+
+        return signed(command, body, arranged([*own, *options, *file_options([*fields, *names], names, verb)]))
 
     return decorate
+
+
+def explicit(ctx: typer.Context, name: str) -> bool:
+    """Whether an option stands on the command line."""
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def file_options(known: Collection[str], own: Collection[str], verb: Verb) -> list[inspect.Parameter]:
+    """`--config` and `--print-config`. What a file says of the command's `own` options is read before they are asked for."""
+
+    def read(ctx: typer.Context, path: Path | None) -> Path | None:
+        if path is not None and not ctx.resilient_parsing:
+            found = read_request(path, known, verb)
+            ctx.default_map = {name: value for name, value in found.items() if name in own}
+        return path
+
+    said = "a TOML file of these options, as --print-config prints it; those on the command line win"
+    config = typer.Option(help=said, metavar="PATH", rich_help_panel="What", is_eager=True, callback=read)
+    told = "print what was asked for as such a file, and end"
+    shown = typer.Option("--print-config", help=told, metavar=" ", rich_help_panel="Output")
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    return [
+        inspect.Parameter("ctx", keyword, annotation=typer.Context),
+        inspect.Parameter("config", keyword, default=None, annotation=Annotated[Path | None, config]),
+        inspect.Parameter("print_config", keyword, default=False, annotation=Annotated[bool, shown]),
+    ]
+
+
+def arranged(parameters: Sequence[inspect.Parameter]) -> list[inspect.Parameter]:
+    """Parameters in the order of the groups of the help; a command's own are among what it is about, unless they say."""
+
+    def group(parameter: inspect.Parameter) -> int:
+        said: Any = next((each for each in get_args(parameter.annotation) if isinstance(each, OptionInfo)), None)
+        if said is not None and said.rich_help_panel is None:
+            said.rich_help_panel = PANELS[0]
+        return -1 if said is None else PANELS.index(said.rich_help_panel)
+
+    return sorted(parameters, key=group)
 
 
 def signed(command: Body, body: Body, parameters: Sequence[inspect.Parameter]) -> Body:
@@ -86,6 +138,7 @@ def option(name: str, field: FieldInfo, listed: bool) -> inspect.Parameter:
         metavar=METAVARS.get(kind),
         rich_help_panel=place(field).panel,
         min=lowest,
+        autocompletion=names_of(name),
     )
     if listed:
         kind, default = list[str], [default] if default else None
@@ -93,6 +146,14 @@ def option(name: str, field: FieldInfo, listed: bool) -> inspect.Parameter:
         kind, default = kind | None, None
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, declared]
+    )
+
+
+def names_of(field: str) -> Callable[[str], list[str]] | None:
+    """What a shell completes the option of a field with: names of methods or of datasets."""
+    kind: registry.Kind | None = {"method": "method", "dataset": "dataset"}.get(field)  # type: ignore[assignment]
+    return kind and (
+        lambda incomplete: [each.name for each in registry.plugins(kind) if each.name.startswith(incomplete)]
     )
 
 

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from zsbench import __version__
 from zsbench.cli.errors import plain_errors
+from zsbench.cli.examples import EXAMPLES, epilog
 from zsbench.cli.streams import show_what_it_can
 from zsbench.utils.interruption import follow, listen
 
@@ -26,13 +27,18 @@ class PlainErrors(TyperGroup):
         with plain_errors():
             return super().invoke(ctx)
 
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        found = super().get_command(ctx, cmd_name)
+        if found is not None and cmd_name in EXAMPLES:
+            found.epilog = epilog(cmd_name)
+        return found
+
 
 app = typer.Typer(
     cls=PlainErrors,
     help="Measure zero-shot semantic segmentation methods: how good, and how expensive, under one protocol.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     rich_markup_mode="rich",
     context_settings=HELP,
 )

@@ -16,7 +16,7 @@ from zsbench.cli.program import app
 from zsbench.errors import UserError, did_you_mean
 from zsbench.runs import api
 from zsbench.runs.grid import Finished
-from zsbench.runs.request import TRAINING, WHAT, ProfileRequest, Request, Verb
+from zsbench.runs.request import OUTPUT, SEEDS, TRAINING, WHAT, WHERE, ProfileRequest, Request, Verb, parse_seeds
 from zsbench.runs.resolve import resolve
 from zsbench.utils.distributed import leave
 from zsbench.utils.files import read_text, write_text
@@ -24,7 +24,6 @@ from zsbench.utils.files import read_text, write_text
 VARIED = ("device", "dtype", "size", "dataset", "method")
 """What a grid of profiles may vary; methods first: what is compared is measured one after the other."""
 SUITE = "every data set of a suite (`zsbench list suites`), by name or file (.toml): a grid, resumed where it stopped"
-SEVERAL_SEEDS = "several seeds, 0,1,2: each is a run, then mean and deviation"
 
 
 def say(text: str) -> None:
@@ -41,24 +40,24 @@ def add_run(verb: Verb, summary: str) -> None:
         given: dict[str, Any],
         seeds: Annotated[
             str | None,
-            typer.Option(metavar="N,N,...", help=SEVERAL_SEEDS, rich_help_panel=TRAINING.panel),
+            typer.Option(metavar="N | N,N,...", help=SEEDS, rich_help_panel=TRAINING.panel),
         ] = None,
         suite: Annotated[str | None, typer.Option(metavar="TEXT", help=SUITE, rich_help_panel=WHAT.panel)] = None,
     ) -> None:
+        if seeds is not None and "seed" in given:
+            raise UserError("--seed and --seeds say it twice: leave one out.")
         if suite is not None:
             run_suite(verb, suite, given, seeds)
             return
-        several = [{**given, "seed": seed} for seed in split_commas([seeds or ""])]
-        run_all(verb, [Request.of(verb, one) for one in several or [given]])
+        several = [given] if seeds is None else [{**given, "seed": seed} for seed in parse_seeds(seeds)]
+        run_all(verb, [Request.of(verb, one) for one in several])
 
 
 def run_suite(verb: Verb, suite: str, given: dict[str, Any], seeds: str | None) -> None:
     """Carry out a request on every data set of a suite, and show one table of all."""
-    if "dataset" in given or (seeds and "seed" in given):
-        raise UserError(
-            "--suite: its data sets are measured, with --seed or with --seeds; leave out what says it twice."
-        )
-    numbers = [check_seed(word) for word in split_commas([seeds or str(given.pop("seed", 0))])]
+    if "dataset" in given:
+        raise UserError("--suite and --dataset say it twice: leave one out.")
+    numbers = parse_seeds(seeds if seeds is not None else f"{given.pop('seed', 0)},")
     given.pop("resume", None)  # a grid goes on where it was stopped
     finished = api.run_suite(suite, verb=verb, seeds=numbers, say=say, **given)
     from zsbench.data.suite import read_suite
@@ -66,10 +65,6 @@ def run_suite(verb: Verb, suite: str, given: dict[str, Any], seeds: str | None) 
 
     cells = {row[0].request.dataset: [cell.load() for cell in row] for row in finished.rows.values()}
     conclude(finished, suite_table(cells, read_suite(suite).metric))
-
-
-def check_seed(word: str) -> int:
-    return Request.of("run", {"seed": word}).seed
 
 
 def run_all(verb: Verb, requests: Sequence[Request]) -> None:
@@ -107,8 +102,10 @@ def ablate(
     given: dict[str, Any],
     method: Annotated[str, typer.Argument(help="name of a method")],
     table: Annotated[int, typer.Option(help="number of the ablation table in the method's paper", metavar="N")],
-    seeds: Annotated[int, typer.Option(min=1, help="how many seeds, from 0", metavar="N")] = 3,
-    jobs: Annotated[int, typer.Option(min=1, help="cells that run at a time", metavar="N")] = 1,
+    seeds: Annotated[str, typer.Option(metavar="N | N,N,...", help=SEEDS, rich_help_panel=TRAINING.panel)] = "3",
+    jobs: Annotated[
+        int, typer.Option(min=1, help="cells that run at a time", metavar="N", rich_help_panel=WHERE.panel)
+    ] = 1,
 ) -> None:
     """Measure an ablation table of a method's paper; finished cells are kept, failing ones listed (exit code 1)."""
     finished = api.ablate(method, table, seeds=seeds, jobs=jobs, say=say, **given)
@@ -152,7 +149,10 @@ def conclude(finished: Finished[Any], table: str | None = None) -> None:
 @made_from(ProfileRequest, "profile", listed=VARIED)
 def profile(
     given: dict[str, Any],
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON: an object, or a list for several")] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="print JSON: an object, or a list for several", rich_help_panel=OUTPUT.panel),
+    ] = False,
 ) -> None:
     """Count parameters and multiply-adds, and time one image. Needs no images; trained weights where cost depends on them.
 
@@ -209,7 +209,13 @@ def predict(
         float, typer.Option(min=0, max=1, help="how much the colours of an overlay cover", metavar="X")
     ] = 0.55,
     out: Annotated[
-        Path, typer.Option(help="folder for the pictures; default: the current one", metavar="PATH", show_default=False)
+        Path,
+        typer.Option(
+            help="folder for the pictures; default: the current one",
+            metavar="PATH",
+            show_default=False,
+            rich_help_panel=OUTPUT.panel,
+        ),
     ] = Path(),
 ) -> None:
     """Segment images into classes of your choice: for each an overlay with names, and the label map."""

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from zsbench.clip.templates import read_templates
-from zsbench.clip.tokenizer import WordTokenizer
+from zsbench.clip.tokenizer import WordTokenizer, unknown_words
 from zsbench.errors import UserError
 from zsbench.utils.arrays import read_arrays
 from zsbench.utils.files import write_atomically
@@ -37,9 +37,9 @@ BATCH = 256
 NAMED = 8
 """Words that a message names before it counts the rest."""
 
-SAME = 1e-6
-"""How far from 1 the cosine of two words may be that are the same to an encoder. Of the names of all built-in datasets the
-most alike are 1e-2 from it, under random weights."""
+SAME = 1e-4
+"""How far from 1 the cosine of two words may be that are as good as the same to an encoder: less than a degree. Of the
+names of all built-in datasets the most alike are 1e-2 from it, under random weights."""
 
 DIGEST = "sha256"
 """Key of the hash in the metadata of a file of the cache."""
@@ -96,20 +96,19 @@ def encode_vocabulary(
 
 def check_known(clip: Clip, names: Sequence[str]) -> None:
     """Raise `UserError` where names hold words that the CLIP does not know: to it they are all one word."""
-    tokenizer = clip.tokenizer
-    if isinstance(tokenizer, WordTokenizer) and (unknown := tokenizer.unknown(names)):
+    if unknown := unknown_words(clip.tokenizer, names):
         more = f", ... ({len(unknown)} in all)" if len(unknown) > NAMED else ""
+        known = f": {', '.join(clip.tokenizer.words)}" if isinstance(clip.tokenizer, WordTokenizer) else ""
         raise UserError(
             f"the CLIP {clip.name} does not know the words {', '.join(unknown[:NAMED])}{more} of the class names, and takes "
-            f"them all for one. Give another --clip, or words that it knows, by --classes: {', '.join(tokenizer.words)}."
+            f"them all for one. Give another --clip, or words that it knows, by --classes{known}."
         )
 
 
 def check_apart(vocabulary: Vocabulary, owners: Sequence[int], classes: Sequence[str]) -> None:
-    """Raise `UserError` where words of two classes have the same embedding, so that the second could never win.
+    """Raise `UserError` where words of two classes have nearly the same embedding, so that rounding decides between them.
 
-    `owners`: for each word the index of its class among `classes`. The same up to `SAME`: encoded in another batch, a text
-    has other last digits.
+    `owners`: for each word the index of its class among `classes`. The same up to `SAME`.
     """
     unit = F.normalize(vocabulary.embeddings.double(), dim=-1)
     of, twins = torch.tensor(owners), []

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -51,3 +52,19 @@ class WordTokenizer:
 def split_words(text: str) -> list[str]:
     """The lower-case words of `text`, without punctuation at their ends."""
     return [word for raw in text.lower().split() if (word := raw.rstrip(PUNCTUATION))]
+
+
+def unknown_words(tokenizer: Any, texts: Sequence[str]) -> list[str]:
+    """The words in `texts` that mean nothing to a tokenizer of any kind, each once: those that become its one unknown token
+    (of whole words; of transformers, in open_clip's `HFTokenizer`), and those of which no token is left."""
+    if isinstance(tokenizer, WordTokenizer):
+        return tokenizer.unknown(texts)
+    clean: Callable[[str], str] = getattr(tokenizer, "clean_fn", str)
+    inner = getattr(tokenizer, "tokenizer", None)
+    encode, unknown = getattr(tokenizer, "encode", None), None
+    if inner is not None and hasattr(inner, "unk_token_id"):
+        encode, unknown = (lambda word: inner.encode(clean(word), add_special_tokens=False)), inner.unk_token_id
+    if encode is None:
+        return []
+    found = {word: encode(word) for word in dict.fromkeys(" ".join(texts).split())}
+    return [word for word, ids in found.items() if not ids or unknown in ids]

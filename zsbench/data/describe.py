@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,11 @@ def describe(dataset_class: type[Dataset]) -> dict[str, Any]:
 
 def describe_in_words(dataset_class: type[Dataset]) -> str:
     """The same for people."""
-    facts = describe(dataset_class)
+    return in_words(describe(dataset_class))
+
+
+def in_words(facts: Mapping[str, Any]) -> str:
+    """What `describe` gives, for people."""
     unseen = f", {len(facts['unseen'])} of them unseen: {', '.join(facts['unseen'][:15])}" if facts["unseen"] else ""
     more = ", ..." if len(facts["unseen"]) > 15 else ""
     protocol = facts["defaults"]["protocol"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -221,6 +221,25 @@ class Saving:
         path = self.path(image_id)
         path.parent.mkdir(parents=True, exist_ok=True)
         save_map(path, label, self.palette)
+
+
+class SavedMaps(Mapping[str, NDArray[np.int32]]):
+    """What `Saving` wrote, as arrays by image: int32 (H, W), -1 where the prediction abstained. Read when asked for."""
+
+    def __init__(self, folder: Path, ids: Sequence[str]) -> None:
+        self.folder, self.ids = folder, dict.fromkeys(ids)
+
+    def __getitem__(self, image_id: str) -> NDArray[np.int32]:
+        if image_id not in self.ids:
+            raise KeyError(image_id)
+        raw = read_map(self.folder / f"{image_id}.png")
+        return np.where(raw == np.iinfo(raw.dtype).max, IGNORE, raw).astype(np.int32)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.ids)
+
+    def __len__(self) -> int:
+        return len(self.ids)
 
 
 def save_map(path: Path, label: NDArray[np.integer[Any]], palette: Sequence[RGB]) -> None:

@@ -1,7 +1,9 @@
 """The Python API: what the commands do, as functions. Nothing heavy is imported before all words of a call are known.
 
 Wherever a function takes `**request`, its keywords are the long options of the command: `limit=8`, `options={"rd": "off"}`,
-`device="cuda:1"` (`zsbench.runs.request.Request` has them all). A wrong one is a `UserError` that names the nearest.
+`device="cuda:1"` (`zsbench.runs.request.Request` has them all). A wrong one is a `UserError` that names the nearest. Methods
+and datasets are names, or classes and objects of one's own, which need no registration. `progress`: whether bars are shown;
+by default in a terminal and in a notebook.
 """
 
 from __future__ import annotations
@@ -28,9 +30,11 @@ from zsbench.runs.request import (
     Request,
     ScoreRequest,
     Verb,
+    parse_seeds,
 )
 from zsbench.runs.resolve import open_dataset, resolve
 from zsbench.runs.sweep_file import read_sweep, sweep_cells
+from zsbench.utils.progress import shown_progress
 
 if TYPE_CHECKING:
     from zsbench.dataset import Dataset
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
     from zsbench.options import Ablation
     from zsbench.runs.images import Segmentation
     from zsbench.runs.plan import Plan
+    from zsbench.runs.segmenter import Segmenter
 
 Say = Callable[[str], None]
 """Is told of each cell of a grid."""
@@ -58,21 +63,35 @@ def load_dataset(name: str, root: str | Path | None = None) -> Dataset:
 
 
 def load_method(
-    name: str, dataset: str = DEFAULT_DATASET, *, checkpoint: str | Path | None = None, **request: Any
-) -> Method:
-    """The method `name`, in evaluation mode, with the weights of `checkpoint` if given, told the classes of `dataset`.
+    name: str | type[Method],
+    dataset: str | type[Dataset] | Dataset = DEFAULT_DATASET,
+    *,
+    checkpoint: str | Path | None = None,
+    **request: Any,
+) -> Segmenter:
+    """The method `name` as a function of images, with the weights of `checkpoint` if given, told the classes of `dataset`.
 
-    >>> method = zsbench.load_method("maskclip")
-    >>> method.predict(images).shape  # float32 (B, 3, H, W) in 0..1
-    torch.Size([1, 60, 12, 12])
+    >>> segmenter = zsbench.load_method("maskclip")
+    >>> segmenter("scene.png").shape  # int32, index into segmenter.classes
+    (96, 96)
+    >>> labels, scores, words = segmenter(image, classes=["boat", "water", "sky"], scores=True)
+    >>> segmenter.predict(images).shape  # the method itself: float32 (B, 3, H, W) in 0..1
+    torch.Size([1, 3, 12, 12])
     """
     made = planned("load", {"method": name, "dataset": dataset, "checkpoint": checkpoint, **request})
     from zsbench.runs.build import build_told
+    from zsbench.runs.segmenter import Segmenter
 
-    return build_told(made)[0]
+    return Segmenter(*build_told(made), made)
 
 
-def train(method: str = DEFAULT_METHOD, dataset: str = DEFAULT_DATASET, **request: Any) -> Path:
+def train(
+    method: str | type[Method] = DEFAULT_METHOD,
+    dataset: str | type[Dataset] | Dataset = DEFAULT_DATASET,
+    *,
+    progress: bool | None = None,
+    **request: Any,
+) -> Path:
     """Train and return the path of the checkpoint: `zsbench train`.
 
     >>> checkpoint = zsbench.train("zegclip", "miniworld", seed=1)
@@ -80,23 +99,47 @@ def train(method: str = DEFAULT_METHOD, dataset: str = DEFAULT_DATASET, **reques
     made = planned("train", {"method": method, "dataset": dataset, **request})
     from zsbench.runs.execution import execute
 
-    return execute(made).out / CHECKPOINT
+    return execute(made, shown_progress(progress)).out / CHECKPOINT
 
 
-def evaluate(method: str = DEFAULT_METHOD, dataset: str = DEFAULT_DATASET, **request: Any) -> Result:
-    """Evaluate a training-free method, or a trained one from `checkpoint=`: `zsbench eval`.
+def evaluate(
+    method: str | type[Method] | Method | Segmenter = DEFAULT_METHOD,
+    dataset: str | type[Dataset] | Dataset = DEFAULT_DATASET,
+    *,
+    progress: bool | None = None,
+    **request: Any,
+) -> Result:
+    """Evaluate a training-free method, or a trained one from `checkpoint=`: `zsbench eval`. An object is evaluated as it is.
 
     >>> zsbench.evaluate("maskclip", "miniworld").metrics["hIoU"].value
+    >>> zsbench.evaluate(MyMethod(clip, MyOptions()), MyDataset())
     """
-    return measured("eval", {"method": method, "dataset": dataset, **request})
+    given = {"dataset": dataset, **request}
+    if isinstance(method, str | type):
+        return measured("eval", {"method": method, **given}, progress)
+    from zsbench.runs.objects import check_free, plan_of
+    from zsbench.runs.segmenter import Segmenter
+
+    check_free(request)
+    if not isinstance(method, Segmenter):
+        return carried_out(plan_of(method, given), progress, method)
+    result = carried_out(planned("eval", {**method.asked, **given}), progress, method.method)
+    method.tell()  # the evaluation told it others
+    return result
 
 
-def run(method: str = DEFAULT_METHOD, dataset: str = DEFAULT_DATASET, **request: Any) -> Result:
+def run(
+    method: str | type[Method] = DEFAULT_METHOD,
+    dataset: str | type[Dataset] | Dataset = DEFAULT_DATASET,
+    *,
+    progress: bool | None = None,
+    **request: Any,
+) -> Result:
     """Train where the method learns, evaluate and profile: `zsbench run`.
 
     >>> zsbench.run("zegclip", "miniworld", recipe={"iterations": 100}).efficiency.gmacs
     """
-    return measured("run", {"method": method, "dataset": dataset, **request})
+    return measured("run", {"method": method, "dataset": dataset, **request}, progress)
 
 
 def profile(method: str = DEFAULT_METHOD, dataset: str = DEFAULT_DATASET, **request: Any) -> Profile:
@@ -121,10 +164,11 @@ def calibrate(method: str = DEFAULT_METHOD, dataset: str = DEFAULT_DATASET, **re
     >>> found.constants["calibration"].value
     >>> zsbench.run("zegclip", "miniworld", calibrated="chosen/result.json")
     """
+    progress = request.pop("progress", None)
     asked = CalibrationRequest.of("calibrate", {"method": method, "dataset": dataset, **request})
     from zsbench.runs import calibration
 
-    return calibration.calibrate(asked)
+    return calibration.calibrate(asked, shown_progress(progress))
 
 
 def score(predictions: str | Path, dataset: str = DEFAULT_DATASET, **request: Any) -> Result:
@@ -132,10 +176,11 @@ def score(predictions: str | Path, dataset: str = DEFAULT_DATASET, **request: An
 
     >>> zsbench.score("predictions", "pascal-voc", mapping="one-based", name="my-method").metrics["mIoU"].value
     """
+    progress = request.pop("progress", None)
     asked = ScoreRequest.of("score", {"predictions": predictions, "dataset": dataset, **request})
     from zsbench.runs import scoring
 
-    return scoring.score(asked)
+    return scoring.score(asked, shown_progress(progress))
 
 
 def predict(
@@ -177,9 +222,11 @@ def profile_all(axes: Mapping[str, Sequence[Any]], given: Mapping[str, Any], say
 
 
 def ablate(
-    method: str, table: int, *, seeds: int = 3, jobs: int = 1, say: Say = silent, **request: Any
+    method: str, table: int, *, seeds: int | str | Sequence[int] = 3, jobs: int = 1, say: Say = silent, **request: Any
 ) -> Finished[Result]:
     """Measure an ablation table of a method's paper: `zsbench ablate`. Each cell is a process; finished ones are kept.
+
+    `seeds`: how many, from 0, or which.
 
     >>> zsbench.ablate("zegclip", 5, seeds=1).results["zegclip-baseline-fix-miniworld"]
     """
@@ -188,7 +235,7 @@ def ablate(
             raise UserError(f"{name!r} is decided by the table of an ablation.")
     asked = Request.of("run", {"method": method, **request})
     rows = ablation_rows(asked, table)
-    axes: dict[Entry, Sequence[Any]] = {("variant",): [row.variant for row in rows], ("seed",): range(seeds)}
+    axes: dict[Entry, Sequence[Any]] = {("variant",): [row.variant for row in rows], ("seed",): parse_seeds(seeds)}
     out = asked.out or Path("runs") / f"ablate-{method}-table{table}-{Path(asked.dataset).stem}"
     cells = arranged(make_cells(RUNS, {"method": method, **request}, axes, out))
     check_data(cells)
@@ -259,17 +306,28 @@ def run_suite(
 
 def planned(verb: Verb, given: Mapping[str, Any]) -> Plan:
     """What will happen; raises `UserError` for any unknown word before torch is imported."""
-    request = Request.of(verb, given)
-    resolve(request)
+    from zsbench.runs.objects import named
+
+    words, dataset = named(given)
+    request = Request.of(verb, words)
+    resolve(request, dataset)
     from zsbench.runs.plan import make_plan
 
-    return make_plan(verb, request)
+    return make_plan(verb, request, dataset)
 
 
-def measured(verb: Verb, given: Mapping[str, Any]) -> Result:
-    made = planned(verb, given)
+def measured(verb: Verb, given: Mapping[str, Any], progress: bool | None = None) -> Result:
+    return carried_out(planned(verb, given), progress)
+
+
+def carried_out(made: Plan, progress: bool | None, method: Method | None = None) -> Result:
+    """What comes of a plan that evaluates; the maps that it saved are within reach of the result."""
     from zsbench.runs.execution import execute
 
-    result = execute(made).result
+    result = execute(made, shown_progress(progress), method=method).result
     assert result is not None, "only `train` has none"
+    if made.request.save_predictions is not None:
+        from zsbench.data.predictions import SavedMaps
+
+        result._predictions = SavedMaps(made.request.save_predictions, made.eval_ids)
     return result

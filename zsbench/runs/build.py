@@ -38,10 +38,13 @@ def build_told(plan: Plan) -> tuple[Method, Clip | None]:
     """The method of a plan, on its device and told the vocabulary, and its CLIP, without reading any image."""
     clip = load_encoder(plan)
     method = build_method(plan, clip)
-    # a random CLIP says nothing of any prompt
-    texts = replace(plan, templates="single") if clip is not None and clip.weights.random else plan
-    method.eval().to(plan.device).set_vocabulary(full_vocabulary(texts, clip).to(plan.device))
+    method.eval().to(plan.device).set_vocabulary(full_vocabulary(spoken(plan, clip), clip).to(plan.device))
     return method, clip
+
+
+def spoken(plan: Plan, clip: Clip | None) -> Plan:
+    """A plan with one template where CLIP is random, and says nothing of any prompt."""
+    return replace(plan, templates="single") if clip is not None and clip.weights.random else plan
 
 
 def training_vocabulary(plan: Plan, clip: Clip | None, view: TrainingView) -> Vocabulary:

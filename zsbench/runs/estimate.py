@@ -6,20 +6,18 @@ import time
 from collections.abc import Callable, Sequence
 
 import torch
-from torch.nn import functional as F
 
 from zsbench.dataset import EvalProtocol, Sample
 from zsbench.evaluation.prediction import predict_permitted
 from zsbench.evaluation.tiling import Tiling, resized_shape
 from zsbench.method import ImageBatch, Method
 from zsbench.settings import Phase
-from zsbench.training.rehearsal import TrialStep, rehearsal
+from zsbench.training.rehearsal import SEGMENTS as SEGMENTS
+from zsbench.training.rehearsal import explained, rehearsal, trial_step
 
 QUICK_SECONDS = 1.0
 MANY = 50
 """So many images are worth a second, warm trial of one of them, however slow it is: a fiftieth of the run at most."""
-SEGMENTS = 3
-"""Segments on each side of a made-up label: photographs show few classes, and losses may take time for each of them."""
 
 
 def seconds_for(call: Callable[[int], object], images: int, batch: int, device: torch.device) -> float:
@@ -49,16 +47,14 @@ def training_seconds(method: Method, phases: Sequence[Phase], device: torch.devi
     """Estimated training time: all images of all steps, at the cost of one in the first phase, of which the method has been
     told the vocabulary. An upper bound where a batch is slow.
 
-    The step is tried before `Method.begin_phase`, which may take long.
+    The step is tried before `Method.begin_phase`, which may take long. Raises `UserError` where the method does not keep to
+    its contract, so that this is said before anything long starts.
     """
-    recipe, classes, side = phases[0].recipe, len(method.vocabulary), phases[0].recipe.crop
+    recipe = phases[0].recipe
     method.to(device)
 
     def step(count: int) -> None:
-        images = torch.rand(count, 3, side, side).to(device)
-        coarse = torch.randint(classes, (count, 1, SEGMENTS, SEGMENTS)).float()
-        labels = F.interpolate(coarse, (side, side), mode="nearest")[:, 0].long().to(device)
-        method.train_step(TrialStep(method, phases[0], images, labels))
+        trial_step(method, phases[0], count, device)
 
     images = sum(phase.recipe.iterations * phase.recipe.batch_size for phase in phases)
     with rehearsal(method):
@@ -74,5 +70,8 @@ def evaluation_seconds(
     noise = torch.rand(1, 3, *tiling.window).to(device)
     window = ImageBatch(noise, [sample.id], [torch.tensor(sample.label)], whole=len(tiling.places) == 1)
     method.eval().to(device)
-    with torch.inference_mode():  # one at a time, as most evaluations do
+    with (
+        explained(method, "predict on a made-up image"),
+        torch.inference_mode(),
+    ):  # one at a time, as most evaluations do
         return seconds_for(lambda _: predict_permitted(method, window), len(tiling.places) * images, 1, device)

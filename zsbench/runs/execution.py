@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from zsbench.evaluation.evaluator import Share, as_classes, evaluate_records
 from zsbench.evaluation.prediction import predict_labels, resize
 from zsbench.evaluation.recorder import Recorder
 from zsbench.evaluation.watch import total
-from zsbench.method import ImageBatch
+from zsbench.method import ImageBatch, Method
 from zsbench.metrics.journal import Journal, journal_path, read_journals, read_notes
 from zsbench.metrics.recorded import Recorded
 from zsbench.metrics.records import Records
@@ -59,6 +59,7 @@ from zsbench.runs.plan import Plan, usual_folder
 from zsbench.settings import Phase, TrainingView, check_phases
 from zsbench.training.log import final_loss
 from zsbench.training.loop import Session, train
+from zsbench.training.rehearsal import can_begin_anywhere, check_learnable, rehearsal, trial_step
 from zsbench.training.state import TrainingState
 from zsbench.utils.distributed import join, on_main_then_broadcast
 from zsbench.utils.files import printable, sha256, telling
@@ -78,8 +79,8 @@ class Outcome:
 class Run:
     """One method on one dataset: the objects that a plan calls for, and the steps over them."""
 
-    def __init__(self, plan: Plan, console: Console | None = None) -> None:
-        self.plan = plan
+    def __init__(self, plan: Plan, console: Console | None = None, given: Method | None = None) -> None:
+        self.plan, self.given = plan, given
         self.console = console or Console(quiet=True)
         self.accelerator = join(plan.device)
         self.claim: Claim | None = None
@@ -92,9 +93,9 @@ class Run:
             self.device = self.accelerator.device if plan.device.index is None else plan.device
             torch.manual_seed(plan.request.seed)
             with self.accelerator.local_main_process_first():  # one downloads for all
-                self.clip = load_encoder(plan)
+                self.clip = given.clip if given is not None else load_encoder(plan)
             self.fingerprint = on_main_then_broadcast(self.accelerator, self.identify)
-            self.method = build_method(plan, self.clip)
+            self.method = build_method(plan, self.clip) if given is None else given
             if plan.request.curve and plan.eval_ids:
                 check_calibratable(self.method, plan.protocol, seen_words(plan))
         except BaseException:
@@ -144,12 +145,24 @@ class Run:
         plan, total = self.plan, 0.0
         if not self.learnt:
             phases = self.phases()
+            self.rehearse(phases[1:])
             self.tell(training_vocabulary(plan, self.clip, phases[0][1]))
             total += training_seconds(self.method, [phase for phase, _ in phases], self.device)
         if plan.eval_ids:
             self.tell(full_vocabulary(plan, self.clip))
             total += evaluation_seconds(self.method, self.first(), len(plan.eval_ids), plan.protocol, self.device)
         return total
+
+    def rehearse(self, phases: Sequence[tuple[Phase, TrainingView]]) -> None:
+        """Try a step of phases that come later, where that can be: a mistake in them is told before hours of the first."""
+        check_learnable(self.method)
+        if not can_begin_anywhere(self.method):
+            return
+        self.method.to(self.device)
+        for phase, view in phases:
+            self.tell(training_vocabulary(self.plan, self.clip, view))
+            with rehearsal(self.method):
+                trial_step(self.method, phase, 1, self.device)
 
     def tell(self, vocabulary: Vocabulary) -> None:
         self.method.set_vocabulary(vocabulary.to(self.device))
@@ -300,7 +313,7 @@ class Run:
             self.method,
             records,
             Evaluation(*total(laps), self.recorded(records)),
-            checkpoint=self.out / CHECKPOINT if plan.trains else plan.request.checkpoint,
+            checkpoint=self.learnt_weights(),
             training=self.training,
             efficiency=self.profile() if profile else None,
             environment=environment(self.device, plan.dtype, self.accelerator.num_processes),
@@ -308,6 +321,14 @@ class Run:
         log.info("evaluated %d images: %s", result.dataset.images, result.timing)
         result.save(self.out / RESULT)
         return self.complete(result)
+
+    def learnt_weights(self) -> Path | None:
+        """The file of what the method has learnt: of a method that was given as an object it is written now."""
+        asked = self.plan.request.checkpoint
+        if self.given is not None and self.plan.method_class.trainable and asked is None:
+            save_checkpoint(self.out / CHECKPOINT, self.method, self.checkpoint_info())
+            return self.out / CHECKPOINT
+        return self.out / CHECKPOINT if self.plan.trains else asked
 
     def left(self) -> Result | None:
         """The result that an earlier sitting wrote before it was cut short."""
@@ -372,15 +393,16 @@ def start_log(path: Path, plan: Plan) -> None:
     log.info("recipe %s", plan.recipe.model_dump_json())
 
 
-def execute(plan: Plan, console: Console | None = None, profile: bool = True) -> Outcome:
-    """Do what `plan` says; the result (None for `train`) is also written to the output folder.
+def execute(plan: Plan, console: Console | None = None, profile: bool = True, method: Method | None = None) -> Outcome:
+    """Do what `plan` says; the result (None for `train`) is also written to the output folder. `method`: the one that is
+    evaluated, as it stands, in the place of a new one.
 
     What is resumed and was finished before is there at once. Raises `UserError` where a process that reads images is killed.
     """
     if plan.request.resume and is_complete(plan.out, plan.verb):
         check_same(plan.out, plan.verb, plan.request, plan.trains)
         return Outcome(plan.out, None if plan.verb == "train" else Result.load(plan.out / RESULT))
-    run = Run(plan, console)
+    run = Run(plan, console, method)
     try:
         return carry_out(run, profile)
     except RuntimeError as error:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from zsbench.errors import UserError
 from zsbench.metrics.journal import journal_paths
 from zsbench.runs.claim import Claim, Held, claim
+from zsbench.runs.request import UNSAID, Request, as_word
 from zsbench.utils.files import make_folder, remove_parts
 
 RESULT, RECORDS, GALLERY, LOG = "result.json", "records.npz", "gallery.png", "run.log"
@@ -20,6 +24,15 @@ PSEUDO_LABELS = "pseudo-labels"
 """Folder of labels that a method made for its own training."""
 IDENTITY = "run.json"
 """What an unfinished run is."""
+
+
+UNNAMED = (
+    *("method", "variant", "dataset", "setting", "seed"),  # have a place of their own in the name
+    *("device", "eval_batch", "checkpoint", "plugin", "curve", "metric", "calibrated"),  # where, and what besides
+    *UNSAID,
+)
+LONGEST = 100
+"""Letters of what was changed in the name of a folder."""
 
 
 def open_folder(
@@ -80,6 +93,27 @@ def is_finished(folder: Path, trains: bool) -> bool:
     """Whether a folder holds a result, or a checkpoint that training would overwrite."""
     learnt = (folder / CHECKPOINT).exists() and not leftovers(folder)
     return (folder / RESULT).exists() or (trains and learnt)
+
+
+def changes(request: Request) -> str:
+    """What a request changes beside what its folder is named by anyway, in few words: `calibration=0-crop=96`."""
+    words: list[str] = []
+    for name, value in request:
+        if name in UNNAMED or value == type(request).model_fields[name].get_default(call_default_factory=True):
+            continue
+        if isinstance(value, Mapping):
+            words += [f"{key}={short(each)}" for key, each in value.items()]
+        else:
+            words.append(name if value is True else f"{name}={short(value)}")
+    text = "-".join(re.sub(r"[^A-Za-z0-9._=,+-]+", "_", word) for word in words)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 9]}-{digest}"
+
+
+def short(value: Any) -> str:
+    """A value in a folder's name: of a path the file's name without its suffix."""
+    text = as_word(value)
+    return Path(text).stem if isinstance(value, Path) or "/" in text or "\\" in text else text
 
 
 def names_after(first: Path) -> Iterator[Path]:

@@ -24,10 +24,10 @@ from zsbench.recipe import Recipe
 from zsbench.result import File
 from zsbench.runs.compatibility import check_vectors, open_release
 from zsbench.runs.finished import unlike
-from zsbench.runs.folder import free_folder, is_finished, leftovers, names_after
+from zsbench.runs.folder import changes, free_folder, is_finished, leftovers, names_after
 from zsbench.runs.image_metrics import open_metrics
 from zsbench.runs.request import Request, Verb
-from zsbench.runs.resolve import Resolved, is_dataset, resolve, resolve_clip
+from zsbench.runs.resolve import Resolved, about_training, is_dataset, resolve, resolve_clip, useless
 from zsbench.settings import Setting, parse_setting
 from zsbench.utils.validation import from_file
 
@@ -96,6 +96,7 @@ def make_plan(verb: Verb, request: Request, dataset: Dataset | None = None) -> P
     dataset, method_class = resolved.dataset, registry.load_method_class(request.method)
     checkpoint, released = open_checkpoint(resolved, method_class)
     trains = decide_training(verb, method_class, checkpoint)
+    check_useful(verb, request, method_class, trains)
     options, protocol = resolved.options(checkpoint), resolved.protocol()
     names, templates = resolved.texts(checkpoint)
     check_words(names, dataset, protocol, trains)
@@ -151,6 +152,15 @@ def decide_training(verb: Verb, method_class: type[Method], checkpoint: Checkpoi
             f"{method_class.name} is a trained method: give its weights with --checkpoint, or use `zsbench run`."
         )
     return method_class.trainable and (verb in ("run", "train") or (verb == "calibrate" and checkpoint is None))
+
+
+def check_useful(verb: Verb, request: Request, method_class: type[Method], trains: bool) -> None:
+    """Raise `UserError` for entries of the recipe that nothing reads: nothing is trained, or it is trained otherwise."""
+    training = about_training(request)
+    if training and not trains and verb in ("run", "train", "calibrate"):
+        raise useless(
+            training, f"nothing is trained: {method_class.name} learns nothing, or its checkpoint is used as it is"
+        )
 
 
 def choose_setting(request: Request, method_class: type[Method], checkpoint: CheckpointInfo | None) -> Setting:
@@ -269,11 +279,12 @@ def choose_dtype(text: str, trains: bool) -> torch.dtype:
     return DTYPES[text]
 
 
-def usual_folder(request: Request, setting: str) -> Path:
-    """`runs/<method>-<variant>-<dataset>-<setting>-seed<N>`."""
+def usual_folder(request: Request, setting: str, changed: bool = True) -> Path:
+    """`runs/<method>-<variant>-<dataset>-<setting>-<what was changed>-seed<N>`; without the last but one as it once was."""
     usual = setting in ("inductive", "training-free")
     dataset = Path(request.dataset).name.removesuffix(".toml").removesuffix(".py")
-    parts = [request.method, request.variant, dataset, None if usual else setting, f"seed{request.seed}"]
+    words = changes(request) if changed else ""
+    parts = [request.method, request.variant, dataset, None if usual else setting, words, f"seed{request.seed}"]
     return Path("runs") / "-".join(part for part in parts if part)
 
 
@@ -281,7 +292,8 @@ def default_out(verb: Verb, request: Request, setting: str, trains: bool) -> Pat
     """The usual folder or the next name: a finished run's is never taken again, but found where this very run is resumed."""
     first = usual_folder(request, setting)
     if request.resume:
-        for folder in itertools.takewhile(Path.exists, names_after(first)):
+        names = (names_after(usual_folder(request, setting, changed)) for changed in (True, False))
+        for folder in itertools.chain.from_iterable(itertools.takewhile(Path.exists, each) for each in names):
             if leftovers(folder) or not unlike(folder, verb, request):
                 return folder
     return free_folder(first, lambda folder: is_finished(folder, trains))

@@ -12,7 +12,9 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
-from zsbench.recipe import MANY, MAX_SIDE, MAX_WORKERS
+from zsbench import registry
+from zsbench.errors import UserError, nearest
+from zsbench.recipe import MANY, MAX_SIDE, MAX_WORKERS, Recipe
 from zsbench.settings import Setting
 from zsbench.utils.validation import validated
 
@@ -46,16 +48,22 @@ class Place:
         return replace(self, flags=flags)
 
 
-WHAT = Place("Options")
+PANELS = ("What", "CLIP and words", "Training", "Evaluation", "Profile", "Where it runs", "Output")
+"""Groups of options in the help of a command, in this order."""
+WHAT = Place("What")
 TRAINING = Place("Training", ("run", "train"))
 WORDS = Place("CLIP and words")
 EVALUATION = Place("Evaluation", ("run", "eval"))
 PROFILE = Place("Profile", ("profile",))
-PREDICTIONS = Place("Options", ("score",))
-CALIBRATION = Place("Options", ("calibrate",))
+PREDICTIONS = Place("What", ("score",))
+CALIBRATION = Place("What", ("calibrate",))
 NOT_CALIBRATED = ("curve", "calibrated", "transfer", "text_embeddings", "save_predictions", "metric", "outside")
 """What a run can be told, and the choice of a calibration cannot."""
-WHERE = Place("Where it runs, and what it leaves")
+WHERE = Place("Where it runs")
+OUTPUT = Place("Output")
+MANY_SEEDS = 1000
+SEEDS_MEAN = "Expected how many (3 is 0,1,2), or which: 0,1,2. One is --seed N."
+SEEDS = "several runs and their mean: how many (3: the seeds 0,1,2), or which, as 0,1,2"
 UNSAID = ("out", "data_root", "workers", "resume", "save_predictions", "outside")
 """Left out of the command that gives the same numbers again."""
 
@@ -74,6 +82,26 @@ def pairs(given: Any) -> Any:
 def several(given: Any) -> Any:
     """One path or a list of them."""
     return (given,) if isinstance(given, str | Path) else given
+
+
+def plugins(given: Any) -> Any:
+    """Files that register plugins, or classes: of these the files, where they are in any."""
+    given = (given,) if isinstance(given, str | Path | type) else given
+    if not isinstance(given, list | tuple):
+        return given
+    files: dict[str | Path, None] = {}
+    for each in given:
+        file = class_file(each) if isinstance(each, type) else each
+        files |= {} if file is None else {file: None}
+    return tuple(files)
+
+
+def class_file(cls: type) -> Path | None:
+    """Make a class known that no file may register, and give its file, if that registers it."""
+    kind: registry.Kind = "dataset" if hasattr(cls, "read") and hasattr(cls, "ids") else "method"
+    registered, file = "name" in vars(cls), registry.file_of(cls)
+    registry.named_class(kind, cls)
+    return file if registered and cls.__module__ != "__main__" and "<locals>" not in cls.__qualname__ else None
 
 
 def threshold(text: str | None) -> str | None:
@@ -99,8 +127,24 @@ def option(default: Any, description: str, **bounds: Any) -> Any:
     return Field(default=default, description=description, **bounds)
 
 
+def parse_seeds(given: Any) -> list[int]:
+    """`3` as the seeds 0, 1, 2, and `0,1,2` or a list as what they say. Raises `UserError` for anything else."""
+    words = (
+        given.split(",") if isinstance(given, str) else given if isinstance(given, list | tuple | range) else [given]
+    )
+    words = [str(word).strip() for word in words if str(word).strip()]
+    if strange := [word for word in words if not word.isdecimal() or not word.isascii()]:
+        raise UserError(f"seeds: seed={strange[0]!r}: Input should be a valid integer. {SEEDS_MEAN}")
+    counted = len(words) == 1 and isinstance(given, int | str) and "," not in str(given)
+    seeds = list(range(min(int(words[0]), MANY_SEEDS + 1))) if counted else list(map(int, words))
+    if not seeds or len(seeds) > MANY_SEEDS or len(set(seeds)) < len(seeds):
+        raise UserError(f"seeds {given!r}: at least one, at most {MANY_SEEDS}, each once. {SEEDS_MEAN}")
+    return seeds
+
+
 Pairs = Annotated[dict[str, Any], BeforeValidator(pairs)]
 Paths = Annotated[tuple[Path, ...], BeforeValidator(several)]
+Plugins = Annotated[tuple[Path, ...], BeforeValidator(plugins)]
 Threshold = Annotated[str | None, AfterValidator(threshold)]
 Size = Annotated[str | None, AfterValidator(size)]
 
@@ -110,18 +154,20 @@ class Request(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
-    method: Annotated[str, WHAT] = option(DEFAULT_METHOD, "name of a method (`zsbench list methods`)")
+    method: Annotated[str, WHAT] = option(DEFAULT_METHOD, "a method (`zsbench list methods`, `zsbench info NAME`)")
     dataset: Annotated[str, WHAT.also("score")] = option(
-        DEFAULT_DATASET, "name of a dataset (`zsbench list datasets`), or a card (.toml)"
+        DEFAULT_DATASET, "a dataset (`zsbench list datasets`), or a file: a card (.toml), or a class (.py)"
     )
     setting: Annotated[Setting | None, WHAT.only(*RUNS, "propose", "score")] = option(
         None, "what the method may learn from"
     )
-    variant: Annotated[str | None, WHAT] = option(None, "a named set of options of the method")
+    variant: Annotated[str | None, WHAT] = option(None, "a named set of options of the method (`zsbench info METHOD`)")
     calibrated: Annotated[Path | None, EVALUATION] = option(
         None, "result of `zsbench calibrate`: the method's calibration is the one chosen there"
     )
-    options: Annotated[Pairs, WHAT.under("--option", "-o")] = option({}, "an option of the method; may be repeated")
+    options: Annotated[Pairs, WHAT.under("--option", "-o")] = option(
+        {}, "an option of the method (`zsbench info METHOD`); may be repeated"
+    )
     checkpoint: Annotated[Path | None, WHAT] = option(
         None, "learnt weights: of `zsbench train` or `run`, or of the method's own release"
     )
@@ -135,7 +181,7 @@ class Request(BaseModel):
         le=MANY,
     )
     recipe: Annotated[Pairs, TRAINING.under("--recipe", "-r")] = option(
-        {}, "an entry of the training recipe; may be repeated"
+        {}, "an entry of the training recipe (`zsbench info recipe`); may be repeated"
     )
     iterations: Annotated[int | None, TRAINING] = option(None, "training steps", ge=1, le=MANY)
     batch_size: Annotated[int | None, TRAINING] = option(
@@ -163,10 +209,10 @@ class Request(BaseModel):
         None, "word vectors of a method without CLIP: .npz, .vec, .txt or .bin (`zsbench data words`)"
     )
     eval_batch: Annotated[int | None, EVALUATION] = option(None, "images scored together", ge=1, le=MANY)
-    workers: Annotated[int, EVALUATION.also("score")] = option(
+    workers: Annotated[int, WHERE.only("run", "eval", "score")] = option(
         0, "processes that read images for evaluation", ge=0, le=MAX_WORKERS
     )
-    save_predictions: Annotated[Path | None, EVALUATION] = option(
+    save_predictions: Annotated[Path | None, OUTPUT.only("run", "eval")] = option(
         None, "folder for the predicted label maps, as `zsbench score` reads them"
     )
     curve: Annotated[bool, EVALUATION] = option(False, "measure seen and unseen classes at every calibration, too")
@@ -186,16 +232,26 @@ class Request(BaseModel):
     dtype: Annotated[Literal["float32", "bfloat16", "float16"], WHERE.only(*RUNS, "profile", "predict")] = option(
         "float32", "type of the arithmetic (float16: not in training)"
     )
-    resume: Annotated[bool, WHERE.only(*RUNS)] = option(False, "go on where this very run was stopped")
-    out: Annotated[Path | None, WHERE.also("score")] = option(None, "output folder; default: runs/<what it is>-seed<N>")
-    plugin: Annotated[Paths, WHAT.also("score")] = option(
+    resume: Annotated[bool, OUTPUT.only(*RUNS)] = option(False, "go on where this very run was stopped")
+    out: Annotated[Path | None, OUTPUT.also("score")] = option(
+        None, "output folder; default: runs/<what it is, and what was changed>-seed<N>"
+    )
+    plugin: Annotated[Plugins, WHAT.also("score")] = option(
         (), "a Python file that registers methods or datasets; may be repeated"
     )
 
     @classmethod
     def of(cls: type[AnyRequest], verb: Verb, given: Mapping[str, Any]) -> AnyRequest:
         """What was given for a verb. Raises `UserError` for a name that the verb does not have, and for a wrong value."""
-        return validated(cls, given, f"option of `zsbench {verb}`", cls.offered(verb))
+        offered = cls.offered(verb)
+        for name in given:
+            entry = None if name in offered or "recipe" not in offered else nearest(name, list(Recipe.model_fields))
+            if entry is not None and nearest(name, list(offered)) is None:
+                raise UserError(
+                    f"unknown option of `zsbench {verb}`: {name!r}. Did you mean -r {entry}=..., in Python "
+                    f"recipe={{{entry!r}: ...}}?"
+                )
+        return validated(cls, given, f"option of `zsbench {verb}`", offered)
 
     @classmethod
     def offered(cls, verb: Verb) -> dict[str, FieldInfo]:

@@ -21,8 +21,9 @@ from zsbench.errors import UserError, did_you_mean
 from zsbench.options import Options, Preset
 from zsbench.recipe import Recipe
 from zsbench.result import Constant, File, Result
+from zsbench.runs.class_source import attributes
 from zsbench.runs.compatibility import check_classes, check_texts
-from zsbench.runs.request import Request
+from zsbench.runs.request import Request, as_word
 from zsbench.utils.files import locate, sha256
 from zsbench.utils.validation import from_file, holds_text, named_path, validated
 
@@ -74,6 +75,19 @@ class Resolved:
                 )
         return own
 
+    def check_useful(self) -> None:
+        """Raise `UserError` for what can do nothing: said twice, or about a training of a method that learns nothing."""
+        request = self.request
+        for name in ("iterations", "batch_size"):
+            if getattr(request, name) is not None and name in request.recipe:
+                raise UserError(f"--{name.replace('_', '-')} and -r {name} say it twice: leave one out.")
+        if request.templates is not None and request.text_embeddings is not None:
+            raise UserError("--templates can do nothing beside --text-embeddings, which are ready: leave one out.")
+        if training := about_training(request):
+            method = [each for each in registry.plugins("method") if each.name == request.method]
+            if len(method) == 1 and attributes(method[0]).get("trainable") is False:
+                raise useless(training, f"{request.method} is training-free")
+
     def recipe(self) -> Recipe:
         """Defaults, then the dataset's, the method's for the dataset, those of a trial, and the user's own."""
         request = self.request
@@ -117,6 +131,17 @@ class Resolved:
         return names, templates
 
 
+def about_training(request: Request) -> list[str]:
+    """What was said about training, in words of the command line."""
+    words = [f"-r {name}={as_word(value)}" for name, value in request.recipe.items()]
+    numbers = {name: getattr(request, name) for name in ("iterations", "batch_size")}
+    return words + [f"--{name.replace('_', '-')} {number}" for name, number in numbers.items() if number is not None]
+
+
+def useless(training: list[str], why: str) -> UserError:
+    return UserError(f"{', '.join(training)}: {why}, so that this can do nothing: leave it out.")
+
+
 def learnt_templates(learnt: CheckpointInfo, source: object) -> str | None:
     """The templates that a checkpoint was trained with: a set, or a template; None where no text was encoded."""
     if not learnt.templates or "{}" in learnt.templates:
@@ -148,7 +173,7 @@ def resolve(request: Request, dataset: Dataset | None = None) -> Resolved:
     """
     for path in request.plugin:
         registry.add_file(path)
-    dataset = dataset or open_dataset(request.dataset, request.data_root)
+    dataset = open_dataset(request.dataset, request.data_root) if dataset is None else dataset
     options_class = registry.load_options(request.method)
     if request.words is not None:
         locate(request.words)
@@ -163,6 +188,7 @@ def resolve(request: Request, dataset: Dataset | None = None) -> Resolved:
     resolved = Resolved(request, dataset, options_class, learnt)
     resolved.options(learnt)
     resolved.recipe()
+    resolved.check_useful()
     resolved.protocol()
     resolved.texts(learnt)
     return resolved

@@ -14,7 +14,7 @@ from zsbench.errors import UserError
 from zsbench.result import Result
 from zsbench.runs.backends import Local, Ray, Slurm
 from zsbench.runs.grid import RUNS, Backend, Cell, Entry, arranged, make_cells
-from zsbench.runs.request import several
+from zsbench.runs.request import parse_seeds, several
 from zsbench.utils.documents import read_toml
 from zsbench.utils.validation import validated
 
@@ -81,6 +81,8 @@ def axes_of(table: Mapping[str, Any]) -> dict[Entry, list[Any]]:
     for key, value in with_suite(table).items():
         if key in OWN_WAY:
             raise UserError(f"{key!r} is the sweep's own business; `out` may stand at the top of the file.")
+        if key == "seeds":
+            key, value = "seed", parse_seeds(value)
         nested = key in ("options", "recipe") and isinstance(value, Mapping)
         entries |= {(key, name): inner for name, inner in value.items()} if nested else {(key,): value}
     single = {entry for entry, value in entries.items() if not isinstance(value, list) or entry in LISTED}

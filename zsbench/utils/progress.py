@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -28,12 +29,38 @@ class Bar:
         self._progress.update(self._task, completed=done, note=note, rate=f"{speed:.1f}/s" if speed else "")
 
 
+class NotebookBar:
+    """The same in the output of a notebook's cell, where rich would need widgets."""
+
+    def __init__(self, bar: Any) -> None:
+        self._bar = bar
+
+    def reach(self, done: int, note: str = "") -> None:
+        self._bar.set_postfix_str(note, refresh=False)
+        self._bar.update(done - self._bar.n)
+
+
+def shown_progress(wanted: bool | None) -> Console:
+    """The console of a call of the API: seen in a notebook or a terminal, unless it is said otherwise (`progress=`)."""
+    console = Console(stderr=True, markup=False, emoji=False, highlight=False)
+    console.quiet = not (console.is_terminal or console.is_jupyter) if wanted is None else not wanted
+    return console
+
+
 BAR_WIDTH = 32
 
 
 @contextmanager
-def progress_bar(console: Console, title: str, total: int, done: int = 0) -> Iterator[Bar]:
-    """A bar with count, rate and time left; silent where the console is no terminal."""
+def progress_bar(console: Console, title: str, total: int, done: int = 0) -> Iterator[Bar | NotebookBar]:
+    """A bar with count, rate and time left, in a terminal or a notebook; silent elsewhere."""
+    if console.is_jupyter and not console.quiet:
+        from tqdm.std import (
+            tqdm,
+        )  # comes with huggingface_hub; as text, where tqdm's own choice would need widgets, too
+
+        with tqdm(total=total, initial=done, desc=title) as bar:
+            yield NotebookBar(bar)
+        return
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(BAR_WIDTH),

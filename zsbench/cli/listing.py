@@ -1,0 +1,44 @@
+"""`zsbench runs`: what there is, and what distinguishes it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+from tabulate import tabulate
+
+from zsbench.cli.errors import console
+from zsbench.cli.program import app
+
+
+@app.command("runs")
+def list_runs(
+    folder: Annotated[Path, typer.Argument(help="where the runs are")] = Path("runs"),
+    as_json: Annotated[bool, typer.Option("--json", help="print as JSON, all of it")] = False,
+) -> None:
+    """Show the runs of a folder as a table: what was changed in them, and what distinguishes them besides."""
+    from zsbench.reports import run_list
+
+    found = run_list.list_runs(folder)
+    if as_json:
+        print(json.dumps([asdict(run) for run in found], indent=1))
+        return
+    if not found:
+        console.print(f"{folder} holds no runs.", soft_wrap=True)
+        return
+    chosen = run_list.columns(found)
+    lines = list(run_list.rows(found, chosen))
+    if not console.is_terminal:  # for other programs and files a run is a line, however long
+        print(tabulate(lines, chosen, tablefmt="plain", disable_numparse=True))
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold underline")
+    for name in chosen:
+        table.add_column(Text(name))
+    for line in lines:
+        table.add_row(*map(Text, line))
+    console.print(table)

@@ -1,0 +1,81 @@
+"""`zsbench rerun`: what a result was asked for, once more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from zsbench.cli.errors import console
+from zsbench.cli.program import app
+from zsbench.runs.request import OUTPUT, RUNS, WHERE, Request
+from zsbench.runs.rerun import Again, again, outcome
+from zsbench.runs.resolve import resolve
+from zsbench.utils.distributed import leave
+
+if TYPE_CHECKING:
+    from zsbench.result import Result
+
+FIELDS = Request.model_fields
+
+
+@app.command()
+def rerun(
+    result: Annotated[Path, typer.Argument(help="a result, or the folder of a run")],
+    files: Annotated[
+        list[Path] | None, typer.Option(help="where files of the run are (plugins, checkpoints)", metavar="PATH")
+    ] = None,
+    data_root: Annotated[
+        Path | None,
+        typer.Option(help=FIELDS["data_root"].description, metavar="PATH", rich_help_panel=WHERE.panel),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help=FIELDS["device"].description, metavar="TEXT", rich_help_panel=WHERE.panel)
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help=FIELDS["workers"].description, metavar="N", rich_help_panel=WHERE.panel)
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="output folder; default: the next free one", metavar="PATH", rich_help_panel=OUTPUT.panel),
+    ] = None,
+) -> None:
+    """Run what a result was asked for once more, and say what differs: versions, commit, files, data, numbers."""
+    asked = again(result, files or (), data_root=data_root, device=device, workers=workers, out=out)
+    if asked.verb in RUNS:
+        resolve(asked.request)
+    say("differs", list(asked.differences) or ["nothing in versions, commit and files"])
+    console.print(asked.request.command(asked.verb), soft_wrap=True)
+    say("differs", list(outcome(asked.result, carry_out(asked))))
+    leave()
+
+
+def carry_out(asked: Again) -> Result:
+    from zsbench.cli.console import show_plan, show_result
+
+    if asked.verb == "score":
+        from zsbench.runs.scoring import score
+
+        found = score(asked.request, console)  # type: ignore[arg-type]  # of the verb's own model
+    elif asked.verb == "calibrate":
+        from zsbench.runs.calibration import calibrate
+
+        found = calibrate(asked.request, console)  # type: ignore[arg-type]
+    else:
+        from zsbench.runs.execution import execute
+        from zsbench.runs.plan import make_plan
+
+        plan = make_plan(asked.verb, asked.request)
+        show_plan(console, plan)
+        done = execute(plan, console)
+        assert done.result is not None, "only `train` has none"
+        found = done.result
+        console.print(f"written to {done.out}", soft_wrap=True)
+    show_result(console, found)
+    return found
+
+
+def say(word: str, lines: list[str]) -> None:
+    for line in lines:
+        console.print(f"{word}  {line}", soft_wrap=True)
