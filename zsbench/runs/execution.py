@@ -6,6 +6,7 @@ import logging
 import math
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -36,10 +37,12 @@ from zsbench.runs.aggregate import Evaluation, aggregate
 from zsbench.runs.asked import as_named, asked_of_training, bare, portable
 from zsbench.runs.build import build_method, full_vocabulary, load_encoder, seen_words, training_vocabulary
 from zsbench.runs.claim import Claim
+from zsbench.runs.curves import drawn
 from zsbench.runs.environment import environment
 from zsbench.runs.estimate import evaluation_seconds, training_seconds
 from zsbench.runs.finished import check_same, is_complete
 from zsbench.runs.folder import (
+    BEST,
     CHECKPOINT,
     GALLERY,
     IDENTITY,
@@ -56,13 +59,15 @@ from zsbench.runs.folder import (
 from zsbench.runs.gallery import draw_gallery, tolerated
 from zsbench.runs.identity import check_identity, fingerprint, identify, surroundings
 from zsbench.runs.plan import Plan, usual_folder
+from zsbench.runs.validation import HeldOut, Weights, course_info
 from zsbench.settings import Phase, TrainingView, check_phases
+from zsbench.training.course import Course, Validation
 from zsbench.training.log import final_loss
 from zsbench.training.loop import Session, train
 from zsbench.training.state import TrainingState
 from zsbench.utils.distributed import join, on_main_then_broadcast
 from zsbench.utils.files import printable, sha256, telling
-from zsbench.utils.progress import format_seconds, progress_bar
+from zsbench.utils.progress import Bar, format_seconds, progress_bar
 
 log = logging.getLogger("zsbench")
 
@@ -101,6 +106,7 @@ class Run:
             self.close()
             raise
         self.training: TrainingInfo | None = None
+        self.validated = ""
 
     def close(self) -> None:
         """Let others have the folder."""
@@ -146,6 +152,9 @@ class Run:
             phases = self.phases()
             self.tell(training_vocabulary(plan, self.clip, phases[0][1]))
             total += training_seconds(self.method, [phase for phase, _ in phases], self.device)
+            if looks := plan.validations:
+                images = looks * len(plan.validation_ids)
+                total += evaluation_seconds(self.method, self.first(), images, plan.protocol, self.device)
         if plan.eval_ids:
             self.tell(full_vocabulary(plan, self.clip))
             total += evaluation_seconds(self.method, self.first(), len(plan.eval_ids), plan.protocol, self.device)
@@ -155,8 +164,10 @@ class Run:
         self.method.set_vocabulary(vocabulary.to(self.device))
 
     def first(self) -> Sample:
-        """The first image to be evaluated."""
-        return read_sample(self.plan.dataset, self.plan.protocol.split, self.plan.eval_ids[0])
+        """The first image to be evaluated, or held out."""
+        plan = self.plan
+        split, ids = (plan.protocol.split, plan.eval_ids) if plan.eval_ids else ("train", plan.validation_ids)
+        return read_sample(plan.dataset, split, ids[0])
 
     def phases(self) -> list[tuple[Phase, TrainingView]]:
         """The phases of training that the method asks for, each with its view of the data."""
@@ -170,24 +181,71 @@ class Run:
         """Train, or take up what an earlier sitting left, and write the checkpoint."""
         plan, finished = self.plan, self.learnt
         state = TrainingState(self.out / STATE, self.fingerprint, say=self.say)
-        if finished:  # any number of processes goes on from here
-            load_trainable_state_dict(
-                self.method, read_checkpoint(self.out / CHECKPOINT)[1], str(self.out / CHECKPOINT)
-            )
-        else:
+        if not finished:
             phases = self.phases()
             phases[0][1].check_labels()
-            with progress_bar(self.console, "train", sum(phase.recipe.iterations for phase, _ in phases)) as bar:
+            with (
+                progress_bar(self.console, "train", sum(phase.recipe.iterations for phase, _ in phases)) as bar,
+                self.drawn(state) if self.accelerator.is_main_process else nullcontext(),
+            ):
                 session = Session(
                     self.accelerator,
                     plan.request.seed,
                     plan.dtype,
                     state,
                     self.out / STEPS,
-                    lambda step, losses: bar.reach(step, f"loss {losses['loss']:.3f}"),
+                    lambda step, losses: bar.reach(step, f"loss {losses['loss']:.3f}{self.validated}"),
+                    lambda done: self.resumed(bar, done),
+                    self.validation() if plan.validation_ids else None,
                 )
                 train(self.method, phases, self.enter, session)
         self.training = on_main_then_broadcast(self.accelerator, lambda: self.save_training(state, finished))
+        if finished or self.evaluated == "best":  # any number of processes goes on from here
+            load_trainable_state_dict(self.method, read_checkpoint(self.learnt_file)[1], str(self.learnt_file))
+
+    @property
+    def evaluated(self) -> Weights:
+        """Which weights are evaluated; the last where no phase could be validated."""
+        return self.plan.recipe.evaluated if (self.out / BEST).exists() else "last"
+
+    @property
+    def learnt_file(self) -> Path:
+        return self.out / (BEST if self.evaluated == "best" else CHECKPOINT)
+
+    def validation(self) -> Validation:
+        """How the method is looked at while it learns; the best weights so far are kept in a file."""
+        plan, recipe = self.plan, self.plan.recipe
+        measure = HeldOut.of(plan, self.clip, self.accelerator)
+        return Validation(measure, recipe.validate_every, recipe.patience, self.keep_best, self.found)
+
+    def keep_best(self, course: Course) -> None:
+        if self.accelerator.is_main_process and course.best is not None:
+            save_checkpoint(self.out / BEST, course.best["weights"], self.checkpoint_info(course, "best"))
+
+    def found(self, course: Course) -> None:
+        """Tell what the latest validation found, in the log and where no bar is drawn over it."""
+        step, found = course.history[-1]
+        numbers = ", ".join(f"{name} {value:.2f}" for name, value in found.items())
+        self.validated = f", validation {numbers}"
+        log.info("validation after step %d: %s", step, numbers)
+        if step in course.ended:
+            self.say(f"no better validation since step {(course.best or {})['step']}: this phase ends at step {step}.")
+
+    def drawn(self, state: TrainingState) -> AbstractContextManager[None]:
+        return drawn(self.out, lambda: state.course, self.title, self.say)
+
+    @property
+    def title(self) -> str:
+        """Of pictures."""
+        return f"{self.plan.method_class.name} on {self.plan.dataset.name}, {self.plan.setting}"
+
+    def resumed(self, bar: Bar, done: int) -> None:
+        """Say from which step a training goes on."""
+        bar.reach(done)
+        if done:
+            text = f"resumed at step {done} of {self.plan.recipe.iterations}"
+            log.info("%s", text)
+            self.console.print(text)
 
     def enter(self, phase: Phase, view: TrainingView) -> None:
         log.info("phase %s: %s pixels, names of %s classes", phase.name, phase.pixels, phase.names)
@@ -196,9 +254,12 @@ class Run:
     def save_training(self, state: TrainingState, finished: bool) -> TrainingInfo:
         recipe, seconds = self.plan.recipe, state.seconds
         if finished:
-            seconds = next((found["seconds"] for found in state.sound(self.out / STATE)), math.nan)
+            kept = next(state.sound(self.out / STATE), None)
+            seconds = kept["seconds"] if kept else math.nan
+            state.course = Course(**kept["course"]) if kept else state.course
         else:
-            save_checkpoint(self.out / CHECKPOINT, self.method, self.checkpoint_info())
+            self.keep_best(state.course)  # as it is: a sitting that was cut short may have left a later one
+            save_checkpoint(self.out / CHECKPOINT, self.method, self.checkpoint_info(state.course, "last"))
             shutil.rmtree(self.out / PSEUDO_LABELS, ignore_errors=True)
             log.info("trained %d iterations in %.0f s", recipe.iterations, seconds)
         return TrainingInfo(
@@ -206,9 +267,10 @@ class Run:
             recipe=recipe.model_dump(mode="json"),
             seconds=seconds,
             final_loss=final_loss(self.out / STEPS),
+            validation=course_info(state.course, len(self.plan.validation_ids), self.evaluated),
         )
 
-    def checkpoint_info(self) -> CheckpointInfo:
+    def checkpoint_info(self, course: Course, weights: Weights) -> CheckpointInfo:
         plan = self.plan
         return CheckpointInfo(
             zsbench_version=__version__,
@@ -229,6 +291,7 @@ class Run:
             recipe=plan.recipe.model_dump(mode="json"),
             request=asked_of_training(plan.request),
             command=as_named(plan.request).command("calibrate" if plan.verb == "calibrate" else "train"),
+            validation=course_info(course, len(plan.validation_ids), weights),
         )
 
     def evaluate(self) -> None:
@@ -301,7 +364,7 @@ class Run:
             records,
             Evaluation(*total(laps)),
             recorded=self.recorded(records),
-            checkpoint=self.out / CHECKPOINT if plan.trains else plan.request.checkpoint,
+            checkpoint=self.learnt_file if plan.trains else plan.request.checkpoint,
             training=self.training,
             efficiency=self.profile() if profile else None,
             environment=environment(self.device, plan.dtype, self.accelerator.num_processes),
@@ -318,11 +381,12 @@ class Run:
         """Draw the gallery, and remove what only an unfinished run needs. Pictures that fail cost no result."""
         plan = self.plan
         if not (self.out / GALLERY).exists():
-            title = f"{plan.method_class.name} on {plan.dataset.name}, {plan.setting}"
             self.tell(full_vocabulary(plan, self.clip))
             self.method.eval().to(self.device)
             with tolerated(self.say):
-                draw_gallery(self.out / GALLERY, plan.dataset, plan.protocol.split, plan.eval_ids, title, self.predict)
+                draw_gallery(
+                    self.out / GALLERY, plan.dataset, plan.protocol.split, plan.eval_ids, self.title, self.predict
+                )
         tidy(self.out)
         return result
 
