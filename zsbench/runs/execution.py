@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from zsbench.runs.aggregate import Evaluation, aggregate
 from zsbench.runs.asked import as_named, asked_of_training, bare, portable
 from zsbench.runs.build import build_method, full_vocabulary, load_encoder, seen_words, training_vocabulary
 from zsbench.runs.claim import Claim
+from zsbench.runs.confirmation import LONGEST_UNASKED, Confirm, question, warn
 from zsbench.runs.curves import drawn
 from zsbench.runs.environment import environment
 from zsbench.runs.estimate import evaluation_seconds, training_seconds
@@ -59,6 +61,7 @@ from zsbench.runs.folder import (
 from zsbench.runs.gallery import draw_gallery, tolerated
 from zsbench.runs.identity import check_identity, fingerprint, identify, surroundings
 from zsbench.runs.plan import Plan, usual_folder
+from zsbench.runs.tracking import Tracking
 from zsbench.runs.validation import HeldOut, Weights, course_info
 from zsbench.settings import Phase, TrainingView, check_phases
 from zsbench.training.course import Course, Validation
@@ -88,12 +91,14 @@ class Run:
         self.console = console or Console(quiet=True)
         self.accelerator = join(plan.device)
         self.claim: Claim | None = None
+        self.tracking = Tracking(plan, plan.out, self.say, self.accelerator.is_main_process)
         try:
             self.out = on_main_then_broadcast(self.accelerator, self.open_folder)
             if not self.out.is_dir():
                 raise UserError(
                     f"this process does not see {self.out}: all machines of a run need a common file system."
                 )
+            self.tracking.folder = self.out
             self.device = self.accelerator.device if plan.device.index is None else plan.device
             torch.manual_seed(plan.request.seed)
             with self.accelerator.local_main_process_first():  # one downloads for all
@@ -109,7 +114,8 @@ class Run:
         self.validated = ""
 
     def close(self) -> None:
-        """Let others have the folder."""
+        """Let others have the folder, and trackers send what they have."""
+        self.tracking.close()
         if self.claim is not None:
             self.claim.release()
 
@@ -145,20 +151,21 @@ class Run:
         """Whether an earlier sitting has finished the training, or there is none."""
         return not self.plan.trains or (self.out / CHECKPOINT).exists()
 
-    def estimate(self) -> float:
+    def estimate(self) -> tuple[float, float]:
         """Seconds that training and evaluation will take, from one step and one window."""
-        plan, total = self.plan, 0.0
+        plan, training, evaluation = self.plan, 0.0, 0.0
         if not self.learnt:
             phases = self.phases()
             self.tell(training_vocabulary(plan, self.clip, phases[0][1]))
-            total += training_seconds(self.method, [phase for phase, _ in phases], self.device)
+            training = training_seconds(self.method, [phase for phase, _ in phases], self.device)
             if looks := plan.validations:
                 images = looks * len(plan.validation_ids)
-                total += evaluation_seconds(self.method, self.first(), images, plan.protocol, self.device)
+                training += evaluation_seconds(self.method, self.first(), images, plan.protocol, self.device)
         if plan.eval_ids:
             self.tell(full_vocabulary(plan, self.clip))
-            total += evaluation_seconds(self.method, self.first(), len(plan.eval_ids), plan.protocol, self.device)
-        return total
+            evaluation = evaluation_seconds(self.method, self.first(), len(plan.eval_ids), plan.protocol, self.device)
+        processes = self.accelerator.num_processes
+        return training / processes, evaluation / processes
 
     def tell(self, vocabulary: Vocabulary) -> None:
         self.method.set_vocabulary(vocabulary.to(self.device))
@@ -194,8 +201,8 @@ class Run:
                     plan.dtype,
                     state,
                     self.out / STEPS,
-                    lambda step, losses: bar.reach(step, f"loss {losses['loss']:.3f}{self.validated}"),
-                    lambda done: self.resumed(bar, done),
+                    partial(self.stepped, bar),
+                    partial(self.resumed, bar),
                     self.validation() if plan.validation_ids else None,
                 )
                 train(self.method, phases, self.enter, session)
@@ -227,6 +234,7 @@ class Run:
         step, found = course.history[-1]
         numbers = ", ".join(f"{name} {value:.2f}" for name, value in found.items())
         self.validated = f", validation {numbers}"
+        self.tracking.log("validation", found, step)
         log.info("validation after step %d: %s", step, numbers)
         if step in course.ended:
             self.say(f"no better validation since step {(course.best or {})['step']}: this phase ends at step {step}.")
@@ -240,12 +248,17 @@ class Run:
         return f"{self.plan.method_class.name} on {self.plan.dataset.name}, {self.plan.setting}"
 
     def resumed(self, bar: Bar, done: int) -> None:
-        """Say from which step a training goes on."""
-        bar.reach(done)
+        """Say from which step a training goes on, and let trackers begin."""
+        on_main_then_broadcast(self.accelerator, lambda: self.tracking.open(done))
         if done:
+            bar.resume(done)
             text = f"resumed at step {done} of {self.plan.recipe.iterations}"
             log.info("%s", text)
             self.console.print(text)
+
+    def stepped(self, bar: Bar, done: int, losses: dict[str, float]) -> None:
+        bar.reach(done, f"loss {losses['loss']:.3f}{self.validated}")
+        self.tracking.log("train", losses, done)
 
     def enter(self, phase: Phase, view: TrainingView) -> None:
         log.info("phase %s: %s pixels, names of %s classes", phase.name, phase.pixels, phase.names)
@@ -297,6 +310,7 @@ class Run:
     def evaluate(self) -> None:
         """Score this process's share of the images that no journal has."""
         plan, processes = self.plan, self.accelerator.num_processes
+        on_main_then_broadcast(self.accelerator, self.tracking.open)
         self.tell(full_vocabulary(plan, self.clip))
         done = on_main_then_broadcast(
             self.accelerator, lambda: frozenset(read_journals(self.out, self.fingerprint)[0].ids.tolist())
@@ -387,6 +401,7 @@ class Run:
                 draw_gallery(
                     self.out / GALLERY, plan.dataset, plan.protocol.split, plan.eval_ids, self.title, self.predict
                 )
+        self.tracking.conclude(result, self.out / GALLERY, plan.recipe.iterations if plan.trains else 0)
         tidy(self.out)
         return result
 
@@ -429,9 +444,10 @@ def start_log(path: Path, plan: Plan) -> None:
     log.info("recipe %s", plan.recipe.model_dump_json())
 
 
-def execute(plan: Plan, console: Console | None = None, profile: bool = True) -> Outcome:
+def execute(plan: Plan, console: Console | None = None, profile: bool = True, confirm: Confirm = warn) -> Outcome:
     """Do what `plan` says; the result (None for `train`) is also written to the output folder.
 
+    `confirm` is asked before what will take longer than a day, unless that is what was asked for, or is resumed.
     What is resumed and was finished before is there at once. Raises `UserError` where a process that reads images is killed.
     """
     if plan.request.resume and is_complete(plan.out, plan.verb):
@@ -439,7 +455,7 @@ def execute(plan: Plan, console: Console | None = None, profile: bool = True) ->
         return Outcome(plan.out, None if plan.verb == "train" else Result.load(plan.out / RESULT))
     run = Run(plan, console)
     try:
-        return carry_out(run, profile)
+        return carry_out(run, profile, confirm)
     except RuntimeError as error:
         if not lost_reader(error):
             raise
@@ -448,12 +464,18 @@ def execute(plan: Plan, console: Console | None = None, profile: bool = True) ->
         run.close()
 
 
-def carry_out(run: Run, profile: bool) -> Outcome:
+def carry_out(run: Run, profile: bool, confirm: Confirm) -> Outcome:
     """The steps of a run that are not done yet."""
     plan, main = run.plan, run.accelerator
     result = on_main_then_broadcast(main, run.left)
     if result is None:
-        run.console.print(f"estimated time {format_seconds(run.estimate() / main.num_processes)}")
+        training, evaluation = run.estimate()
+        run.console.print(f"estimated time {format_seconds(training + evaluation)}")
+        begun = plan.request.resume and leftovers(run.out)
+        if training + evaluation > LONGEST_UNASKED and not plan.request.yes and not begun:
+            text = question(plan, training, evaluation)
+            log.info("%s", text)
+            on_main_then_broadcast(main, lambda: confirm(text))
     if plan.trains:
         run.train()
     if plan.verb == "train":

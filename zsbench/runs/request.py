@@ -24,6 +24,8 @@ Verb = Literal["run", "train", "eval", "profile", "predict", "propose", "load", 
 METHODS: tuple[Verb, ...] = ("run", "train", "eval", "profile", "predict", "propose", "load")
 """What is done with a method."""
 RUNS: tuple[Verb, ...] = ("run", "train", "eval")
+Tracker = Literal["tensorboard", "wandb", "trackio", "mlflow"]
+"""Where curves and pictures of a run can go; the package of each is an extra of its name."""
 
 AnyRequest = TypeVar("AnyRequest", bound="Request")
 
@@ -56,7 +58,7 @@ CALIBRATION = Place("Options", ("calibrate",))
 NOT_CALIBRATED = ("curve", "calibrated", "transfer", "text_embeddings", "save_predictions", "metric")
 """What a run can be told, and the choice of a calibration cannot."""
 WHERE = Place("Where it runs, and what it leaves")
-UNSAID = ("out", "data_root", "workers", "resume", "save_predictions")
+UNSAID = ("out", "data_root", "workers", "resume", "save_predictions", "track", "yes")
 """Left out of the command that gives the same numbers again."""
 
 
@@ -101,6 +103,7 @@ def option(default: Any, description: str, **bounds: Any) -> Any:
 
 Pairs = Annotated[dict[str, Any], BeforeValidator(pairs)]
 Paths = Annotated[tuple[Path, ...], BeforeValidator(several)]
+Trackers = Annotated[tuple[Tracker, ...], BeforeValidator(several)]
 Threshold = Annotated[str | None, AfterValidator(threshold)]
 Size = Annotated[str | None, AfterValidator(size)]
 
@@ -184,6 +187,10 @@ class Request(BaseModel):
         "float32", "type of the arithmetic (float16: not in training)"
     )
     resume: Annotated[bool, WHERE.only(*RUNS)] = option(False, "go on where this very run was stopped")
+    yes: Annotated[bool, WHERE.only(*RUNS)] = option(False, "run without asking what would take longer than a day")
+    track: Annotated[Trackers, WHERE.only(*RUNS)] = option(
+        (), "send losses, rate, validation, metrics and the gallery there, too; may be repeated"
+    )
     out: Annotated[Path | None, WHERE.also("score")] = option(None, "output folder; default: runs/<what it is>-seed<N>")
     plugin: Annotated[Paths, WHAT.also("score")] = option(
         (), "a Python file that registers methods or datasets; may be repeated"
