@@ -17,7 +17,7 @@ from zsbench.errors import UserError
 
 # Commands add themselves, in the order of the help.
 # isort: off
-from zsbench.cli import runs, calibrate, score, compare, report, export, leaderboard, data  # noqa: F401
+from zsbench.cli import runs, calibrate, score, compare, report, export, hub, leaderboard, data  # noqa: F401
 
 
 @app.command("list")
