@@ -224,6 +224,11 @@ class Method(nn.Module, ABC):
 # What the harness asks of the answers of a method, once for each batch.
 
 
+def predicting(method: Method) -> str:
+    """The name of what predicts: `predict`, or `predict_batch` where a method defines it."""
+    return "predict" if type(method).predict_batch is Method.predict_batch else "predict_batch"
+
+
 def named(method: Method) -> str:
     """How messages call a method: by its name, or by its class where it is not registered."""
     return f"method {getattr(method, 'name', type(method).__name__)!r}"

@@ -254,7 +254,7 @@ class Environment(Schema):
     dtype: str = Field(description="type in which logits were computed")
     driver: str | None = Field(default=None, description="version of the GPU's driver, where NVML says it")
     clocks_mhz: dict[str, int] = Field(default_factory=dict, description="GPU clocks as found and at most, by NVML")
-    flags: dict[str, bool] = Field(default_factory=dict, description="TF32 and cuDNN switches of torch")
+    flags: dict[str, bool] = Field(default_factory=dict, description="TF32 and cuDNN switches of torch, torch.compile")
 
 
 class Profile(Efficiency):

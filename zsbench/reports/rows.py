@@ -19,7 +19,15 @@ from zsbench.utils.files import slug
 
 NO_CHOICE = (
     *("method", "dataset", "setting", "variant", "seed", "classes", "transfer"),  # have places of their own in a page
-    *("checkpoint", "device", "eval_batch", "plugin", "curve", "metric"),  # say where and from what it was computed
+    *(
+        "checkpoint",
+        "device",
+        "compile",
+        "eval_batch",
+        "plugin",
+        "curve",
+        "metric",
+    ),  # say where and from what it was computed
     *("predictions", "mapping", "name"),  # say what was scored: `(scored)` in the label
     *UNSAID,  # say where things lay, and how they were read
 )

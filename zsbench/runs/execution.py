@@ -28,7 +28,7 @@ from zsbench.evaluation.evaluator import Share, as_classes, evaluate_records
 from zsbench.evaluation.prediction import predict_labels, resize
 from zsbench.evaluation.recorder import Recorder
 from zsbench.evaluation.watch import total
-from zsbench.method import ImageBatch
+from zsbench.method import ImageBatch, predicting
 from zsbench.metrics.journal import Journal, journal_path, read_journals, read_notes
 from zsbench.metrics.recorded import Recorded
 from zsbench.metrics.records import Records
@@ -68,6 +68,7 @@ from zsbench.training.course import Course, Validation
 from zsbench.training.log import final_loss
 from zsbench.training.loop import Session, train
 from zsbench.training.state import TrainingState
+from zsbench.utils.compiler import check_compiler, compiled
 from zsbench.utils.distributed import join, on_main_then_broadcast
 from zsbench.utils.files import printable, sha256, telling
 from zsbench.utils.progress import Bar, format_seconds, progress_bar
@@ -100,6 +101,8 @@ class Run:
                 )
             self.tracking.folder = self.out
             self.device = self.accelerator.device if plan.device.index is None else plan.device
+            if plan.request.compile:
+                check_compiler(self.device)
             torch.manual_seed(plan.request.seed)
             with self.accelerator.local_main_process_first():  # one downloads for all
                 self.clip = load_encoder(plan)
@@ -205,7 +208,8 @@ class Run:
                     partial(self.resumed, bar),
                     self.validation() if plan.validation_ids else None,
                 )
-                train(self.method, phases, self.enter, session)
+                with self.compiled("losses"):
+                    train(self.method, phases, self.enter, session)
         self.training = on_main_then_broadcast(self.accelerator, lambda: self.save_training(state, finished))
         if finished or self.evaluated == "best":  # any number of processes goes on from here
             load_trainable_state_dict(self.method, read_checkpoint(self.learnt_file)[1], str(self.learnt_file))
@@ -323,7 +327,11 @@ class Run:
         if plan.request.save_predictions is not None:
             how = replace(how, save=self.open_predictions(plan.request.save_predictions, done))
         own = Journal(journal_path(self.out, share.index), self.fingerprint)
-        with own as journal, progress_bar(self.console, "evaluate", len(plan.eval_ids), len(done)) as bar:
+        with (
+            own as journal,
+            progress_bar(self.console, "evaluate", len(plan.eval_ids), len(done)) as bar,
+            self.compiled(predicting(self.method)),
+        ):
             evaluate_records(
                 self.method,
                 plan.dataset,
@@ -335,6 +343,9 @@ class Run:
                 lambda count: bar.reach(min(len(done) + count * processes, len(plan.eval_ids))),
             )
         self.accelerator.wait_for_everyone()
+
+    def compiled(self, name: str) -> AbstractContextManager[None]:
+        return compiled(self.method, name) if self.plan.request.compile else nullcontext()
 
     def recorder(self) -> Recorder | None:
         """Of what is recorded beside the confusion; the method has been told the vocabulary."""
@@ -381,7 +392,7 @@ class Run:
             checkpoint=self.learnt_file if plan.trains else plan.request.checkpoint,
             training=self.training,
             efficiency=self.profile() if profile else None,
-            environment=environment(self.device, plan.dtype, self.accelerator.num_processes),
+            environment=environment(self.device, plan.dtype, self.accelerator.num_processes, plan.request.compile),
         )
         log.info("evaluated %d images: %s", result.dataset.images, result.timing)
         result.save(self.out / RESULT)
@@ -417,7 +428,7 @@ class Run:
     def profile(self, seconds: float = 5.0) -> Efficiency:
         plan, first = self.plan, self.first()
         shape = (first.image.shape[0], first.image.shape[1])
-        how = Conditions(dtype=plan.dtype, seconds=seconds)
+        how = Conditions(dtype=plan.dtype, seconds=seconds, compile=plan.request.compile)
         return profile_method(self.method, self.clip, plan.protocol, shape, plan.prompts, self.device, how, first)
 
 
