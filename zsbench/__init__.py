@@ -25,6 +25,8 @@ if TYPE_CHECKING:  # each public name is said here, once; `public_names` reads i
     from zsbench.registry import register_method as register_method
     from zsbench.reports.comparison import Comparison as Comparison
     from zsbench.reports.comparison import compare as compare
+    from zsbench.reports.hub import pull as pull
+    from zsbench.reports.hub import push as push
     from zsbench.reports.report import report as report
     from zsbench.result import Result as Result
     from zsbench.runs.api import ablate as ablate

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import safe_open
 
 from zsbench.errors import UserError
+from zsbench.result import ValidationInfo
 from zsbench.upgrade import with_request
 from zsbench.utils.documents import parsed
 from zsbench.utils.files import write_atomically
@@ -29,8 +30,8 @@ class CheckpointInfo(BaseModel):
 
     `names`: the name set by which the classes were put into prompts, or the bare name of a file; None for the default one.
     `clip`: None for a method without one, whose word vectors have the hash `words_sha256`. `request`: what was asked for
-    when it was trained, `command` the same as a command line, for people; None where it does not say. None of it is a path
-    that is opened (`zsbench.utils.validation.from_file`).
+    when it was trained, `command` the same as a command line, for people; None where it does not say. `validation`: what
+    was found meanwhile. None of it is a path that is opened (`zsbench.utils.validation.from_file`).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
@@ -53,6 +54,7 @@ class CheckpointInfo(BaseModel):
     recipe: dict[str, Any]
     request: dict[str, Any] | None = None
     command: str | None = None
+    validation: ValidationInfo | None = None
 
 
 def trainable_state_dict(module: nn.Module) -> dict[str, Tensor]:
@@ -81,11 +83,12 @@ def load_trainable_state_dict(module: nn.Module, state: Mapping[str, Tensor], so
         tensor.detach().copy_(state[name])
 
 
-def save_checkpoint(path: Path, module: nn.Module, info: CheckpointInfo) -> None:
-    """Write the learnt state of `module` and `info`, atomically, with a digest of both."""
+def save_checkpoint(path: Path, state: nn.Module | Mapping[str, Tensor], info: CheckpointInfo) -> None:
+    """Write the learnt state of a module, or that state itself, and `info`, atomically, with a digest of both."""
     from safetensors.torch import save_file
 
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in trainable_state_dict(module).items()}
+    learnt = state if isinstance(state, Mapping) else trainable_state_dict(state)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in learnt.items()}
     said = info.model_dump(mode="json")
     # one entry: safetensors writes several in any order, and equal checkpoints are equal files
     metadata = {METADATA_KEY: json.dumps({**said, DIGEST: digest(said, tensors)})}

@@ -208,6 +208,10 @@ class Method(nn.Module, ABC):
         """One step of training; gives numbers for the log, among them the `loss`, by default the sum of the others."""
         return step.minimise()
 
+    def can_predict(self, phase: Phase) -> bool:
+        """Whether predictions mean something while this phase goes on: otherwise no validation looks at them."""
+        return True
+
     def frozen_copy(self) -> Self:
         """The method as it is now, in eval mode, learning nothing; what never learns is shared, CLIP among it.
 
@@ -218,6 +222,11 @@ class Method(nn.Module, ABC):
 
 
 # What the harness asks of the answers of a method, once for each batch.
+
+
+def predicting(method: Method) -> str:
+    """The name of what predicts: `predict`, or `predict_batch` where a method defines it."""
+    return "predict" if type(method).predict_batch is Method.predict_batch else "predict_batch"
 
 
 def named(method: Method) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 MAX_SIDE, MAX_WORKERS, MANY = 1 << 16, 1024, 1 << 31
 """Bounds that nobody meets but by a slip: pixels, processes, steps or images."""
@@ -65,6 +65,22 @@ class Recipe(BaseModel):
         0.5, ge=0, le=1, description="transductive: share of the steps trained inductively first"
     )
     workers: int = Field(2, ge=0, le=MAX_WORKERS, description="processes that read training images")
+    validate_every: int = Field(
+        0,
+        ge=0,
+        le=MANY,
+        description="steps between two looks at held-out training images; 0: none, all are learnt from",
+    )
+    validate_images: int | None = Field(
+        None,
+        ge=1,
+        le=MANY,
+        description="images held out, the last of the training split; default: a fifth, at most 500",
+    )
+    patience: int | None = Field(
+        None, ge=1, le=MANY, description="validations without a better one after which a phase of training ends early"
+    )
+    evaluated: Literal["last", "best"] = Field("last", description="with validation: which weights a run evaluates")
 
     @field_validator("scale")
     @classmethod
@@ -73,6 +89,16 @@ class Recipe(BaseModel):
         if scale[0] > scale[1]:
             raise ValueError("expected two numbers, the smaller first")
         return scale
+
+    @model_validator(mode="after")
+    def validated_at_all(self) -> Recipe:
+        """What says how to validate needs validation."""
+        for name in ("validate_images", "patience", "evaluated"):
+            if not self.validate_every and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(
+                    f"{name} says something of validation, of which there is none: give validate_every=N, too"
+                )
+        return self
 
 
 def learning_rate(recipe: Recipe, step: int, steps: int, peak: float) -> float:

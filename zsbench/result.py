@@ -156,6 +156,18 @@ class Shown(Schema):
     names: str = Field(description="names of which classes: none, seen, all")
 
 
+class ValidationInfo(Schema):
+    """What was found while the method learnt, on training images that it did not learn from."""
+
+    images: int = Field(description="the last ones of the training images, of which none was learnt from")
+    metric: str = Field(description="mIoU_S, among seen names alone; of `zsbench calibrate` hIoU, with its stand-ins")
+    history: dict[int, Number] = Field(description="the metric in percent, by the steps done before")
+    best_step: int = Field(description="after which step the last phase was best")
+    best: Number = Field(description="the metric there")
+    ended_early: list[int] = Field(description="steps at which patience ended a phase")
+    weights: Literal["last", "best"] = Field(description="which weights these are, or were evaluated")
+
+
 class TrainingInfo(Schema):
     dataset: str = Field(description="what the method learnt from")
     recipe: dict[str, Any] = Field(description="the whole recipe")
@@ -167,6 +179,9 @@ class TrainingInfo(Schema):
     seconds: Number = Field(default=math.nan, description="wall time of the training; null for a checkpoint")
     final_loss: Number = Field(
         default=math.nan, description="mean loss of the last tenth of the steps; null for a checkpoint"
+    )
+    validation: ValidationInfo | None = Field(
+        default=None, description="what was found meanwhile, if that was asked for"
     )
 
 
@@ -274,7 +289,7 @@ class Environment(Schema):
     dtype: str = Field(description="type in which logits were computed")
     driver: str | None = Field(default=None, description="version of the GPU's driver, where NVML says it")
     clocks_mhz: dict[str, int] = Field(default_factory=dict, description="GPU clocks as found and at most, by NVML")
-    flags: dict[str, bool] = Field(default_factory=dict, description="TF32 and cuDNN switches of torch")
+    flags: dict[str, bool] = Field(default_factory=dict, description="TF32 and cuDNN switches of torch, torch.compile")
 
 
 class Profile(Efficiency):

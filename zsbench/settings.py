@@ -127,11 +127,11 @@ class TrainingView(Sequence[Sample]):
     def __len__(self) -> int:
         return len(self._ids)
 
-    def check_labels(self) -> None:
+    def check_labels(self, images: str = "training images") -> None:
         """Raise `UserError` where no pixel of any image may be learnt from. It reads up to the first that has one."""
         if not any((sample.label != IGNORE).any() for sample in self):
             raise UserError(
-                f"no pixel of the {len(self)} training images of {self._dataset.name} has a class to learn from: all are "
+                f"no pixel of the {len(self)} {images} of {self._dataset.name} has a class to learn from: all are "
                 "ignored, or of unseen classes. `zsbench data check` says which values the masks hold."
             )
 

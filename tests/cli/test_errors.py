@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from zsbench.cli.errors import advice
 from zsbench.training.state import unsealed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -81,3 +82,22 @@ def test_a_killed_sweep_ends_its_cells_and_a_new_one_goes_on(start, tmp_path):
     assert second.returncode == 0, error + cell.with_name(f"{cell.name}.log").read_text()
     assert steps_in(cell / "train.jsonl") == 60 and (cell / "result.json").exists()
     assert (cell / "run.log").read_text().count("INFO zsbench run") == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "--limit", "4"], "to go on: zsbench run --limit 4 --resume"),
+        (["train", "--resume"], "to go on: zsbench train --resume"),
+        (["ablate", "zegclip", "--table", "5"], "to go on: zsbench ablate zegclip --table 5"),
+        (["sweep", "my sweep.toml"], "to go on: zsbench sweep 'my sweep.toml'"),
+        (["data", "check", "x"], "to begin again: zsbench data check x"),
+    ],
+)
+def test_the_advice_is_the_command_that_goes_on(words, said):
+    assert advice(words).endswith(said)
+
+
+def test_of_several_processes_the_launcher_is_left_to_the_user(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert advice(["run"]).endswith("the same command with --resume goes on, on any number of processes.")

@@ -23,7 +23,7 @@ from zsbench.result import Result
 from zsbench.runs import execution
 from zsbench.runs.claim import claim
 from zsbench.runs.execution import execute
-from zsbench.runs.folder import CHECKPOINT, GALLERY, IDENTITY, RECORDS, RESULT, leftovers
+from zsbench.runs.folder import CHECKPOINT, CURVES, GALLERY, IDENTITY, RECORDS, RESULT, leftovers
 from zsbench.runs.plan import make_plan
 from zsbench.runs.request import Request
 from zsbench.training import feed
@@ -92,8 +92,8 @@ def kill():
 
 def whole(folder):
     """Whether a run has left all, and nothing too much."""
-    left = {path.name for path in folder.iterdir()} - {"tensorboard"}
-    return left == {CHECKPOINT, GALLERY, RECORDS, RESULT, "run.log", "train.jsonl"}
+    left = {path.name for path in folder.iterdir()}
+    return left == {CHECKPOINT, GALLERY, RECORDS, RESULT, CURVES, "run.log", "train.jsonl"}
 
 
 def test_a_folder_in_use_is_left_alone(run, tmp_path):

@@ -190,12 +190,14 @@ def test_a_group_may_keep_its_rate_and_a_schedule_wait_for_a_pass(squares, recip
     assert {rate for _, rate in rates} == {0.3}
 
 
-def test_tensorboard_gets_the_curves_of_one_training_across_a_resume(tmp_path):
-    event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    for done, loss in ((0, 5.0), (2, 1.0)):
-        log = TrainingLog(tmp_path / "train.jsonl", done)
-        for step in range(done, 4):
-            log.write(step, {"loss": loss})
-    curves = event_accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload().Scalars("train/loss")
-    assert [(event.step, event.value) for event in curves] == [(0, 5.0), (1, 5.0), (2, 1.0), (3, 1.0)]
-    assert len((tmp_path / "train.jsonl").read_text().splitlines()) == 4
+def test_a_log_is_that_of_one_training_across_a_resume_and_phases_that_ended_early(tmp_path):
+    path = tmp_path / "train.jsonl"
+    for done, steps in ((0, (0, 1, 6, 7)), (7, (7, 8))):  # the first phase of six steps ended after two
+        log = TrainingLog(path, done)
+        for step in steps:
+            log.write(step, {"loss": float(step + done)})
+        with path.open("a") as stream:
+            stream.write('{"step": 9, "lo')  # cut off
+    assert [json.loads(line) for line in path.read_text().splitlines()[:-1]] == [
+        {"step": step, "loss": loss} for step, loss in ((0, 0.0), (1, 1.0), (6, 6.0), (7, 14.0), (8, 15.0))
+    ]

@@ -19,7 +19,7 @@ from zsbench.runs.about import about_method, family, shown
 
 # Commands add themselves, in the order of the help.
 # isort: off
-from zsbench.cli import runs, calibrate, score, compare, report, export, leaderboard  # noqa: F401
+from zsbench.cli import runs, calibrate, score, compare, report, export, hub, leaderboard  # noqa: F401
 from zsbench.cli import info, listing, rerun, check_plugin, data  # noqa: F401
 
 

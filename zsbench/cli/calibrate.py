@@ -23,12 +23,12 @@ def calibrate(given: dict[str, Any]) -> None:
     from zsbench.runs.calibration import plan_calibration, use
 
     plan = plan_calibration(request)
-    from zsbench.cli.console import say_lines, show_plan
+    from zsbench.cli.console import confirm, say_lines, show_plan
     from zsbench.reports.summary import calibration_lines
     from zsbench.runs.execution import execute
 
     show_plan(console, plan)
-    done = execute(plan, console, profile=False)
+    done = execute(plan, console, profile=False, confirm=confirm)
     if done.result is not None:
         say_lines(console, calibration_lines(done.result, use(request, done.result, done.out)))
     leave()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from zsbench.cli.errors import errors
+from zsbench.errors import UserError
 from zsbench.reports.summary import Line, cost_lines, plan_rows, profiles_lines, result_lines, seeds_lines
 from zsbench.result import Efficiency, Profile, Result
 
@@ -19,6 +23,15 @@ if TYPE_CHECKING:  # some commands work without torch
 def say(console: Console, text: str, style: str = "") -> None:
     """Print a text as it is, unbroken."""
     console.print(text, style=style, soft_wrap=True)
+
+
+def confirm(text: str) -> None:
+    """Ask whether what takes very long shall be done; where nobody can answer, it is an error that names `--yes`."""
+    if not sys.stdin.isatty() or not errors.is_terminal:
+        raise UserError(f"{text} To run it as it is: --yes (in a sweep file: yes = true).")
+    say(errors, text, "yellow")
+    if not typer.confirm("Run it all the same?", err=True):
+        raise UserError("nothing was run. --yes runs it without asking.")
 
 
 def say_lines(console: Console, lines: Iterable[Line]) -> None:

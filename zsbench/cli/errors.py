@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,10 +25,8 @@ console = text_console(quiet=process_index() > 0)
 errors = text_console(stderr=True)
 GRACE = 10.0
 """Seconds that a process gives the main one to meet the same mistake, and the launcher to end them all."""
-KEPT = (
-    "what was recorded and saved is kept; the same command with --resume goes on, with any number of processes (ablate, "
-    "sweep: without --resume)."
-)
+RESUMED, GRIDS = ("run", "train", "eval", "calibrate"), ("ablate", "sweep")
+"""Commands that go on with `--resume`, and those that go on as they are."""
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # a wrong word on the command line; it has no public name
 
 
@@ -56,7 +55,7 @@ def plain_errors() -> Iterator[None]:
         give_way()
         say("error", str(unwritable(error.filename or "a file", reason(error) or str(error), "read or write")))
     except KeyboardInterrupt:
-        say("interrupted", KEPT)
+        say("interrupted", advice(sys.argv[1:]))
     except (MemoryError, RuntimeError, Interrupted) as error:
         told = ending(error)
         if told is None:
@@ -80,8 +79,24 @@ def ending(error: BaseException) -> tuple[str, str] | None:
     if isinstance(error, Interrupted):
         if process_index() and not joined():
             sys.exit(2)  # nothing was begun, and the process that failed has said why
-        return "stopped", f"told to end by {error}; {KEPT}"
-    return ("stopped", f"another process of this run has ended; {KEPT}") if lost_process(error) else None
+        return "stopped", f"told to end by {error}; {advice(sys.argv[1:])}"
+    if lost_process(error):
+        return "stopped", f"another process of this run has ended; {advice(sys.argv[1:])}"
+    return None
+
+
+def advice(words: Sequence[str]) -> str:
+    """What is kept of a command that was told to end, and how to go on."""
+    command = next((word for word in words if not word.startswith("-")), "")
+    again = shlex.join(["zsbench", *words])
+    if command in RESUMED:
+        more = "" if "--resume" in words else " --resume"
+        if os.environ.get("WORLD_SIZE", "1") != "1":
+            return "what was recorded and saved is kept; the same command with --resume goes on, on any number of processes."
+        return f"what was recorded and saved is kept; to go on: {again}{more}"
+    if command in GRIDS or (command == "profile" and "--out" in words):
+        return f"what is finished is kept, and of the other cells what they had; to go on: {again}"
+    return f"nothing half done is left in the place of a file; to begin again: {again}"
 
 
 def suggest(error: Any) -> None:

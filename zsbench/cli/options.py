@@ -135,7 +135,7 @@ def option(name: str, field: FieldInfo, listed: bool) -> inspect.Parameter:
     declared = typer.Option(
         *flags(name, field),
         help=text,
-        metavar=METAVARS.get(kind),
+        metavar="NAME" if choices and kind == list[str] else METAVARS.get(kind),
         rich_help_panel=place(field).panel,
         min=lowest,
         autocompletion=names_of(name),
@@ -165,7 +165,10 @@ def plain_type(annotation: Any) -> tuple[Any, tuple[str, ...]]:
         return str, get_args(annotation)
     if get_origin(annotation) is dict:
         return list[str], ()
-    return (list[Path] if get_origin(annotation) is tuple else annotation), ()
+    if get_origin(annotation) is tuple:
+        inner, *_ = get_args(annotation)
+        return (list[str], get_args(inner)) if get_origin(inner) is Literal else (list[Path], ())
+    return annotation, ()
 
 
 def split_commas(texts: list[str] | None) -> list[str]:

@@ -70,7 +70,7 @@ def run_suite(verb: Verb, suite: str, given: dict[str, Any], seeds: str | None) 
 def run_all(verb: Verb, requests: Sequence[Request]) -> None:
     """Carry out requests that differ in nothing but the seed, and show what came of them."""
     resolve(requests[0])
-    from zsbench.cli.console import show_plan, show_result, show_seeds
+    from zsbench.cli.console import confirm, show_plan, show_result, show_seeds
     from zsbench.runs.execution import execute
     from zsbench.runs.plan import make_plan
 
@@ -81,7 +81,7 @@ def run_all(verb: Verb, requests: Sequence[Request]) -> None:
             apart = {name: folder and folder / f"seed{request.seed}" for name, folder in apart.items()}
         plan = make_plan(verb, request.model_copy(update=apart))
         show_plan(console, plan)
-        done = execute(plan, console)
+        done = execute(plan, console, confirm=confirm)
         if done.result is not None:
             show_result(console, done.result)
             results.append(done.result)

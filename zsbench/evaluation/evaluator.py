@@ -15,7 +15,7 @@ from zsbench.evaluation.loader import Batch, read_ahead
 from zsbench.evaluation.prediction import Look, predict_labels
 from zsbench.evaluation.recorder import Recorder
 from zsbench.evaluation.refine import Scores
-from zsbench.evaluation.watch import Stopwatch
+from zsbench.evaluation.watch import Stopwatch, Watch
 from zsbench.method import ImageBatch, Method
 from zsbench.metrics.journal import Journal
 from zsbench.utils.parallel import next_read
@@ -99,7 +99,7 @@ def predict_unequal(
     method: Method,
     batch: Batch,
     protocol: EvalProtocol,
-    watch: Stopwatch,
+    watch: Watch,
     word_to_class: Sequence[int] | None = None,
     look: Look | None = None,
 ) -> list[torch.Tensor]:

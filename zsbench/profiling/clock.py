@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import torch
 
-from zsbench.errors import UserError, out_of_memory
-from zsbench.method import Method
+from zsbench.errors import out_of_memory
+from zsbench.method import Method, predicting
 from zsbench.profiling.energy import Gpu
+from zsbench.utils.compiler import telling_compiler
 
 GROUP, STEADY = 3, 0.05
 """Warm-up ends when the median of the last `GROUP` runs differs from that of the `GROUP` before by less than this share."""
@@ -137,20 +138,12 @@ def compiled(method: Method, call: Callable[[], object]) -> Iterator[float]:
     Raises `UserError` where torch cannot compile it. The method has been seen to work as it is, so that whatever fails is
     the compiler's doing.
     """
-    name = "predict" if type(method).predict_batch is Method.predict_batch else "predict_batch"
+    name = predicting(method)
     setattr(method, name, torch.compile(getattr(method, name), dynamic=False))
     try:
         began = time.perf_counter()
-        try:
+        with telling_compiler(everything=True):
             call()
-        except Exception as error:
-            if out_of_memory(error):
-                raise
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise UserError(
-                f"--compile: torch.compile failed: {reason}. It needs a C++ compiler (g++ or clang++; $CXX names another) "
-                "on the CPU and Triton on CUDA. Without --compile the method runs as it is."
-            ) from error
         yield time.perf_counter() - began
     finally:
         del method.__dict__[name]

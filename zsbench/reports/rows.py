@@ -19,12 +19,22 @@ from zsbench.utils.files import slug
 
 NO_CHOICE = (
     *("method", "dataset", "setting", "variant", "seed", "classes", "transfer"),  # have places of their own in a page
-    *("checkpoint", "device", "eval_batch", "plugin", "curve", "metric"),  # say where and from what it was computed
+    *(
+        "checkpoint",
+        "device",
+        "compile",
+        "eval_batch",
+        "plugin",
+        "curve",
+        "metric",
+    ),  # say where and from what it was computed
     *("predictions", "mapping", "name"),  # say what was scored: `(scored)` in the label
     *UNSAID,  # say where things lay, and how they were read
 )
 RECIPE = {name: field.default for name, field in Recipe.model_fields.items()}
 DEFAULTS = {name: field.default for name, field in ScoreRequest.model_fields.items()}
+VALIDATION = ("validate_every", "validate_images", "patience", "evaluated")
+"""Entries of the recipe that decide nothing where there is no validation."""
 Fields = Mapping[str, Any]
 
 
@@ -105,6 +115,8 @@ def training(result: Result) -> dict[str, Any]:
     asked = {**DEFAULTS, **trained_request(result)}
     recipe = {**RECIPE, **result.training.recipe}
     recipe.pop("workers")
+    if not recipe["validate_every"]:
+        recipe = {name: value for name, value in recipe.items() if name not in VALIDATION}
     return {
         "learnt from": result.training.dataset,
         **under("trained with", {name: asked[name] for name in ("variant", "limit", "dtype")}),

@@ -46,6 +46,11 @@ def plan_rows(plan: Plan) -> Iterator[tuple[str, str]]:
             "train",
             f"{recipe.iterations} iterations x {recipe.batch_size} images, from {len(plan.train_ids)} images",
         )
+        if plan.validation_ids:
+            yield (
+                "validate",
+                f"{len(plan.validation_ids)} further images, held out, every {recipe.validate_every} steps",
+            )
     elif plan.checkpoint is not None:
         yield "checkpoint", f"{request.checkpoint}, trained on {plan.checkpoint.dataset} ({plan.checkpoint.setting})"
     if plan.eval_ids:
@@ -75,6 +80,10 @@ def result_lines(result: Result) -> Iterator[Line]:
         yield "random weights: these numbers mean nothing and no leaderboard takes them", "bold red"
     if not result.dataset.complete:
         yield f"only {result.dataset.images} images of the split: no leaderboard takes this result", "yellow"
+    if result.training is not None and (found := result.training.validation) is not None:
+        best = f"best {found.metric} {found.best:.1f} after step {found.best_step}"
+        early = f"; ended early at step {found.ended_early[-1]}" if found.ended_early else ""
+        yield f"validation  {best} on {found.images} held-out images{early}; evaluated: the {found.weights} weights", ""
     if result.efficiency is not None:
         yield from cost_lines(result.efficiency, result.environment.device_name)
     if result.method.oracle:

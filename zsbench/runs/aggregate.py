@@ -131,7 +131,7 @@ def what_was_shown(plan: Plan) -> Shown:
 
 
 def said_of_training(checkpoint: CheckpointInfo) -> TrainingInfo:
-    said = {name: getattr(checkpoint, name) for name in ("dataset", "recipe", "request", "command")}
+    said = {name: getattr(checkpoint, name) for name in ("dataset", "recipe", "request", "command", "validation")}
     return TrainingInfo(**said)
 
 

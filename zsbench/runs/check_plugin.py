@@ -114,6 +114,7 @@ def carry_out(verb: Verb, asked: dict[str, Any]) -> None:
     """A run like any other; what the method raises in it is told with its line."""
     request = Request.of(verb, {name: value for name, value in asked.items() if value is not None})
     resolve(request)
+    from zsbench.runs.confirmation import warn
     from zsbench.runs.execution import Run, carry_out
     from zsbench.runs.plan import make_plan
     from zsbench.training.rehearsal import explained
@@ -121,6 +122,6 @@ def carry_out(verb: Verb, asked: dict[str, Any]) -> None:
     run = Run(make_plan(verb, request))
     try:
         with explained(run.method, f"zsbench {verb} on images of {dataset_class(request.dataset).name}"):
-            carry_out(run, profile=False)
+            carry_out(run, profile=False, confirm=warn)
     finally:
         run.close()

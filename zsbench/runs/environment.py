@@ -45,7 +45,7 @@ def tf32(enabled: bool) -> Iterator[None]:
         matmul.allow_tf32, cudnn.allow_tf32 = before
 
 
-def environment(device: torch.device, dtype: torch.dtype, processes: int = 1) -> Environment:
+def environment(device: torch.device, dtype: torch.dtype, processes: int = 1, compiled: bool = False) -> Environment:
     """Everything about the machine and the software that a result has to tell."""
     commit, dirty = revision()
     gpu = find_gpu(device)
@@ -61,5 +61,5 @@ def environment(device: torch.device, dtype: torch.dtype, processes: int = 1) ->
         dtype=str(dtype).removeprefix("torch."),
         driver=gpu.driver if gpu else None,
         clocks_mhz=gpu.clocks if gpu else {},
-        flags=flags(device),
+        flags=flags(device) | ({"compiled": True} if compiled else {}),
     )

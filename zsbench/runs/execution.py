@@ -6,7 +6,9 @@ import logging
 import math
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ from zsbench.evaluation.evaluator import Share, as_classes, evaluate_records
 from zsbench.evaluation.prediction import predict_labels, resize
 from zsbench.evaluation.recorder import Recorder
 from zsbench.evaluation.watch import total
-from zsbench.method import ImageBatch, Method
+from zsbench.method import ImageBatch, Method, predicting
 from zsbench.metrics.journal import Journal, journal_path, read_journals, read_notes
 from zsbench.metrics.recorded import Recorded
 from zsbench.metrics.records import Records
@@ -36,10 +38,13 @@ from zsbench.runs.aggregate import Evaluation, aggregate
 from zsbench.runs.asked import as_named, asked_of_training, bare, portable
 from zsbench.runs.build import build_method, full_vocabulary, load_encoder, seen_words, training_vocabulary
 from zsbench.runs.claim import Claim
+from zsbench.runs.confirmation import LONGEST_UNASKED, Confirm, question, warn
+from zsbench.runs.curves import drawn
 from zsbench.runs.environment import environment
 from zsbench.runs.estimate import evaluation_seconds, training_seconds
 from zsbench.runs.finished import check_same, is_complete
 from zsbench.runs.folder import (
+    BEST,
     CHECKPOINT,
     GALLERY,
     IDENTITY,
@@ -56,14 +61,18 @@ from zsbench.runs.folder import (
 from zsbench.runs.gallery import draw_gallery, tolerated
 from zsbench.runs.identity import check_identity, fingerprint, identify, surroundings
 from zsbench.runs.plan import Plan, usual_folder
+from zsbench.runs.tracking import Tracking
+from zsbench.runs.validation import HeldOut, Weights, course_info
 from zsbench.settings import Phase, TrainingView, check_phases
+from zsbench.training.course import Course, Validation
 from zsbench.training.log import final_loss
 from zsbench.training.loop import Session, train
 from zsbench.training.rehearsal import can_begin_anywhere, check_learnable, rehearsal, trial_step
 from zsbench.training.state import TrainingState
+from zsbench.utils.compiler import check_compiler, compiled
 from zsbench.utils.distributed import join, on_main_then_broadcast
 from zsbench.utils.files import printable, sha256, telling
-from zsbench.utils.progress import format_seconds, progress_bar
+from zsbench.utils.progress import Bar, NotebookBar, format_seconds, progress_bar
 
 log = logging.getLogger("zsbench")
 
@@ -84,13 +93,17 @@ class Run:
         self.console = console or Console(quiet=True)
         self.accelerator = join(plan.device)
         self.claim: Claim | None = None
+        self.tracking = Tracking(plan, plan.out, self.say, self.accelerator.is_main_process)
         try:
             self.out = on_main_then_broadcast(self.accelerator, self.open_folder)
             if not self.out.is_dir():
                 raise UserError(
                     f"this process does not see {self.out}: all machines of a run need a common file system."
                 )
+            self.tracking.folder = self.out
             self.device = self.accelerator.device if plan.device.index is None else plan.device
+            if plan.request.compile:
+                check_compiler(self.device)
             torch.manual_seed(plan.request.seed)
             with self.accelerator.local_main_process_first():  # one downloads for all
                 self.clip = given.clip if given is not None else load_encoder(plan)
@@ -102,9 +115,11 @@ class Run:
             self.close()
             raise
         self.training: TrainingInfo | None = None
+        self.validated = ""
 
     def close(self) -> None:
-        """Let others have the folder."""
+        """Let others have the folder, and trackers send what they have."""
+        self.tracking.close()
         if self.claim is not None:
             self.claim.release()
 
@@ -140,18 +155,22 @@ class Run:
         """Whether an earlier sitting has finished the training, or there is none."""
         return not self.plan.trains or (self.out / CHECKPOINT).exists()
 
-    def estimate(self) -> float:
+    def estimate(self) -> tuple[float, float]:
         """Seconds that training and evaluation will take, from one step and one window."""
-        plan, total = self.plan, 0.0
+        plan, training, evaluation = self.plan, 0.0, 0.0
         if not self.learnt:
             phases = self.phases()
             self.rehearse(phases[1:])
             self.tell(training_vocabulary(plan, self.clip, phases[0][1]))
-            total += training_seconds(self.method, [phase for phase, _ in phases], self.device)
+            training = training_seconds(self.method, [phase for phase, _ in phases], self.device)
+            if looks := plan.validations:
+                images = looks * len(plan.validation_ids)
+                training += evaluation_seconds(self.method, self.first(), images, plan.protocol, self.device)
         if plan.eval_ids:
             self.tell(full_vocabulary(plan, self.clip))
-            total += evaluation_seconds(self.method, self.first(), len(plan.eval_ids), plan.protocol, self.device)
-        return total
+            evaluation = evaluation_seconds(self.method, self.first(), len(plan.eval_ids), plan.protocol, self.device)
+        processes = self.accelerator.num_processes
+        return training / processes, evaluation / processes
 
     def rehearse(self, phases: Sequence[tuple[Phase, TrainingView]]) -> None:
         """Try a step of phases that come later, where that can be: a mistake in them is told before hours of the first."""
@@ -168,8 +187,10 @@ class Run:
         self.method.set_vocabulary(vocabulary.to(self.device))
 
     def first(self) -> Sample:
-        """The first image to be evaluated."""
-        return read_sample(self.plan.dataset, self.plan.protocol.split, self.plan.eval_ids[0])
+        """The first image to be evaluated, or held out."""
+        plan = self.plan
+        split, ids = (plan.protocol.split, plan.eval_ids) if plan.eval_ids else ("train", plan.validation_ids)
+        return read_sample(plan.dataset, split, ids[0])
 
     def phases(self) -> list[tuple[Phase, TrainingView]]:
         """The phases of training that the method asks for, each with its view of the data."""
@@ -183,24 +204,78 @@ class Run:
         """Train, or take up what an earlier sitting left, and write the checkpoint."""
         plan, finished = self.plan, self.learnt
         state = TrainingState(self.out / STATE, self.fingerprint, say=self.say)
-        if finished:  # any number of processes goes on from here
-            load_trainable_state_dict(
-                self.method, read_checkpoint(self.out / CHECKPOINT)[1], str(self.out / CHECKPOINT)
-            )
-        else:
+        if not finished:
             phases = self.phases()
             phases[0][1].check_labels()
-            with progress_bar(self.console, "train", sum(phase.recipe.iterations for phase, _ in phases)) as bar:
+            with (
+                progress_bar(self.console, "train", sum(phase.recipe.iterations for phase, _ in phases)) as bar,
+                self.drawn(state) if self.accelerator.is_main_process else nullcontext(),
+            ):
                 session = Session(
                     self.accelerator,
                     plan.request.seed,
                     plan.dtype,
                     state,
                     self.out / STEPS,
-                    lambda step, losses: bar.reach(step, f"loss {losses['loss']:.3f}"),
+                    partial(self.stepped, bar),
+                    partial(self.resumed, bar),
+                    self.validation() if plan.validation_ids else None,
                 )
-                train(self.method, phases, self.enter, session)
+                with self.compiled("losses"):
+                    train(self.method, phases, self.enter, session)
         self.training = on_main_then_broadcast(self.accelerator, lambda: self.save_training(state, finished))
+        if finished or self.evaluated == "best":  # any number of processes goes on from here
+            load_trainable_state_dict(self.method, read_checkpoint(self.learnt_file)[1], str(self.learnt_file))
+
+    @property
+    def evaluated(self) -> Weights:
+        """Which weights are evaluated; the last where no phase could be validated."""
+        return self.plan.recipe.evaluated if (self.out / BEST).exists() else "last"
+
+    @property
+    def learnt_file(self) -> Path:
+        return self.out / (BEST if self.evaluated == "best" else CHECKPOINT)
+
+    def validation(self) -> Validation:
+        """How the method is looked at while it learns; the best weights so far are kept in a file."""
+        plan, recipe = self.plan, self.plan.recipe
+        measure = HeldOut.of(plan, self.clip, self.accelerator)
+        return Validation(measure, recipe.validate_every, recipe.patience, self.keep_best, self.found)
+
+    def keep_best(self, course: Course) -> None:
+        if self.accelerator.is_main_process and course.best is not None:
+            save_checkpoint(self.out / BEST, course.best["weights"], self.checkpoint_info(course, "best"))
+
+    def found(self, course: Course) -> None:
+        """Tell what the latest validation found, in the log and where no bar is drawn over it."""
+        step, found = course.history[-1]
+        numbers = ", ".join(f"{name} {value:.2f}" for name, value in found.items())
+        self.validated = f", validation {numbers}"
+        self.tracking.log("validation", found, step)
+        log.info("validation after step %d: %s", step, numbers)
+        if step in course.ended:
+            self.say(f"no better validation since step {(course.best or {})['step']}: this phase ends at step {step}.")
+
+    def drawn(self, state: TrainingState) -> AbstractContextManager[None]:
+        return drawn(self.out, lambda: state.course, self.title, self.say)
+
+    @property
+    def title(self) -> str:
+        """Of pictures."""
+        return f"{self.plan.method_class.name} on {self.plan.dataset.name}, {self.plan.setting}"
+
+    def resumed(self, bar: Bar | NotebookBar, done: int) -> None:
+        """Say from which step a training goes on, and let trackers begin."""
+        on_main_then_broadcast(self.accelerator, lambda: self.tracking.open(done))
+        if done:
+            bar.resume(done)
+            text = f"resumed at step {done} of {self.plan.recipe.iterations}"
+            log.info("%s", text)
+            self.console.print(text)
+
+    def stepped(self, bar: Bar | NotebookBar, done: int, losses: dict[str, float]) -> None:
+        bar.reach(done, f"loss {losses['loss']:.3f}{self.validated}")
+        self.tracking.log("train", losses, done)
 
     def enter(self, phase: Phase, view: TrainingView) -> None:
         log.info("phase %s: %s pixels, names of %s classes", phase.name, phase.pixels, phase.names)
@@ -209,9 +284,12 @@ class Run:
     def save_training(self, state: TrainingState, finished: bool) -> TrainingInfo:
         recipe, seconds = self.plan.recipe, state.seconds
         if finished:
-            seconds = next((found["seconds"] for found in state.sound(self.out / STATE)), math.nan)
+            kept = next(state.sound(self.out / STATE), None)
+            seconds = kept["seconds"] if kept else math.nan
+            state.course = Course(**kept["course"]) if kept else state.course
         else:
-            save_checkpoint(self.out / CHECKPOINT, self.method, self.checkpoint_info())
+            self.keep_best(state.course)  # as it is: a sitting that was cut short may have left a later one
+            save_checkpoint(self.out / CHECKPOINT, self.method, self.checkpoint_info(state.course, "last"))
             shutil.rmtree(self.out / PSEUDO_LABELS, ignore_errors=True)
             log.info("trained %d iterations in %.0f s", recipe.iterations, seconds)
         return TrainingInfo(
@@ -219,9 +297,10 @@ class Run:
             recipe=recipe.model_dump(mode="json"),
             seconds=seconds,
             final_loss=final_loss(self.out / STEPS),
+            validation=course_info(state.course, len(self.plan.validation_ids), self.evaluated),
         )
 
-    def checkpoint_info(self) -> CheckpointInfo:
+    def checkpoint_info(self, course: Course, weights: Weights) -> CheckpointInfo:
         plan = self.plan
         return CheckpointInfo(
             zsbench_version=__version__,
@@ -242,11 +321,13 @@ class Run:
             recipe=plan.recipe.model_dump(mode="json"),
             request=asked_of_training(plan.request),
             command=as_named(plan.request).command("calibrate" if plan.verb == "calibrate" else "train"),
+            validation=course_info(course, len(plan.validation_ids), weights),
         )
 
     def evaluate(self) -> None:
         """Score this process's share of the images that no journal has."""
         plan, processes = self.plan, self.accelerator.num_processes
+        on_main_then_broadcast(self.accelerator, self.tracking.open)
         self.tell(full_vocabulary(plan, self.clip))
         done = on_main_then_broadcast(
             self.accelerator, lambda: frozenset(read_journals(self.out, self.fingerprint)[0].ids.tolist())
@@ -259,7 +340,11 @@ class Run:
         if plan.request.save_predictions is not None:
             how = replace(how, save=self.open_predictions(plan.request.save_predictions, done))
         own = Journal(journal_path(self.out, share.index), self.fingerprint)
-        with own as journal, progress_bar(self.console, "evaluate", len(plan.eval_ids), len(done)) as bar:
+        with (
+            own as journal,
+            progress_bar(self.console, "evaluate", len(plan.eval_ids), len(done)) as bar,
+            self.compiled(predicting(self.method)),
+        ):
             evaluate_records(
                 self.method,
                 plan.dataset,
@@ -271,6 +356,9 @@ class Run:
                 lambda count: bar.reach(min(len(done) + count * processes, len(plan.eval_ids))),
             )
         self.accelerator.wait_for_everyone()
+
+    def compiled(self, name: str) -> AbstractContextManager[None]:
+        return compiled(self.method, name) if self.plan.request.compile else nullcontext()
 
     def recorder(self) -> Recorder | None:
         """Of what is recorded beside the confusion; the method has been told the vocabulary."""
@@ -316,7 +404,7 @@ class Run:
             checkpoint=self.learnt_weights(),
             training=self.training,
             efficiency=self.profile() if profile else None,
-            environment=environment(self.device, plan.dtype, self.accelerator.num_processes),
+            environment=environment(self.device, plan.dtype, self.accelerator.num_processes, plan.request.compile),
         )
         log.info("evaluated %d images: %s", result.dataset.images, result.timing)
         result.save(self.out / RESULT)
@@ -326,9 +414,9 @@ class Run:
         """The file of what the method has learnt: of a method that was given as an object it is written now."""
         asked = self.plan.request.checkpoint
         if self.given is not None and self.plan.method_class.trainable and asked is None:
-            save_checkpoint(self.out / CHECKPOINT, self.method, self.checkpoint_info())
+            save_checkpoint(self.out / CHECKPOINT, self.method, self.checkpoint_info(Course(), "last"))
             return self.out / CHECKPOINT
-        return self.out / CHECKPOINT if self.plan.trains else asked
+        return self.learnt_file if self.plan.trains else asked
 
     def left(self) -> Result | None:
         """The result that an earlier sitting wrote before it was cut short."""
@@ -338,7 +426,6 @@ class Run:
         """Draw the gallery, and remove what only an unfinished run needs. Pictures that fail cost no result."""
         plan = self.plan
         if not (self.out / GALLERY).exists():
-            title = f"{plan.method_class.name} on {plan.dataset.name}, {plan.setting}"
             self.tell(full_vocabulary(plan, self.clip))
             self.method.eval().to(self.device)
             with tolerated(self.say):
@@ -347,10 +434,11 @@ class Run:
                     plan.dataset,
                     plan.protocol.split,
                     plan.eval_ids,
-                    title,
+                    self.title,
                     self.predict,
                     plan.request.outside,
                 )
+        self.tracking.conclude(result, self.out / GALLERY, plan.recipe.iterations if plan.trains else 0)
         tidy(self.out)
         return result
 
@@ -366,7 +454,7 @@ class Run:
     def profile(self, seconds: float = 5.0) -> Efficiency:
         plan, first = self.plan, self.first()
         shape = (first.image.shape[0], first.image.shape[1])
-        how = Conditions(dtype=plan.dtype, seconds=seconds)
+        how = Conditions(dtype=plan.dtype, seconds=seconds, compile=plan.request.compile)
         return profile_method(self.method, self.clip, plan.protocol, shape, plan.prompts, self.device, how, first)
 
 
@@ -393,10 +481,17 @@ def start_log(path: Path, plan: Plan) -> None:
     log.info("recipe %s", plan.recipe.model_dump_json())
 
 
-def execute(plan: Plan, console: Console | None = None, profile: bool = True, method: Method | None = None) -> Outcome:
+def execute(
+    plan: Plan,
+    console: Console | None = None,
+    profile: bool = True,
+    confirm: Confirm = warn,
+    method: Method | None = None,
+) -> Outcome:
     """Do what `plan` says; the result (None for `train`) is also written to the output folder. `method`: the one that is
     evaluated, as it stands, in the place of a new one.
 
+    `confirm` is asked before what will take longer than a day, unless that is what was asked for, or is resumed.
     What is resumed and was finished before is there at once. Raises `UserError` where a process that reads images is killed.
     """
     if plan.request.resume and is_complete(plan.out, plan.verb):
@@ -404,7 +499,7 @@ def execute(plan: Plan, console: Console | None = None, profile: bool = True, me
         return Outcome(plan.out, None if plan.verb == "train" else Result.load(plan.out / RESULT))
     run = Run(plan, console, method)
     try:
-        return carry_out(run, profile)
+        return carry_out(run, profile, confirm)
     except RuntimeError as error:
         if not lost_reader(error):
             raise
@@ -413,12 +508,18 @@ def execute(plan: Plan, console: Console | None = None, profile: bool = True, me
         run.close()
 
 
-def carry_out(run: Run, profile: bool) -> Outcome:
+def carry_out(run: Run, profile: bool, confirm: Confirm) -> Outcome:
     """The steps of a run that are not done yet."""
     plan, main = run.plan, run.accelerator
     result = on_main_then_broadcast(main, run.left)
     if result is None:
-        run.console.print(f"estimated time {format_seconds(run.estimate() / main.num_processes)}")
+        training, evaluation = run.estimate()
+        run.console.print(f"estimated time {format_seconds(training + evaluation)}")
+        begun = plan.request.resume and leftovers(run.out)
+        if training + evaluation > LONGEST_UNASKED and not plan.request.yes and not begun:
+            text = question(plan, training, evaluation)
+            log.info("%s", text)
+            on_main_then_broadcast(main, lambda: confirm(text))
     if plan.trains:
         run.train()
     if plan.verb == "train":

@@ -52,6 +52,7 @@ def identify(plan: Plan, clip: Clip | None) -> Identity:
         "seed": request.seed,
         "dtype": str(plan.dtype),
         "images scored together": plan.eval_batch,
+        "compiled": request.compile or None,
         "curve": request.curve,
         "metrics": [file for _, file in plan.metrics.values()],
     }

@@ -28,6 +28,7 @@ from zsbench.runs.folder import changes, free_folder, is_finished, leftovers, na
 from zsbench.runs.image_metrics import open_metrics
 from zsbench.runs.request import Request, Verb
 from zsbench.runs.resolve import Resolved, about_training, is_dataset, resolve, resolve_clip, useless
+from zsbench.runs.stand_ins import hold_out
 from zsbench.settings import Setting, parse_setting
 from zsbench.utils.validation import from_file
 
@@ -59,10 +60,16 @@ class Plan:
     dtype: torch.dtype
     out: Path
     metrics: Mapping[str, tuple[ImageMetric, File]]
+    validation_ids: tuple[str, ...] = ()
 
     @property
     def trains(self) -> bool:
         return bool(self.train_ids)
+
+    @property
+    def validations(self) -> int:
+        """How often the method is looked at while it learns, at most."""
+        return -(-self.recipe.iterations // self.recipe.validate_every) if self.validation_ids else 0
 
     @property
     def trained_before(self) -> CheckpointInfo | None:
@@ -108,6 +115,7 @@ def make_plan(verb: Verb, request: Request, dataset: Dataset | None = None) -> P
     )
     if eval_ids:
         options.verify(checked_ids(dataset, protocol.split))
+    train_ids, validation_ids = choose_images(resolved, dataset) if trains else ((), ())
     return Plan(
         verb=verb,
         request=request,
@@ -124,7 +132,8 @@ def make_plan(verb: Verb, request: Request, dataset: Dataset | None = None) -> P
         protocol=protocol,
         checkpoint=checkpoint,
         released=released,
-        train_ids=tuple(split_ids(dataset, "train", request.limit)) if trains else (),
+        train_ids=train_ids,
+        validation_ids=validation_ids,
         eval_ids=tuple(eval_ids),
         device=choose_device(request.device),
         dtype=choose_dtype(request.dtype, trains),
@@ -161,6 +170,15 @@ def check_useful(verb: Verb, request: Request, method_class: type[Method], train
         raise useless(
             training, f"nothing is trained: {method_class.name} learns nothing, or its checkpoint is used as it is"
         )
+
+
+def choose_images(resolved: Resolved, dataset: Dataset) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The training images, and those of them that are held out for validation and not learnt from."""
+    recipe, ids = resolved.recipe(), split_ids(dataset, "train", resolved.request.limit)
+    if not recipe.validate_every:
+        return tuple(ids), ()
+    learnt, kept = hold_out(ids, recipe.validate_images, "-r validate_images", dataset.name)
+    return tuple(learnt), tuple(kept)
 
 
 def choose_setting(request: Request, method_class: type[Method], checkpoint: CheckpointInfo | None) -> Setting:

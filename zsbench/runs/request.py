@@ -26,6 +26,8 @@ Verb = Literal["run", "train", "eval", "profile", "predict", "propose", "load", 
 METHODS: tuple[Verb, ...] = ("run", "train", "eval", "profile", "predict", "propose", "load")
 """What is done with a method."""
 RUNS: tuple[Verb, ...] = ("run", "train", "eval")
+Tracker = Literal["tensorboard", "wandb", "trackio", "mlflow"]
+"""Where curves and pictures of a run can go; the package of each is an extra of its name."""
 
 AnyRequest = TypeVar("AnyRequest", bound="Request")
 
@@ -64,7 +66,7 @@ OUTPUT = Place("Output")
 MANY_SEEDS = 1000
 SEEDS_MEAN = "Expected how many (3 is 0,1,2), or which: 0,1,2. One is --seed N."
 SEEDS = "several runs and their mean: how many (3: the seeds 0,1,2), or which, as 0,1,2"
-UNSAID = ("out", "data_root", "workers", "resume", "save_predictions", "outside")
+UNSAID = ("out", "data_root", "workers", "resume", "save_predictions", "outside", "track", "yes")
 """Left out of the command that gives the same numbers again."""
 
 
@@ -145,6 +147,7 @@ def parse_seeds(given: Any) -> list[int]:
 Pairs = Annotated[dict[str, Any], BeforeValidator(pairs)]
 Paths = Annotated[tuple[Path, ...], BeforeValidator(several)]
 Plugins = Annotated[tuple[Path, ...], BeforeValidator(plugins)]
+Trackers = Annotated[tuple[Tracker, ...], BeforeValidator(several)]
 Threshold = Annotated[str | None, AfterValidator(threshold)]
 Size = Annotated[str | None, AfterValidator(size)]
 
@@ -232,7 +235,14 @@ class Request(BaseModel):
     dtype: Annotated[Literal["float32", "bfloat16", "float16"], WHERE.only(*RUNS, "profile", "predict")] = option(
         "float32", "type of the arithmetic (float16: not in training)"
     )
+    compile: Annotated[bool, WHERE.only(*RUNS, "profile")] = option(
+        False, "run the method through torch.compile (docs/efficiency.md: where that pays)"
+    )
     resume: Annotated[bool, OUTPUT.only(*RUNS)] = option(False, "go on where this very run was stopped")
+    yes: Annotated[bool, WHERE.only(*RUNS)] = option(False, "run without asking what would take longer than a day")
+    track: Annotated[Trackers, OUTPUT.only(*RUNS)] = option(
+        (), "send losses, rate, validation, metrics and the gallery there, too; may be repeated"
+    )
     out: Annotated[Path | None, OUTPUT.also("score")] = option(
         None, "output folder; default: runs/<what it is, and what was changed>-seed<N>"
     )
@@ -321,7 +331,6 @@ class ProfileRequest(Request):
         None, "HEIGHTxWIDTH of the image before resizing; default: one full window of the protocol"
     )
     timed: Annotated[Literal["model", "end-to-end"], PROFILE] = option("end-to-end", "what is timed")
-    compile: Annotated[bool, PROFILE] = option(False, "time the method through torch.compile")
     tf32: Annotated[bool, PROFILE] = option(False, "float32 products in TF32 on CUDA; else surely not")
     seconds: Annotated[float, PROFILE] = option(
         10.0, "for warm-up, for latency; a quarter for each batch", ge=0, le=1e6, allow_inf_nan=False

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
@@ -181,6 +182,7 @@ def resolve(request: Request, dataset: Dataset | None = None) -> Resolved:
         file: Path | None = getattr(request, name)
         if file is not None and not file.is_file():
             raise UserError(f"{name.replace('_', ' ')} {file} does not exist.")
+    check_trackers(request.track)
     learnt = None
     if request.checkpoint is not None and request.checkpoint.suffix == ".safetensors":
         learnt = read_info(request.checkpoint)
@@ -192,6 +194,13 @@ def resolve(request: Request, dataset: Dataset | None = None) -> Resolved:
     resolved.protocol()
     resolved.texts(learnt)
     return resolved
+
+
+def check_trackers(names: Sequence[str]) -> None:
+    """Raise `UserError` for a tracker whose package is not installed."""
+    for name in names:
+        if find_spec(name) is None:
+            raise UserError(f"--track {name}: {name} is not installed: pip install 'zsbench[{name}]'.")
 
 
 def open_dataset(name: str, root: Path | None) -> Dataset:

@@ -21,6 +21,17 @@ HELD_OUT = "held-out"
 MOST_HELD_OUT = 500
 
 
+def hold_out(ids: Sequence[str], asked: int | None, option: str, dataset: str) -> tuple[list[str], list[str]]:
+    """Training images to learn from, and the last ones of them, which are held out: `asked` many, else a fifth, at most 500.
+
+    Raises `UserError` naming the option where none is left to learn from.
+    """
+    number = asked or max(1, min(MOST_HELD_OUT, len(ids) // 5))
+    if number >= len(ids):
+        raise UserError(f"{option} {number}: {dataset} has {len(ids)} training images; leave some to learn from.")
+    return list(ids[:-number]), list(ids[-number:])
+
+
 class StandIns(Dataset):
     """Seen classes of `inner`, some of which are unseen here: those of the last `held_out` training images that the method
     does not learn from. `chosen`: names of the stand-ins, or how many; then they are drawn by `seed` among the classes of
@@ -40,12 +51,8 @@ class StandIns(Dataset):
         self.table = np.full(len(inner.classes) - IGNORE, IGNORE, np.int32)  # of an unseen class nothing is known
         self.table[self.kept - IGNORE] = np.arange(len(self.kept))
         ids = list(inner.ids("train"))
-        held_out = held_out or max(1, min(MOST_HELD_OUT, len(ids) // 5))
-        if held_out >= len(ids):
-            raise UserError(
-                f"--held-out {held_out}: {inner.name} has {len(ids)} training images; leave some to learn from."
-            )
-        self.parts = {"train": ids[:-held_out], HELD_OUT: ids[-held_out:]}
+        learnt, kept = hold_out(ids, held_out, "--held-out", inner.name)
+        self.parts = {"train": learnt, HELD_OUT: kept}
         self.unseen = self.stand_ins(chosen, seed)
 
     def stand_ins(self, chosen: Sequence[str] | int | None, seed: int) -> tuple[str, ...]:

@@ -14,12 +14,13 @@ from accelerate.utils import broadcast
 from zsbench.checkpoint import trainable_state_dict
 from zsbench.method import Method, checked_optimisers
 from zsbench.settings import Phase, TrainingView
+from zsbench.training.course import Validation
 from zsbench.training.feed import Feed, SampleStream
 from zsbench.training.log import TrainingLog
 from zsbench.training.state import Content, TrainingState, restore
 from zsbench.training.step import LoopStep
 from zsbench.utils.distributed import gather
-from zsbench.utils.interruption import postponed
+from zsbench.utils.interruption import Told, postponed
 
 Progress = Callable[[int, dict[str, float]], None]
 
@@ -29,7 +30,8 @@ class Session:
     """Where a training runs, and what it leaves beside the weights.
 
     `dtype`: of autocast. `state`: what is needed to resume, kept every minute and at the end. `log`: receives one JSON line
-    a step. `on_step` hears of each.
+    a step. `on_step` hears of each, `on_start` how many were done before, over all phases. `validation`: how the method is
+    looked at meanwhile.
     """
 
     accelerator: Accelerator
@@ -38,6 +40,8 @@ class Session:
     state: TrainingState = field(default_factory=TrainingState)
     log: Path | None = None
     on_step: Progress = lambda step, losses: None
+    on_start: Callable[[int], None] = lambda done: None
+    validation: Validation | None = None
 
 
 def train(
@@ -55,8 +59,10 @@ def train(
     start, latest = state.load()
     torch.manual_seed(session.seed + 7_919 * accelerator.process_index)
     done = sum(phase.recipe.iterations for phase, _ in phases[: state.phase])
+    total = sum(phase.recipe.iterations for phase, _ in phases)
     logged = session.log is not None and accelerator.is_main_process
     writer = TrainingLog(session.log, done + state.step) if logged and session.log else None
+    session.on_start(done + state.step)
     method.to(accelerator.device)
     for number, (phase, view) in enumerate(phases[state.phase :], state.phase):
         if start is None:
@@ -69,11 +75,14 @@ def train(
         if latest is not None:
             loop.restore(latest)
         with postponed() as told:
+            if loop.validate(done, total, told):  # what an earlier sitting had no time for
+                told.give_way()
             for step, losses in loop.run():
                 session.on_step(done + step + 1, losses)
                 if writer is not None:
                     writer.write(done + step, losses)
                 due, end = agree(accelerator, state.due(), bool(told))
+                end = end or loop.validate(done, total, told)
                 if due or end:
                     state.save(method, loop.optimisers, accelerator)
                 if end:
@@ -97,6 +106,7 @@ class PhaseLoop:
 
     def __init__(self, method: Method, phase: Phase, view: TrainingView, session: Session) -> None:
         self.method, self.phase, self.state, self.accelerator = method, phase, session.state, session.accelerator
+        self.validation = session.validation if method.can_predict(phase) else None
         self.optimisers = checked_optimisers(method, method.optimisers(phase))
         self.peaks = {
             name: [group["lr"] for group in optimiser.param_groups] for name, optimiser in self.optimisers.items()
@@ -124,11 +134,27 @@ class PhaseLoop:
     def run(self) -> Iterator[tuple[int, dict[str, float]]]:
         """Yield `(step, losses)` after each step from the state's on; `losses` includes `lr` and `seconds`."""
         for number in range(self.state.step, self.phase.recipe.iterations):
+            if self.validation is not None and self.validation.over(self.state.course):
+                return
             began = time.perf_counter()
             rate = self.set_rates(number)
             losses = self.step.take(number)
             self.state.step, self.state.drawn = number + 1, self.feed.drawn
             yield number, {**losses, "lr": rate, "seconds": time.perf_counter() - began}
+
+    def validate(self, done: int, total: int, told: Told) -> bool:
+        """Look at the method if that is due after the present step; whether a process was told to end meanwhile.
+
+        `done`: steps of the phases before, of `total` in all.
+        """
+        state, at = self.state, done + self.state.step
+        if self.validation is None or not state.step or not self.validation.due(at, total, state.course):
+            return False
+
+        def ends() -> bool:
+            return agree(self.accelerator, False, bool(told))[1]
+
+        return self.validation.look(self.method, at, state.phase, state.course, ends)
 
     def set_rates(self, number: int) -> float:
         """Set the rates of a step; returns the first, for the log."""

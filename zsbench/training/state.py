@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 from zsbench.checkpoint import load_trainable_state_dict, trainable_state_dict
 from zsbench.errors import UserError
 from zsbench.method import Method
+from zsbench.training.course import Course
 from zsbench.utils.distributed import gather
 from zsbench.utils.files import sync, write_atomically
 
@@ -37,7 +38,8 @@ class TrainingState:
 
     `path` receives what is needed to go on; a file beside it has what the present phase began with (`Method.begin_phase`).
     Of each the one before is kept, in case the newer is damaged. None keeps nothing. `fingerprint`: of all that decides the
-    weights. `before`: seconds that earlier sittings took. `say` is told of a file that is damaged.
+    weights. `before`: seconds that earlier sittings took. `course`: what validations have found. `say` is told of a file
+    that is damaged.
     """
 
     path: Path | None = None
@@ -48,6 +50,7 @@ class TrainingState:
     before: float = 0.0
     began: float = field(default_factory=time.monotonic)
     saved: float = field(default_factory=time.monotonic)
+    course: Course = field(default_factory=Course)
     say: Callable[[str], None] = log.warning
 
     @property
@@ -65,7 +68,7 @@ class TrainingState:
 
     def begin(self, phase: int, method: Method, accelerator: Accelerator) -> None:
         """A phase begins: keep what it begins with."""
-        self.phase, self.step, self.drawn = phase, 0, 0
+        self.phase, self.step, self.drawn, self.course.waited = phase, 0, 0, 0
         self.write(self.start, method, accelerator, {})
 
     def save(self, method: Method, optimisers: Mapping[str, Optimizer], accelerator: Accelerator) -> None:
@@ -83,6 +86,7 @@ class TrainingState:
             "step": self.step,
             "drawn": self.drawn,
             "seconds": self.seconds,
+            "course": self.course.content(),
             "method": trainable_state_dict(method),
             "random": gather(accelerator, random_state(accelerator.device)),
             **more,
@@ -110,6 +114,7 @@ class TrainingState:
         latest = next((found for found in self.sound(self.path) if found["phase"] == self.phase), None)
         if latest is not None:
             self.step, self.drawn, self.before = latest["step"], latest["drawn"], latest["seconds"]
+        self.course = Course(**(latest or start)["course"])
         return start, latest
 
     def sound(self, path: Path) -> Iterator[Content]:

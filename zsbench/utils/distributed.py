@@ -128,6 +128,14 @@ def gather(accelerator: Accelerator, value: T) -> list[T]:
     return list(gather_object([value]))
 
 
+def broadcast_from_main(accelerator: Accelerator, tensor: torch.Tensor) -> None:
+    """Give every process the main one's tensor, in place."""
+    if accelerator.num_processes > 1:
+        from accelerate.utils import broadcast
+
+        broadcast(tensor)
+
+
 def divided(items: Sequence[T]) -> Iterator[T]:
     """What this process does of `items`, which all processes share out; it ends when all of them are done."""
     state = None

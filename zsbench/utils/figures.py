@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +11,8 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
@@ -311,3 +313,45 @@ def enlarged(image: NDArray[np.uint8], size: Size) -> Image.Image:
 
 def save_picture(path: Path, picture: Image.Image) -> None:
     write_atomically(path, lambda temporary: picture.save(temporary, "PNG"))
+
+
+def save_curves(
+    path: Path,
+    steps: Sequence[float],
+    losses: Mapping[str, Sequence[float]],
+    rate: Sequence[float],
+    validation: Mapping[str, Sequence[tuple[int, float]]],
+    title: str,
+) -> None:
+    """Draw the losses of a training, thin, and their means over a fiftieth of it, bold; the rate; and what validation found,
+    `(steps done, percent)`, where there is any."""
+    panels = 3 if validation else 2
+    figure = Figure(figsize=(7.2, 1.2 + 2.1 * panels), layout="constrained")
+    top, middle, *bottom = figure.subplots(panels, 1, sharex=True)
+    at, width = np.asarray(steps), max(1, len(steps) // 50)
+    for number, (name, values) in enumerate(losses.items()):
+        colour, known = f"C{number}", np.isfinite(values)
+        top.plot(at[known], np.asarray(values)[known], color=colour, linewidth=0.6, alpha=0.4 if width > 1 else 1)
+        mean = np.convolve(np.asarray(values)[known], np.full(width, 1 / width), "valid")
+        top.plot(at[known][width - 1 :], mean, color=colour, linewidth=1.5, label=as_text(name))
+    top.set_ylabel("loss")
+    top.legend(fontsize=8, frameon=False, loc="upper right")
+    middle.plot(steps, rate, color="0.3")
+    middle.set_ylabel("learning rate")
+    middle.ticklabel_format(axis="y", scilimits=(-2, 3))
+    for panel in bottom:
+        for name, found in validation.items():
+            panel.plot(*zip(*found, strict=True), marker="o", markersize=3, label=as_text(name))
+        panel.set_ylabel("validation, %")
+        panel.legend(fontsize=8, frameon=False, loc="lower right")
+    for panel in figure.axes:
+        panel.grid(alpha=0.25)
+        panel.spines[["top", "right"]].set_visible(False)
+    figure.axes[-1].set_xlabel("step")
+    figure.suptitle(as_text(title), fontsize=11)
+    save_figure(path, figure)
+
+
+def save_figure(path: Path, figure: Figure) -> None:
+    canvas = FigureCanvasAgg(figure)
+    write_atomically(path, lambda temporary: canvas.print_figure(temporary, format="png", dpi=110))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -17,16 +18,43 @@ from rich.progress import (
 )
 from rich.progress import Progress as RichProgress
 
+BAR_WIDTH = 32
+LINE_EVERY = 60.0
+"""Seconds between two lines of progress where there is no terminal."""
+
 
 class Bar:
-    """One progress bar, moved by the number of steps done; a note may stand at its end."""
+    """One progress bar, moved by the number of steps done; a note may stand at its end.
+
+    Where nothing can be drawn over, such as in the file of a batch job, it is a line about every minute.
+    """
 
     def __init__(self, progress: RichProgress, task: TaskID) -> None:
         self._progress, self._task = progress, task
+        self._began = self._said = time.monotonic()
+        self._first = int(progress.tasks[0].completed)
+
+    def resume(self, done: int) -> None:
+        """Begin with so many done before, which says nothing of the speed."""
+        self._progress.reset(self._task, completed=done)
+        self._began, self._first = time.monotonic(), done
 
     def reach(self, done: int, note: str = "") -> None:
-        speed = self._progress.tasks[0].speed
+        task = self._progress.tasks[0]
+        if self._progress.disable:
+            self.say(done, int(task.total or 0), f"{task.description} {done}/{task.total:.0f}", note)
+        speed = task.speed
         self._progress.update(self._task, completed=done, note=note, rate=f"{speed:.1f}/s" if speed else "")
+
+    def say(self, done: int, total: int, reached: str, note: str) -> None:
+        """A line, if one is due."""
+        now, fresh = time.monotonic(), done - self._first
+        if now - self._said < LINE_EVERY or fresh <= 0:
+            return
+        self._said, speed = now, fresh / (now - self._began)
+        left = f"{format_seconds((total - done) / speed)} left"
+        text = ", ".join(filter(None, (reached, f"{speed:.2g}/s", left, note)))
+        self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 class NotebookBar:
@@ -34,6 +62,10 @@ class NotebookBar:
 
     def __init__(self, bar: Any) -> None:
         self._bar = bar
+
+    def resume(self, done: int) -> None:
+        self._bar.reset()
+        self._bar.update(done)
 
     def reach(self, done: int, note: str = "") -> None:
         self._bar.set_postfix_str(note, refresh=False)
@@ -47,12 +79,9 @@ def shown_progress(wanted: bool | None) -> Console:
     return console
 
 
-BAR_WIDTH = 32
-
-
 @contextmanager
 def progress_bar(console: Console, title: str, total: int, done: int = 0) -> Iterator[Bar | NotebookBar]:
-    """A bar with count, rate and time left, in a terminal or a notebook; silent elsewhere."""
+    """A bar with count, rate and time left, in a terminal or a notebook; elsewhere now and then a line."""
     if console.is_jupyter and not console.quiet:
         from tqdm.std import (
             tqdm,
