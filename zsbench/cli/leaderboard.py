@@ -52,7 +52,7 @@ def leaderboard(
         from zsbench.reports.leaderboard import read_entries
         from zsbench.reports.suites import suite_page
 
-        print(suite_page(read_suite(suite), read_entries(folder)), end="")
+        print(suite_page(read_suite(suite, installed=False), read_entries(folder)), end="")
         return
     for path in write_tables(folder):
         console.print(f"wrote {path}", soft_wrap=True)

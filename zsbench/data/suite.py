@@ -12,7 +12,7 @@ from zsbench import registry
 from zsbench.errors import UserError, did_you_mean
 from zsbench.metrics.scores import METRICS
 from zsbench.utils.documents import read_toml
-from zsbench.utils.validation import from_file, validated
+from zsbench.utils.validation import validated
 
 
 class Suite(BaseModel):
@@ -38,11 +38,11 @@ def suites() -> Sequence[Suite]:
     return [read_suite(name) for name in built_in()]
 
 
-def read_suite(word: str) -> Suite:
+def read_suite(word: str, installed: bool = True) -> Suite:
     """The suite of that name, or in that file (`.toml`).
 
     Raises `UserError` for an unknown name, and naming the file and the entry at fault, such as a data set that is not
-    registered: files come from anywhere, so what they name is never taken for a path.
+    `installed`, if it has to be. What a file names is looked up, and never taken for a path.
     """
     known = built_in()
     path = Path(word) if word.endswith(".toml") else known.get(word)
@@ -51,9 +51,13 @@ def read_suite(word: str) -> Suite:
         raise UserError(f"unknown suite {word!r}: expected {', '.join(known)} or a file (.toml).{near}")
     content = read_toml(path, "suite")
     suite = validated(Suite, {**content, "name": path.stem}, f"entry of {path}")
-    installed = [plugin.name for plugin in registry.plugins("dataset")]
+    known_sets = [plugin.name for plugin in registry.plugins("dataset")] if installed else suite.datasets
     for name in suite.datasets:
-        from_file(name, installed, path, "a data set is", "a sweep file (docs/sweep.md), or a plugin that registers it")
+        if name not in known_sets:
+            near = did_you_mean(name, known_sets)
+            raise UserError(
+                f"{path}: {name!r} is no data set that is installed; a file's is made known by --plugin.{near}"
+            )
     if len(set(suite.datasets)) < len(suite.datasets):
         raise UserError(f"{path}: datasets: {max(suite.datasets, key=suite.datasets.count)} is there twice.")
     if suite.metric is not None and suite.metric not in METRICS:
