@@ -357,6 +357,18 @@ def test_predict_draws_an_overlay_and_a_label_map(zsbench, tmp_path):
     assert "expected labels, overlay, json. Did you mean 'json'" in message(zsbench(*PREDICT, "--save", "labels,jsn"))
 
 
+def test_a_folder_is_imported_and_shown(zsbench, tmp_path):
+    for folder in ("images", "masks"):
+        (tmp_path / "mine" / folder).mkdir(parents=True)
+        Image.new("L", (20, 10), 1).save(tmp_path / "mine" / folder / "a.png")
+    finished = zsbench("data", "import", "mine", "--out", "own.toml", "--classes", "grass, tree", "--unseen", "tree")
+    assert finished.returncode == 0, finished.stderr
+    assert "images and masks: 1 images (1 val)" in finished.stdout and "unseen      tree" in finished.stdout
+    assert "a: 20x10, 0.0 % of the pixels ignored" in zsbench("data", "show", "own.toml").stdout
+    assert (tmp_path / "own-val-a.png").exists() != (tmp_path / "own-val.png").exists()
+    assert "own.toml is there already" in message(zsbench("data", "import", "mine", "--out", "own.toml"))
+
+
 def test_own_classes_are_words_or_the_lines_of_a_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("own.txt").write_text("\ufeffcat\r\n\r\n sky, cloud \r\n", encoding="utf-8")

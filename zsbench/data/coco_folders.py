@@ -76,7 +76,8 @@ def take_regions(
     for each in content["images"]:
         name = str(each["file_name"])
         image = photos.one(name, path, split)
-        key = PurePosixPath(name.replace("\\", "/")).with_suffix("").name
+        inner = PurePosixPath(name.replace("\\", "/")).with_suffix("")
+        key = "/".join(part for part in inner.parts if part not in ("/", "..", "images"))
         of_image[each["id"]] = pictures.setdefault((split, key), Annotated(image, image_size(each)))
         if of_image[each["id"]].image != image:
             raise UserError(f"{path}: {image} and {of_image[each['id']].image} are both called {key}: rename one.")

@@ -95,9 +95,14 @@ def import_data(source: str, out: Path, wishes: Wishes, progress: Progress = sil
     make_folder(out.parent)
     with TemporaryDirectory(prefix=".import-", dir=out.parent) as temporary:
         staging = Path(temporary)
-        found = recognise(source, wishes.classes, staging, progress)
-        roles = decide(found, wishes)
-        written = write_all(found, roles, staging / "data", progress)
+        try:
+            found = recognise(source, wishes.classes, staging, progress)
+            roles = decide(found, wishes)
+            written = write_all(found, roles, staging / "data", progress)
+        except UserError as error:  # what was unpacked goes by the name of what it was in
+            raise UserError(
+                str(error).replace(str(staging / "unpacked"), source).replace(str(staging / "rows"), source)
+            ) from None
         with telling(folder):
             os.replace(staging / "data", folder)
     write_text(out, card_text(found, roles, wishes, written, out, source))
@@ -154,7 +159,7 @@ def decide(found: Found, wishes: Wishes) -> Roles:
     void = {plain(name) for name in found.void}
     guessed = [] if wishes.ignored else [name for name in names if name.lower() in VOID or name in void]
     ignored = tuple(asked or guessed)
-    classes = [name for name in names if name not in ignored]
+    classes = [name for name in dict.fromkeys(names) if name not in ignored]
     background = next((name for name in classes if name.lower() in BACKGROUND), None)
     colours = dict(zip(names, found.colours, strict=True)) if found.colours else {}
     if wishes.background is not None:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from zsbench.data.found import SPLITS, UNANNOTATED, Found, Painted, Picture, files_called, pictures_below, split_of
+from zsbench.data.found import ONLY, SPLITS, UNANNOTATED, Found, Painted, Picture, files_called, pictures_below
 from zsbench.data.label_map import LabelMap
 from zsbench.data.mask import INDEX_MODES, open_mask, read_mask
 from zsbench.dataset import IGNORE
@@ -130,21 +130,26 @@ class Place(NamedTuple):
 
 
 def place_of(path: PurePosixPath) -> Place:
-    kept, is_mask = [], False
+    kept, is_mask, split = [], False, ONLY
     for part in path.parts[:-1]:
         words = set(re.findall("[a-z0-9]+", part.lower().replace("annot", " annot")))
         is_mask = is_mask or bool(words & MASK_WORDS)
         if not words <= MASK_WORDS | IMAGE_WORDS | OTHER_WORDS | SPLITS.keys():
             kept.append(part)
+        else:
+            split = next((SPLITS[word] for word in words if word in SPLITS), split)
     ending = MASK_ENDING.search(path.stem)
     is_mask = is_mask or ending is not None
     ending = ending if is_mask else IMAGE_ENDING.search(path.stem)
     stem = path.stem[: ending.start()] if ending else path.stem
-    return Place(split_of(path), "/".join([*kept, stem]), is_mask)
+    return Place(split, "/".join([*kept, stem]), is_mask)
 
 
-def find_pairs(folder: Path, paths: Sequence[Path]) -> list[tuple[Place, Path, Path]]:
-    """Images with their masks. Raises `UserError` for a mask without its image, and for two of one name."""
+def find_pairs(folder: Path, paths: Sequence[Path]) -> tuple[list[tuple[Place, Path, Path]], int]:
+    """Images with their masks, and how many images have none.
+
+    Raises `UserError` for a mask without its image, and for two of one name.
+    """
     images, masks = dict[tuple[str, str], Path](), dict[tuple[str, str], Path]()
     for path in paths:
         inner = PurePosixPath(path.relative_to(folder).as_posix())
@@ -157,16 +162,16 @@ def find_pairs(folder: Path, paths: Sequence[Path]) -> list[tuple[Place, Path, P
             raise UserError(
                 f"{taken} and {path} are two {kind} that go by the name {place.key!r} ({place.split}): keep one."
             )
-    anywhere = {key: split for split, key in images}
+    anywhere = {key: split for split, key in images}  # images or masks alone may be in folders of splits
     found = []
     for (split, key), mask in masks.items():
-        split = split if (split, key) in images else anywhere.get(key, split)
-        if (split, key) not in images:
+        image = images.get((split, key)) or images.get((anywhere.get(key, split), key))
+        if image is None:
             raise UserError(
                 f"{mask}: its image is missing: expected one called {key} beside it or in a folder of images."
             )
-        found.append((Place(split, key, True), images[split, key], mask))
-    return found
+        found.append((Place(anywhere[key] if split == ONLY else split, key, True), image, mask))
+    return found, len(images) - len(found)
 
 
 def read_pairs(folder: Path, classes: Sequence[str]) -> Found | None:
@@ -181,7 +186,7 @@ def read_pairs(folder: Path, classes: Sequence[str]) -> Found | None:
         tool, void = "Cityscapes", frozenset(CITYSCAPES_VOID)
         paths = [p for p in paths if "_gtfine_" not in p.name.lower() or p.name.lower().endswith(cityscapes)]
         meaning = cityscapes_meaning(folder, cityscapes)
-    pairs = find_pairs(folder, paths)
+    pairs, without = find_pairs(folder, paths)
     if not pairs:
         return None
     if classes:
@@ -196,8 +201,7 @@ def read_pairs(folder: Path, classes: Sequence[str]) -> Found | None:
     pictures = [
         Picture(place.split, place.key, image, partial(read_values, mask, meaning)) for place, image, mask in pairs
     ]
-    without = len(paths) - 2 * len(pairs)
-    notes = [f"{without} pictures without a mask or image of their own are left out"] if without > 0 else []
+    notes = [f"{without} images without a mask are left out"] if without > 0 else []
     colours = tuple(meaning.colours) if meaning.colours and len(meaning.colours) == len(meaning.classes) else None
     return Found(tool, meaning.classes, pictures, colours, notes, void)
 
