@@ -113,7 +113,7 @@ def zsbench(tmp_path, plugin, tiny_clip_config, monkeypatch):
 
     def call(*words):
         command = [str(word) for word in words]
-        if words[0] not in ("leaderboard", "compare", "sweep"):
+        if words[0] not in ("leaderboard", "compare", "sweep") and words[1:2] != ("import",):
             command += ["--plugin", str(plugin)]
         done = CliRunner().invoke(app, command)
         if done.exception is not None and not isinstance(done.exception, SystemExit):
@@ -365,7 +365,8 @@ def test_a_folder_is_imported_and_shown(zsbench, tmp_path):
     assert finished.returncode == 0, finished.stderr
     assert "images and masks: 1 images (1 val)" in finished.stdout and "unseen      tree" in finished.stdout
     assert "a: 20x10, 0.0 % of the pixels ignored" in zsbench("data", "show", "own.toml").stdout
-    assert (tmp_path / "own-val-a.png").exists() != (tmp_path / "own-val.png").exists()
+    with Image.open(tmp_path / "own-val-a.png") as picture:
+        assert picture.width > 2 * 20 * 25  # both, enlarged by whole factors
     assert "own.toml is there already" in message(zsbench("data", "import", "mine", "--out", "own.toml"))
 
 

@@ -26,8 +26,13 @@ def jpeg(number):
 
 
 def rows(count, label, feature):
-    columns = {"image": [{"bytes": jpeg(n), "path": f"photo{n}.jpg"} for n in range(count)], "mask": [label] * count}
-    features = {"image": datasets.Image(), "mask": feature, "number": datasets.Value("int32")}
+    kind = datasets.ClassLabel(names=["indoors", "outdoors"])  # of the image as a whole
+    columns = {
+        "label": [0] * count,
+        "image": [{"bytes": jpeg(n), "path": f"photo{n}.jpg"} for n in range(count)],
+        "mask": [label] * count,
+    }
+    features = {"label": kind, "image": datasets.Image(), "mask": feature, "number": datasets.Value("int32")}
     return datasets.Dataset.from_dict({**columns, "number": list(range(count))}, datasets.Features(features))
 
 
@@ -75,7 +80,7 @@ def test_columns_that_are_not_there_and_files_that_are_damaged_are_told(parquet,
     path = parquet / "data/train-00000-of-00001.parquet"
     rows(1, Image.fromarray(LABEL), datasets.Image()).remove_columns("mask").to_parquet(path)
     (parquet / "data/validation-00000-of-00001.parquet").unlink()
-    with pytest.raises(UserError, match="no column of images and one of label maps among image, number"):
+    with pytest.raises(UserError, match="no column of images and one of label maps among label, image, number"):
         imported(parquet, tmp_path, classes=("tree",))
     path.write_bytes(b"PAR1 and nothing")
     with pytest.raises(UserError, match=r"copy cannot be read \(\w+: .*\)\. Is it whole\? Fetch it again"):

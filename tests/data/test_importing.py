@@ -239,8 +239,8 @@ def labelme2voc(folder):
 
 
 def coloured(folder):
-    photo(folder / "train_images/sub/a.jpg")
-    mask(folder / "train_masks/sub/a.png", expected(2), (TREE, ROAD, (0, 0, 0)))
+    photo(folder / "train2017_images/sub/a.jpg")
+    mask(folder / "masks/sub/a.png", expected(2), (TREE, ROAD, (0, 0, 0)))
     (folder / "class_dict.csv").write_text("name,r,g,b\ntree,10,200,30\nroad,250,10,10\n")
     return [("train", "sub/a")], ""
 
@@ -293,11 +293,25 @@ def test_plain_folders_need_names_which_may_be_given(tmp_path):
         imported(tmp_path / "leaves", tmp_path / "again", classes=("tree", "road"))
 
 
-def test_black_and_white_masks_are_two_classes(tmp_path):
-    photo(tmp_path / "x/a.jpg")
-    mask(tmp_path / "x/a_mask.png", 255 * tree_and_road()[0])
+def test_black_and_white_masks_are_two_classes_where_all_are(tmp_path):
+    tree = tree_and_road()[0]
+    for name in "ab":
+        photo(tmp_path / f"x/{name}.jpg")
+        mask(tmp_path / f"x/{name}_mask.png", 255 * tree)
     dataset, _ = imported(tmp_path / "x", tmp_path, classes=("background", "polyp"))
-    np.testing.assert_array_equal(dataset.read("val", "a").label, tree_and_road()[0].astype(int))
+    np.testing.assert_array_equal(dataset.read("val", "a").label, tree.astype(int))
+    mask(tmp_path / "x/b_mask.png", tree)  # values, and then 255 is none
+    dataset, _ = imported(tmp_path / "x", tmp_path / "again", classes=("ground", "polyp"))
+    np.testing.assert_array_equal(dataset.read("val", "a").label, np.where(tree, IGNORE, 0))
+    np.testing.assert_array_equal(dataset.read("val", "b").label, tree.astype(int))
+
+
+def test_masks_in_folders_of_any_name_are_known_by_their_channel(tmp_path):
+    hasty(tmp_path / "x")
+    (tmp_path / "x/images").rename(tmp_path / "x/first batch")
+    (tmp_path / "x/masks").rename(tmp_path / "x/export of monday")
+    dataset, _ = imported(tmp_path / "x", tmp_path)
+    np.testing.assert_array_equal(labels(dataset)["val", "a"], in_names(""))
 
 
 def test_names_decide_what_is_ignored_unless_the_user_does(tmp_path):

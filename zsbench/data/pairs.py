@@ -19,7 +19,7 @@ from PIL import Image
 
 from zsbench.data.found import ONLY, SPLITS, UNANNOTATED, Found, Painted, Picture, files_called, pictures_below
 from zsbench.data.label_map import LabelMap
-from zsbench.data.mask import INDEX_MODES, open_mask, read_mask
+from zsbench.data.mask import EXACT_FORMATS, INDEX_MODES, open_mask, read_binary, read_mask
 from zsbench.dataset import IGNORE
 from zsbench.errors import UserError
 from zsbench.utils.colours import RGB
@@ -88,13 +88,22 @@ def read_values(path: Path, meaning: Meaning) -> Painted:
     if meaning.colours is not None:
         return Painted(read_colours(path, picture, meaning))
     raw = plain_channel(path, picture) if picture.mode not in INDEX_MODES else read_mask(path)
-    if set(np.unique(raw).tolist()) == {0, 255} and len(meaning.classes) == 2 and 1 in meaning.values:
-        raw = raw // 255  # black and white
     listed = LabelMap({0: IGNORE, 255: IGNORE, **meaning.values})
     label = listed(raw)
     if label.min(initial=0) < UNANNOTATED:
         raise UserError(f"{path}: {listed.explain(raw)} They are those of {meaning.source}.")
     return Painted(np.where(label == IGNORE, UNANNOTATED, label).astype(np.int32))
+
+
+def black_and_white(path: Path) -> bool:
+    """Whether a mask is a drawing in black and white; JPEGs can be nothing else."""
+    picture = open_mask(path)
+    return picture.format not in EXACT_FORMATS or set(np.unique(np.asarray(picture.convert("L"))).tolist()) <= {0, 255}
+
+
+def read_drawing(path: Path) -> Painted:
+    """A black and white mask: white is the second of two classes."""
+    return Painted(read_binary(path).astype(np.int32))
 
 
 def plain_channel(path: Path, picture: Image.Image) -> NDArray[Any]:
@@ -132,7 +141,7 @@ class Place(NamedTuple):
 def place_of(path: PurePosixPath) -> Place:
     kept, is_mask, split = [], False, ONLY
     for part in path.parts[:-1]:
-        words = set(re.findall("[a-z0-9]+", part.lower().replace("annot", " annot")))
+        words = {re.sub(r"\d+$", "", word) for word in re.findall("[a-z0-9]+", part.lower().replace("annot", " annot"))}
         is_mask = is_mask or bool(words & MASK_WORDS)
         if not words <= MASK_WORDS | IMAGE_WORDS | OTHER_WORDS | SPLITS.keys():
             kept.append(part)
@@ -162,6 +171,8 @@ def find_pairs(folder: Path, paths: Sequence[Path]) -> tuple[list[tuple[Place, P
             raise UserError(
                 f"{taken} and {path} are two {kind} that go by the name {place.key!r} ({place.split}): keep one."
             )
+    if not masks:
+        images, masks = by_content(images)
     anywhere = {key: split for split, key in images}  # images or masks alone may be in folders of splits
     found = []
     for (split, key), mask in masks.items():
@@ -172,6 +183,21 @@ def find_pairs(folder: Path, paths: Sequence[Path]) -> tuple[list[tuple[Place, P
             )
         found.append((Place(anywhere[key] if split == ONLY else split, key, True), image, mask))
     return found, len(images) - len(found)
+
+
+def by_content(
+    pictures: Mapping[tuple[str, str], Path],
+) -> tuple[dict[tuple[str, str], Path], dict[tuple[str, str], Path]]:
+    """Images and masks that nothing but their folders tells apart: of two pictures of one name, the mask has one channel."""
+    named: dict[tuple[str, str], list[Path]] = {}
+    for (split, _), path in pictures.items():
+        named.setdefault((split, path.stem), []).append(path)
+    images, masks = dict[tuple[str, str], Path](), dict[tuple[str, str], Path]()
+    for key, paths in named.items():
+        values = [path for path in paths if path.suffix.lower() == ".png" and open_mask(path).mode in INDEX_MODES]
+        if len(paths) == 2 and len(values) == 1:
+            masks[key], images[key] = values[0], next(path for path in paths if path != values[0])
+    return images, masks
 
 
 def read_pairs(folder: Path, classes: Sequence[str]) -> Found | None:
@@ -198,9 +224,10 @@ def read_pairs(folder: Path, classes: Sequence[str]) -> Found | None:
             f"{folder}: {len(pairs)} images with masks, and nothing says what the masks' values mean. Give --classes "
             f'"soil, grass, ..." in the order of the values 0, 1, ..., or put one of {", ".join(CLASS_FILES)} there.'
         )
-    pictures = [
-        Picture(place.split, place.key, image, partial(read_values, mask, meaning)) for place, image, mask in pairs
-    ]
+    read: Callable[[Path], Painted] = partial(read_values, meaning=meaning)
+    if meaning.values == {0: 0, 1: 1} and all(black_and_white(mask) for _, _, mask in pairs):
+        read = read_drawing
+    pictures = [Picture(place.split, place.key, image, partial(read, mask)) for place, image, mask in pairs]
     notes = [f"{without} images without a mask are left out"] if without > 0 else []
     colours = tuple(meaning.colours) if meaning.colours and len(meaning.colours) == len(meaning.classes) else None
     return Found(tool, meaning.classes, pictures, colours, notes, void)
