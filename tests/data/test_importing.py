@@ -175,6 +175,10 @@ def test_category_0_of_coco_is_a_class_and_its_folders_may_be_any(tmp_path):
         "overlaps    8 pixels in 1 images are in masks of several classes: the smaller mask lies on the larger" in said
     )
     assert dataset.defaults.protocol.split == "test"
+    boxes = [{**each, "segmentation": [], "bbox": [0, 0, 4, 2]} for each in content["annotations"]]
+    (tmp_path / "export/test/_annotations.coco.json").write_text(json.dumps({**content, "annotations": boxes}))
+    with pytest.raises(UserError, match=r"coco\.json: its annotations are boxes without a segmentation"):
+        imported(tmp_path / "export", tmp_path / "again")
     content["annotations"][0]["category_id"] = 9
     (tmp_path / "export/test/_annotations.coco.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match=r"_annotations\.coco\.json: annotation 1 has category 9, which is not listed"):

@@ -60,6 +60,16 @@ def is_coco(content: Any) -> bool:
     return isinstance(listed, list) and any(isinstance(each, dict) and each.get("segmentation") for each in listed)
 
 
+def boxes_alone(folder: Path) -> Path | None:
+    """A COCO file whose annotations are boxes without regions, if there is one."""
+    for path in files_ending(folder, ".json"):
+        content = read_json(path, "JSON")
+        listed = content.get("annotations") if isinstance(content, dict) else None
+        if isinstance(listed, list) and listed and all(isinstance(each, dict) and "bbox" in each for each in listed):
+            return path
+    return None
+
+
 def take_classes(path: Path, content: dict[str, Any], names: dict[int, str]) -> None:
     """Add the categories of a file; one number with two names is a `UserError`."""
     for each in content["categories"]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsbench.data.archives import unpack
-from zsbench.data.coco_folders import read_coco
+from zsbench.data.coco_folders import boxes_alone, read_coco
 from zsbench.data.conversion import encode_png
 from zsbench.data.folder import different_sizes
 from zsbench.data.found import UNANNOTATED, Found, Picture
@@ -124,6 +124,8 @@ def recognise(source: str, classes: Sequence[str], staging: Path, progress: Prog
     for read in (read_voc, read_label_studio, read_coco):
         found = found or read(folder)
     found = found or pairs_or_any(folder, classes)
+    if found is None and (path := boxes_alone(folder)):
+        raise UserError(f"{path}: its annotations are boxes without a segmentation, which say nothing of pixels.")
     if found is None or not found.pictures:
         raise UserError(
             f"{source}: no images with masks in a known layout; it holds {listing(folder)}. Known: {KNOWN}."

@@ -23,10 +23,10 @@ from zsbench.utils.extras import optional
 
 EXTRA = "import"
 FORMATS = (
-    "ade20k2017", "ade20k2020", "camvid", "coco_panoptic", "common_semantic_segmentation", "cvat", "datumaro",
-    "icdar_text_segmentation", "kaggle_image_mask", "kitti_segmentation", "label_me", "mapillary_vistas_instances",
-    "mapillary_vistas_panoptic", "mots_png", "open_images", "synthia_al", "synthia_rand", "synthia_sf", "vott_json", "yolo",
-    "yolo_ultralytics",
+    "ade20k2017", "ade20k2020", "camvid", "coco_panoptic", "common_semantic_segmentation",
+    "common_semantic_segmentation_with_subset_dirs", "cvat", "datumaro", "icdar_text_segmentation", "kitti", "label_me",
+    "mapillary_vistas", "mapillary_vistas_instances", "mapillary_vistas_panoptic", "mots", "open_images", "synthia_al",
+    "synthia_rand", "synthia_sf", "vott_json", "yolo",
 )  # fmt: skip
 """Those of its formats with masks or polygons; none of these is unpickled."""
 
