@@ -113,7 +113,7 @@ def zsbench(tmp_path, plugin, tiny_clip_config, monkeypatch):
 
     def call(*words):
         command = [str(word) for word in words]
-        if words[0] not in ("leaderboard", "compare", "sweep"):
+        if words[0] not in ("leaderboard", "compare", "sweep") and words[1:2] != ("import",):
             command += ["--plugin", str(plugin)]
         done = CliRunner().invoke(app, command)
         if done.exception is not None and not isinstance(done.exception, SystemExit):
@@ -356,6 +356,19 @@ def test_predict_draws_an_overlay_and_a_label_map(zsbench, tmp_path):
             assert overlay.size == (30, 20)
     assert re.search(r"found +(red|green) \d+\.\d %", finished.stdout) and not list(tmp_path.glob("pictures/*.json"))
     assert "expected labels, overlay, json. Did you mean 'json'" in message(zsbench(*PREDICT, "--save", "labels,jsn"))
+
+
+def test_a_folder_is_imported_and_shown(zsbench, tmp_path):
+    for folder in ("images", "masks"):
+        (tmp_path / "mine" / folder).mkdir(parents=True)
+        Image.new("L", (20, 10), 1).save(tmp_path / "mine" / folder / "a.png")
+    finished = zsbench("data", "import", "mine", "--out", "own.toml", "--classes", "grass, tree", "--unseen", "tree")
+    assert finished.returncode == 0, finished.stderr
+    assert "images and masks: 1 images (1 val)" in finished.stdout and "unseen      tree" in finished.stdout
+    assert "a: 20x10, 0.0 % of the pixels ignored" in zsbench("data", "show", "own.toml").stdout
+    with Image.open(tmp_path / "own-val-a.png") as picture:
+        assert picture.width > 2 * 20 * 25  # both, enlarged by whole factors
+    assert "own.toml is there already" in message(zsbench("data", "import", "mine", "--out", "own.toml"))
 
 
 def test_own_classes_are_words_or_the_lines_of_a_file(tmp_path, monkeypatch):

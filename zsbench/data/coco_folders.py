@@ -60,6 +60,16 @@ def is_coco(content: Any) -> bool:
     return isinstance(listed, list) and any(isinstance(each, dict) and each.get("segmentation") for each in listed)
 
 
+def boxes_alone(folder: Path) -> Path | None:
+    """A COCO file whose annotations are boxes without regions, if there is one."""
+    for path in files_ending(folder, ".json"):
+        content = read_json(path, "JSON")
+        listed = content.get("annotations") if isinstance(content, dict) else None
+        if isinstance(listed, list) and listed and all(isinstance(each, dict) and "bbox" in each for each in listed):
+            return path
+    return None
+
+
 def take_classes(path: Path, content: dict[str, Any], names: dict[int, str]) -> None:
     """Add the categories of a file; one number with two names is a `UserError`."""
     for each in content["categories"]:
@@ -76,7 +86,8 @@ def take_regions(
     for each in content["images"]:
         name = str(each["file_name"])
         image = photos.one(name, path, split)
-        key = PurePosixPath(name.replace("\\", "/")).with_suffix("").name
+        inner = PurePosixPath(name.replace("\\", "/")).with_suffix("")
+        key = "/".join(part for part in inner.parts if part not in ("/", "..", "images"))
         of_image[each["id"]] = pictures.setdefault((split, key), Annotated(image, image_size(each)))
         if of_image[each["id"]].image != image:
             raise UserError(f"{path}: {image} and {of_image[each['id']].image} are both called {key}: rename one.")

@@ -127,15 +127,22 @@ def class_names(feature: Any) -> list[str]:
 
 def columns(what: str, features: Mapping[str, Any]) -> tuple[str, str]:
     """The columns of images and of labels. Raises `UserError` naming all there are."""
-    pictures = [name for name, feature in features.items() if type(feature).__name__ == "Image"]
-    image = next((name for name in (*IMAGE_COLUMNS, *pictures) if name in features), None)
-    others = [name for name in features if name != image]
-    label = next((name for name in (*LABEL_COLUMNS, *(p for p in pictures if p != image)) if name in others), None)
-    if image is None or label is None or type(features[label]).__name__ in ("ClassLabel", "Value"):
+    held = [name for name, feature in features.items() if may_hold_pictures(feature)]
+    pictures = [name for name in held if type(features[name]).__name__ == "Image"]
+    image = next((name for name in (*IMAGE_COLUMNS, *pictures) if name in held), None)
+    others = [name for name in held if name != image]
+    label = next((name for name in (*LABEL_COLUMNS, *pictures) if name in others), None)
+    if image is None or label is None:
         raise UserError(
             f"{what}: no column of images and one of label maps among {', '.join(features)}. Rename them to image and label."
         )
     return image, label
+
+
+def may_hold_pictures(feature: Any) -> bool:
+    """Whether a column can be one of images or label maps: pictures, bytes, or numbers in rows."""
+    kind = type(feature).__name__
+    return kind != "ClassLabel" and (kind != "Value" or "binary" in feature.dtype)
 
 
 def lay_out(what: str, data: Any, meaning: Meaning | None, classes: Sequence[str], staging: Path) -> Found:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsbench.data.archives import unpack
-from zsbench.data.coco_folders import read_coco
+from zsbench.data.coco_folders import boxes_alone, read_coco
 from zsbench.data.conversion import encode_png
 from zsbench.data.folder import different_sizes
 from zsbench.data.found import UNANNOTATED, Found, Picture
@@ -95,9 +95,14 @@ def import_data(source: str, out: Path, wishes: Wishes, progress: Progress = sil
     make_folder(out.parent)
     with TemporaryDirectory(prefix=".import-", dir=out.parent) as temporary:
         staging = Path(temporary)
-        found = recognise(source, wishes.classes, staging, progress)
-        roles = decide(found, wishes)
-        written = write_all(found, roles, staging / "data", progress)
+        try:
+            found = recognise(source, wishes.classes, staging, progress)
+            roles = decide(found, wishes)
+            written = write_all(found, roles, staging / "data", progress)
+        except UserError as error:  # what was unpacked goes by the name of what it was in
+            raise UserError(
+                str(error).replace(str(staging / "unpacked"), source).replace(str(staging / "rows"), source)
+            ) from None
         with telling(folder):
             os.replace(staging / "data", folder)
     write_text(out, card_text(found, roles, wishes, written, out, source))
@@ -119,6 +124,8 @@ def recognise(source: str, classes: Sequence[str], staging: Path, progress: Prog
     for read in (read_voc, read_label_studio, read_coco):
         found = found or read(folder)
     found = found or pairs_or_any(folder, classes)
+    if found is None and (path := boxes_alone(folder)):
+        raise UserError(f"{path}: its annotations are boxes without a segmentation, which say nothing of pixels.")
     if found is None or not found.pictures:
         raise UserError(
             f"{source}: no images with masks in a known layout; it holds {listing(folder)}. Known: {KNOWN}."
@@ -154,7 +161,7 @@ def decide(found: Found, wishes: Wishes) -> Roles:
     void = {plain(name) for name in found.void}
     guessed = [] if wishes.ignored else [name for name in names if name.lower() in VOID or name in void]
     ignored = tuple(asked or guessed)
-    classes = [name for name in names if name not in ignored]
+    classes = [name for name in dict.fromkeys(names) if name not in ignored]
     background = next((name for name in classes if name.lower() in BACKGROUND), None)
     colours = dict(zip(names, found.colours, strict=True)) if found.colours else {}
     if wishes.background is not None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 
 from zsbench.data.found import ByName, Found, Painted, Picture, files_ending, paint, pictures_below, split_of
 from zsbench.data.image import open_picture
+from zsbench.data.layout import is_picture
 from zsbench.errors import UserError
 from zsbench.utils.documents import read_json
 
@@ -24,7 +26,7 @@ def read_label_studio(folder: Path) -> Found | None:
     brushes = [(path, match) for path in pictures_below(folder) if (match := BRUSH.fullmatch(path.name))]
     if not brushes:
         return None
-    images, prefixes = tasks_of(folder)
+    images, words = tasks_of(folder)
     photos = ByName(path for path in pictures_below(folder) if not BRUSH.fullmatch(path.name))
     latest: dict[str, int] = {}
     for _, match in brushes:
@@ -32,7 +34,7 @@ def read_label_studio(folder: Path) -> Found | None:
     masks: dict[str, list[tuple[str, Path]]] = {}
     for path, match in brushes:
         if int(match[2]) == latest[match[1]]:
-            masks.setdefault(match[1], []).append((class_of(path, match[3], prefixes), path))
+            masks.setdefault(match[1], []).append((class_of(path, match[3], words), path))
     classes = tuple(sorted({name for drawn in masks.values() for name, _ in drawn}))
     pictures = []
     for task, drawn in sorted(masks.items(), key=lambda each: int(each[0])):
@@ -50,54 +52,68 @@ def read_label_studio(folder: Path) -> Found | None:
 
 
 def tasks_of(folder: Path) -> tuple[dict[str, tuple[Path, str]], set[str]]:
-    """Of each task the JSON export and the image that it names; and what controls are called."""
+    """Of each task the JSON export and the image that it names; and all classes and controls that exports name."""
     found: dict[str, tuple[Path, str]] = {}
-    controls: set[str] = set()
+    words: set[str] = set()
     for path in files_ending(folder, ".json"):
         content = read_json(path, "JSON export")
         for task in content if isinstance(content, list) else ():
             if not isinstance(task, dict) or "id" not in task:
                 continue
+            words |= set(words_in(task))
             data = task.get("data", task)
-            results = [each for a in task.get("annotations") or () for each in a.get("result") or ()]
-            controls.update(
-                str(each["from_name"]) for each in results if isinstance(each, dict) and "from_name" in each
-            )
-            named = {each.get("to_name") for each in results if isinstance(each, dict)}
-            values = [data[key] for key in ("image", "img", "photo", *sorted(filter(None, named))) if key in data]
-            values += [value for value in data.values() if isinstance(value, str) and "." in value]
-            if values:
-                found[str(task["id"])] = (path, str(values[0]))
+            texts = [each for each in data.values() if isinstance(each, str)] if isinstance(data, dict) else []
+            image = next((each for each in texts if is_picture(file_of(each))), None)
+            if image is not None:
+                found[str(task["id"])] = (path, image)
     if not found:
         raise UserError(
             f"{folder}: masks of Label Studio, whose names do not say of which image they are. Export the "
             "project as JSON, too, and put that file and the images beside the masks."
         )
-    return found, controls
+    return found, words
 
 
-def class_of(path: Path, middle: str, controls: set[str]) -> str:
-    """The class in a name `<who>-<control>-<class>`; a control is known by the JSON export, or is one word."""
-    for control in sorted(controls, key=len, reverse=True):
-        found = re.fullmatch(rf".+?-{re.escape(control)}-(.+)", middle)
-        if found:
-            return found[1]
-    words = middle.split("-", 2)
-    if len(words) < 3 or not words[2]:
+def words_in(content: Any) -> Iterator[str]:
+    """The classes (`brushlabels` and the like) and the controls (`from_name`) in an export."""
+    for key, value in content.items() if isinstance(content, dict) else ():
+        if key == "from_name" and isinstance(value, str):
+            yield f"{value}-"
+        elif key.endswith("labels") and isinstance(value, list):
+            yield from (each for each in value if isinstance(each, str))
+        yield from words_in(value)
+    for value in content if isinstance(content, list) else ():
+        yield from words_in(value)
+
+
+def class_of(path: Path, middle: str, words: set[str]) -> str:
+    """The class in `<who>-<control>-<class>`: one that the export names, else what follows its control, or one word."""
+    for word in sorted(words, key=len, reverse=True):
+        if not word.endswith("-") and middle.endswith(f"-{word}"):
+            return word
+    for control in (word for word in words if word.endswith("-")):
+        _, found, rest = middle.partition(f"-{control}")
+        if found and rest:
+            return rest
+    parts = middle.split("-", 2)
+    if len(parts) < 2 or not parts[-1]:
         raise UserError(f"{path}: expected task-N-annotation-N-by-N-CONTROL-CLASS-N.png, and there is no class.")
-    return words[2]
+    return parts[-1]
+
+
+def file_of(name: str) -> str:
+    """The path in the address of an image; local files have it in a query, `?d=`."""
+    parts = urlsplit(name)
+    return unquote(parse_qs(parts.query).get("d", [parts.path])[0])
 
 
 def uploaded(photos: ByName, name: str, source: Path) -> Path:
-    """The image of a task: Label Studio gives uploads a prefix of eight digits, and local files a query `?d=`."""
-    parts = urlsplit(name)
-    path = unquote(parse_qs(parts.query).get("d", [parts.path])[0])
-    plain = PurePosixPath(path)
-    short = re.sub(r"^[0-9a-f]{8}-", "", plain.name)
+    """The image of a task; Label Studio gives uploads a prefix of eight digits."""
+    given = PurePosixPath(file_of(name)).name
     try:
-        return photos.one(plain.name, source)
+        return photos.one(given, source)
     except UserError:
-        return photos.one(short, source)
+        return photos.one(re.sub(r"^[0-9a-f]{8}-", "", given), source)
 
 
 def read_brushes(masks: Sequence[tuple[int, Path]], image: Path) -> Painted:

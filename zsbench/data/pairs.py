@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from zsbench.data.found import SPLITS, UNANNOTATED, Found, Painted, Picture, files_called, pictures_below, split_of
+from zsbench.data.found import ONLY, SPLITS, UNANNOTATED, Found, Painted, Picture, files_called, pictures_below
 from zsbench.data.label_map import LabelMap
-from zsbench.data.mask import INDEX_MODES, open_mask, read_mask
+from zsbench.data.mask import EXACT_FORMATS, INDEX_MODES, open_mask, read_binary, read_mask
 from zsbench.dataset import IGNORE
 from zsbench.errors import UserError
 from zsbench.utils.colours import RGB
@@ -88,13 +88,22 @@ def read_values(path: Path, meaning: Meaning) -> Painted:
     if meaning.colours is not None:
         return Painted(read_colours(path, picture, meaning))
     raw = plain_channel(path, picture) if picture.mode not in INDEX_MODES else read_mask(path)
-    if set(np.unique(raw).tolist()) == {0, 255} and len(meaning.classes) == 2 and 1 in meaning.values:
-        raw = raw // 255  # black and white
     listed = LabelMap({0: IGNORE, 255: IGNORE, **meaning.values})
     label = listed(raw)
     if label.min(initial=0) < UNANNOTATED:
         raise UserError(f"{path}: {listed.explain(raw)} They are those of {meaning.source}.")
     return Painted(np.where(label == IGNORE, UNANNOTATED, label).astype(np.int32))
+
+
+def black_and_white(path: Path) -> bool:
+    """Whether a mask is a drawing in black and white; JPEGs can be nothing else."""
+    picture = open_mask(path)
+    return picture.format not in EXACT_FORMATS or set(np.unique(np.asarray(picture.convert("L"))).tolist()) <= {0, 255}
+
+
+def read_drawing(path: Path) -> Painted:
+    """A black and white mask: white is the second of two classes."""
+    return Painted(read_binary(path).astype(np.int32))
 
 
 def plain_channel(path: Path, picture: Image.Image) -> NDArray[Any]:
@@ -130,21 +139,26 @@ class Place(NamedTuple):
 
 
 def place_of(path: PurePosixPath) -> Place:
-    kept, is_mask = [], False
+    kept, is_mask, split = [], False, ONLY
     for part in path.parts[:-1]:
-        words = set(re.findall("[a-z0-9]+", part.lower().replace("annot", " annot")))
+        words = {re.sub(r"\d+$", "", word) for word in re.findall("[a-z0-9]+", part.lower().replace("annot", " annot"))}
         is_mask = is_mask or bool(words & MASK_WORDS)
         if not words <= MASK_WORDS | IMAGE_WORDS | OTHER_WORDS | SPLITS.keys():
             kept.append(part)
+        else:
+            split = next((SPLITS[word] for word in words if word in SPLITS), split)
     ending = MASK_ENDING.search(path.stem)
     is_mask = is_mask or ending is not None
     ending = ending if is_mask else IMAGE_ENDING.search(path.stem)
     stem = path.stem[: ending.start()] if ending else path.stem
-    return Place(split_of(path), "/".join([*kept, stem]), is_mask)
+    return Place(split, "/".join([*kept, stem]), is_mask)
 
 
-def find_pairs(folder: Path, paths: Sequence[Path]) -> list[tuple[Place, Path, Path]]:
-    """Images with their masks. Raises `UserError` for a mask without its image, and for two of one name."""
+def find_pairs(folder: Path, paths: Sequence[Path]) -> tuple[list[tuple[Place, Path, Path]], int]:
+    """Images with their masks, and how many images have none.
+
+    Raises `UserError` for a mask without its image, and for two of one name.
+    """
     images, masks = dict[tuple[str, str], Path](), dict[tuple[str, str], Path]()
     for path in paths:
         inner = PurePosixPath(path.relative_to(folder).as_posix())
@@ -157,16 +171,33 @@ def find_pairs(folder: Path, paths: Sequence[Path]) -> list[tuple[Place, Path, P
             raise UserError(
                 f"{taken} and {path} are two {kind} that go by the name {place.key!r} ({place.split}): keep one."
             )
-    anywhere = {key: split for split, key in images}
+    if not masks:
+        images, masks = by_content(images)
+    anywhere = {key: split for split, key in images}  # images or masks alone may be in folders of splits
     found = []
     for (split, key), mask in masks.items():
-        split = split if (split, key) in images else anywhere.get(key, split)
-        if (split, key) not in images:
+        image = images.get((split, key)) or images.get((anywhere.get(key, split), key))
+        if image is None:
             raise UserError(
                 f"{mask}: its image is missing: expected one called {key} beside it or in a folder of images."
             )
-        found.append((Place(split, key, True), images[split, key], mask))
-    return found
+        found.append((Place(anywhere[key] if split == ONLY else split, key, True), image, mask))
+    return found, len(images) - len(found)
+
+
+def by_content(
+    pictures: Mapping[tuple[str, str], Path],
+) -> tuple[dict[tuple[str, str], Path], dict[tuple[str, str], Path]]:
+    """Images and masks that nothing but their folders tells apart: of two pictures of one name, the mask has one channel."""
+    named: dict[tuple[str, str], list[Path]] = {}
+    for (split, _), path in pictures.items():
+        named.setdefault((split, path.stem), []).append(path)
+    images, masks = dict[tuple[str, str], Path](), dict[tuple[str, str], Path]()
+    for key, paths in named.items():
+        values = [path for path in paths if path.suffix.lower() == ".png" and open_mask(path).mode in INDEX_MODES]
+        if len(paths) == 2 and len(values) == 1:
+            masks[key], images[key] = values[0], next(path for path in paths if path != values[0])
+    return images, masks
 
 
 def read_pairs(folder: Path, classes: Sequence[str]) -> Found | None:
@@ -181,7 +212,7 @@ def read_pairs(folder: Path, classes: Sequence[str]) -> Found | None:
         tool, void = "Cityscapes", frozenset(CITYSCAPES_VOID)
         paths = [p for p in paths if "_gtfine_" not in p.name.lower() or p.name.lower().endswith(cityscapes)]
         meaning = cityscapes_meaning(folder, cityscapes)
-    pairs = find_pairs(folder, paths)
+    pairs, without = find_pairs(folder, paths)
     if not pairs:
         return None
     if classes:
@@ -193,11 +224,11 @@ def read_pairs(folder: Path, classes: Sequence[str]) -> Found | None:
             f"{folder}: {len(pairs)} images with masks, and nothing says what the masks' values mean. Give --classes "
             f'"soil, grass, ..." in the order of the values 0, 1, ..., or put one of {", ".join(CLASS_FILES)} there.'
         )
-    pictures = [
-        Picture(place.split, place.key, image, partial(read_values, mask, meaning)) for place, image, mask in pairs
-    ]
-    without = len(paths) - 2 * len(pairs)
-    notes = [f"{without} pictures without a mask or image of their own are left out"] if without > 0 else []
+    read: Callable[[Path], Painted] = partial(read_values, meaning=meaning)
+    if meaning.values == {0: 0, 1: 1} and all(black_and_white(mask) for _, _, mask in pairs):
+        read = read_drawing
+    pictures = [Picture(place.split, place.key, image, partial(read, mask)) for place, image, mask in pairs]
+    notes = [f"{without} images without a mask are left out"] if without > 0 else []
     colours = tuple(meaning.colours) if meaning.colours and len(meaning.colours) == len(meaning.classes) else None
     return Found(tool, meaning.classes, pictures, colours, notes, void)
 

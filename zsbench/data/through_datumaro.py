@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zsbench.data.found import SPLITS, Found, Painted, Picture, paint, split_of
+from zsbench.data.found import SPLITS, Found, Painted, Picture, paint, pictures_below, split_of
 from zsbench.data.image import open_picture
 from zsbench.data.layout import walk
 from zsbench.data.rle import decode_region
@@ -22,6 +22,13 @@ from zsbench.utils.colours import RGB
 from zsbench.utils.extras import optional
 
 EXTRA = "import"
+FORMATS = (
+    "ade20k2017", "ade20k2020", "camvid", "coco_panoptic", "common_semantic_segmentation",
+    "common_semantic_segmentation_with_subset_dirs", "cvat", "datumaro", "icdar_text_segmentation", "kitti", "label_me",
+    "mapillary_vistas", "mapillary_vistas_instances", "mapillary_vistas_panoptic", "mots", "open_images", "synthia_al",
+    "synthia_rand", "synthia_sf", "vott_json", "yolo",
+)  # fmt: skip
+"""Those of its formats with masks or polygons; none of these is unpickled."""
 
 
 @contextmanager
@@ -38,7 +45,7 @@ def datumaro_at(folder: Path) -> Iterator[Any]:
         raise
     except Exception as error:  # its readers raise anything at all on what they do not expect
         cause = error.__cause__ or error
-        raise UserError(f"{folder}: datumaro cannot read this ({type(cause).__name__}: {cause}).") from None
+        raise UserError(f"{folder}: datumaro cannot read this ({type(cause).__name__}: {error}).") from None
     finally:
         logging.disable(level)
 
@@ -48,13 +55,18 @@ def read_voc(folder: Path) -> Found | None:
     root = next((here for here, _ in walk(folder) if (here / "ImageSets" / "Segmentation").is_dir()), None)
     if root is None:
         return None
-    with datumaro_at(root) as dm:
-        from datumaro.util.mask_tools import load_mask
+    try:
+        with datumaro_at(root) as dm:
+            from datumaro.util.mask_tools import load_mask
 
-        data = dm.Dataset.import_from(str(root), "voc_segmentation")
-        labels, colours = (data.categories()[kind] for kind in (dm.AnnotationType.label, dm.AnnotationType.mask))
-        check_colours(root, labels, colours)
-        items = list(data)
+            data = dm.Dataset.import_from(str(root), "voc_segmentation")
+            labels, colours = (data.categories()[kind] for kind in (dm.AnnotationType.label, dm.AnnotationType.mask))
+            check_colours(root, labels, colours)
+            items = list(data)
+    except UserError:
+        for path in pictures_below(root / "SegmentationClass"):
+            open_picture(path, "mask")  # of a damaged one datumaro says nothing that helps
+        raise
     if any(item.subset.lower() in SPLITS for item in items):
         items = [item for item in items if item.subset.lower() in SPLITS]  # VOC's own trainval has all again
     absent = [item.id for item in items if item.media is None]
@@ -98,7 +110,7 @@ def read_any(folder: Path) -> Found | None:
     """Whatever else datumaro detects and that has masks or polygons."""
     with datumaro_at(folder) as dm:
         formats = dm.components.environment.Environment().detect_dataset(str(folder))
-    for name in formats:
+    for name in (each for each in formats if each in FORMATS):
         with suppress(UserError), datumaro_at(folder) as dm:
             if found := read_format(folder, name, dm):
                 return found
@@ -116,6 +128,9 @@ def read_format(folder: Path, name: str, dm: Any) -> Found | None:
     ]
     if not pictures or labels is None:
         return None
+    outside = [each.image for each in pictures if not each.image.resolve().is_relative_to(folder.resolve())]
+    if outside:
+        raise UserError(f"{folder} names the image {outside[0]}, which is not below it; refused.")
     return Found(
         name, tuple(label.name for label in labels), pictures, palette_of(labels, colours), ["read by datumaro"]
     )
@@ -137,7 +152,8 @@ def read_shapes(item: Any, kinds: Sequence[Any]) -> Painted:
     masks: list[tuple[int, NDArray[np.bool_]]] = []
     for each in shapes:
         if each.type == kinds[0]:
-            masks.append((each.label, np.asarray(each.image).astype(np.bool_)))
+            with datumaro_at(path):
+                masks.append((each.label, np.asarray(each.image).astype(np.bool_)))
         else:
             masks.append((each.label, decode_region([list(map(float, each.points))], height, width)))
     wrong = next((mask.shape for _, mask in masks if mask.shape != (height, width)), None)

@@ -125,5 +125,5 @@ def told_apart(labels: Sequence[NDArray[np.integer]], palette: Palette) -> tuple
 
 def clearness(colours: Palette, near: Palette, others: Palette, blind: bool) -> Floats:
     """float64 (N,): how clear of others each colour is; 1 is enough. Those `near` have to differ more than the `others`."""
-    far = 3 * distances(colours, others, blind).min(axis=1) / CLEAR
+    far = 3 * distances(colours, others, blind=False).min(axis=1) / CLEAR
     return np.minimum(far, distances(colours, near, blind).min(axis=1) / CLEAR) if near else far

@@ -1,0 +1,111 @@
+"""Data sets of the Hub, by local copies of them: images as they are stored, labels by the classes that are named."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from zsbench.data.card import load_card
+from zsbench.data.importing import Wishes, import_data
+from zsbench.errors import UserError
+
+datasets = pytest.importorskip("datasets", reason="datasets writes these inputs: pip install 'zsbench[import]'")
+
+LABEL = np.repeat(np.array([1, 7, 0], np.uint8), 8)[:, None].repeat(20, 1)
+
+
+def jpeg(number):
+    stream = io.BytesIO()
+    noise = np.random.default_rng(number).integers(0, 255, (*LABEL.shape, 3)).astype(np.uint8)
+    Image.fromarray(noise).save(stream, "JPEG", quality=40)
+    return stream.getvalue()
+
+
+def rows(count, label, feature):
+    kind = datasets.ClassLabel(names=["indoors", "outdoors"])  # of the image as a whole
+    columns = {
+        "label": [0] * count,
+        "image": [{"bytes": jpeg(n), "path": f"photo{n}.jpg"} for n in range(count)],
+        "mask": [label] * count,
+    }
+    features = {"label": kind, "image": datasets.Image(), "mask": feature, "number": datasets.Value("int32")}
+    return datasets.Dataset.from_dict({**columns, "number": list(range(count))}, datasets.Features(features))
+
+
+@pytest.fixture
+def parquet(tmp_path):
+    for split, count in (("train", 2), ("validation", 1)):
+        (tmp_path / "copy/data").mkdir(parents=True, exist_ok=True)
+        data = rows(count, Image.fromarray(LABEL), datasets.Image())
+        data.to_parquet(tmp_path / f"copy/data/{split}-00000-of-00001.parquet")
+    return tmp_path / "copy"
+
+
+def imported(source, tmp_path, **wishes):
+    out = tmp_path / "out/mine.toml"
+    return import_data(str(source), out, Wishes(**wishes)), load_card(out)(None)
+
+
+def test_parquet_with_a_list_of_classes_becomes_a_card_and_images_keep_their_bytes(parquet, tmp_path):
+    with pytest.raises(UserError, match=r"nothing says what its label values mean\. Give --classes"):
+        imported(parquet, tmp_path)
+    (parquet / "id2label.json").write_text(json.dumps({"7": "flat_road", "1": "tree", "0": "unlabeled"}))
+    said, dataset = imported(parquet, tmp_path)
+    assert dataset.classes == ("tree", "flat road") and "ignored     unlabeled" in "\n".join(said)
+    assert (list(dataset.ids("train")), list(dataset.ids("val"))) == (["photo0", "photo1"], ["photo0"])
+    np.testing.assert_array_equal(dataset.label("val", "photo0"), np.array([-1, 0, *[-1] * 5, 1])[LABEL])
+    assert dataset.pair("train", "photo1").image.read_bytes() == jpeg(1)
+    (parquet / "id2label.json").write_text(json.dumps({"0": "unlabeled", "1": "tree"}))
+    with pytest.raises(UserError, match=r"photo0\.mask: label value 7 is none of the expected .*id2label\.json"):
+        imported(parquet, tmp_path / "again")
+    (parquet / "id2label.json").write_text("[]")
+    with pytest.raises(UserError, match=r"id2label\.json: expected an object of names by value"):
+        imported(parquet, tmp_path / "again")
+
+
+def test_labels_may_be_numbers_with_names_among_the_features(tmp_path):
+    names = datasets.ClassLabel(names=["void", "tree", *"abcde", "road"])
+    data = rows(1, LABEL.tolist(), datasets.List(datasets.List(names)))
+    datasets.DatasetDict({"test": data}).save_to_disk(str(tmp_path / "saved"))
+    _, dataset = imported(tmp_path / "saved", tmp_path)
+    assert dataset.classes == ("tree", *"abcde", "road")
+    np.testing.assert_array_equal(np.unique(dataset.label("test", "photo0")), [-1, 0, 6])
+
+
+def test_columns_that_are_not_there_and_files_that_are_damaged_are_told(parquet, tmp_path):
+    path = parquet / "data/train-00000-of-00001.parquet"
+    rows(1, Image.fromarray(LABEL), datasets.Image()).remove_columns("mask").to_parquet(path)
+    (parquet / "data/validation-00000-of-00001.parquet").unlink()
+    with pytest.raises(UserError, match="no column of images and one of label maps among label, image, number"):
+        imported(parquet, tmp_path, classes=("tree",))
+    path.write_bytes(b"PAR1 and nothing")
+    with pytest.raises(UserError, match=r"copy cannot be read \(\w+: .*\)\. Is it whole\? Fetch it again"):
+        imported(parquet, tmp_path, classes=("tree",))
+
+
+def test_a_hub_out_of_reach_is_one_message(tmp_path, monkeypatch):
+    def fail(name, config):
+        raise ConnectionError(f"Couldn't reach '{name}' on the Hub\nand much more")
+
+    monkeypatch.setattr(datasets, "load_dataset", fail)
+    with pytest.raises(
+        UserError, match=r"^hf:a/b:c cannot be read \(ConnectionError: Couldn't reach 'a/b' on the Hub\)\."
+    ):
+        import_data("hf:a/b:c", tmp_path / "mine.toml", Wishes())
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_fetched_is_read_like_a_copy(parquet, tmp_path, monkeypatch):
+    import huggingface_hub
+
+    data = rows(1, Image.fromarray(LABEL), datasets.Image())
+    (tmp_path / "id2label.json").write_text(json.dumps({"0": "ground", "1": "tree", "7": "road"}))
+    monkeypatch.setattr(datasets, "load_dataset", lambda name, config: datasets.DatasetDict({"train": data}))
+    monkeypatch.setattr(huggingface_hub, "file_exists", lambda name, file, repo_type: True)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda name, file, repo_type: str(tmp_path / file))
+    _, dataset = imported("hf:owner/name", tmp_path)
+    assert dataset.classes == ("ground", "tree", "road") and dataset.defaults.protocol.split == "train"

@@ -1,0 +1,354 @@
+"""`zsbench data import`: whatever tool has written a folder, the card says the same of every pixel."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from zsbench.data.card import load_card
+from zsbench.data.importing import Wishes, import_data
+from zsbench.dataset import IGNORE
+from zsbench.errors import UserError
+
+HEIGHT, WIDTH = 24, 32
+TREE, ROAD = (10, 200, 30), (250, 10, 10)
+
+
+def tree_and_road():
+    """bool (H, W) of a tree above and a road below it on the left; the rest is neither."""
+    tree, road = np.zeros((2, HEIGHT, WIDTH), bool)
+    tree[:12], road[12:, :20] = True, True
+    return tree, road
+
+
+def expected(rest):
+    """The label map of classes tree, road with `rest` elsewhere."""
+    tree, road = tree_and_road()
+    return np.where(tree, 0, np.where(road, 1, rest))
+
+
+def photo(path, turn=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(turn).integers(0, 255, (HEIGHT, WIDTH, 3)).astype(np.uint8)
+    Image.fromarray(noise).save(path)
+    return path
+
+
+def mask(path, values, colours=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = np.asarray(values, np.uint8)
+    Image.fromarray(values if colours is None else np.array(colours, np.uint8)[values]).save(path)
+    return path
+
+
+def imported(source, tmp_path, **wishes):
+    """The dataset that the card of `source` describes, and what was said of it."""
+    out = tmp_path / "out" / "mine.toml"
+    lines = import_data(str(source), out, Wishes(**wishes))
+    return load_card(out)(None), "\n".join(lines)
+
+
+def labels(dataset):
+    """By split and id the label map in names, "" where ignored."""
+    names = np.array([*dataset.classes, ""])
+    return {
+        (split, name): names[dataset.read(split, name).label] for split in dataset.splits for name in dataset.ids(split)
+    }
+
+
+def in_names(rest):
+    return np.array(["tree", "road", rest])[expected(2)]
+
+
+@pytest.fixture
+def exported(tmp_path):
+    """A function that lets datumaro write a data set of three images in a format of its."""
+    dm = pytest.importorskip("datumaro", reason="datumaro writes these inputs: pip install 'zsbench[import]'")
+
+    def export(kind, names=("tree", "road"), colours=(TREE, ROAD), **words):
+        tree, road = tree_and_road()
+        masks = [dm.Mask(each, label=index, id=index + 1, group=index + 1) for index, each in enumerate((tree, road))]
+        items = [
+            dm.DatasetItem(
+                id=f"img{number}",
+                subset="train" if number else "val",
+                media=dm.Image.from_numpy(np.full((HEIGHT, WIDTH, 3), 50 * number, np.uint8)),
+                annotations=masks,
+            )
+            for number in range(3)
+        ]
+        categories = {
+            dm.AnnotationType.label: dm.LabelCategories.from_iterable(names),
+            dm.AnnotationType.mask: dm.MaskCategories(dict(enumerate(colours))),
+        }
+        data = dm.Dataset.from_iterable(items, categories=categories)
+        data.export(str(tmp_path / kind), kind, save_media=True, **words)
+        return tmp_path / kind
+
+    return export
+
+
+KEYS = [("train", "img1"), ("train", "img2"), ("val", "img0")]
+
+
+@pytest.mark.parametrize("kind", ["voc_segmentation", "coco_instances", "coco_panoptic", "camvid", "datumaro"])
+def test_what_datumaro_writes_is_read_pixel_by_pixel(exported, tmp_path, kind):
+    words = {"label_map": "source"} if kind == "voc_segmentation" else {}
+    dataset, said = imported(exported(kind, **words), tmp_path)
+    has_background = kind in ("voc_segmentation", "camvid")
+    found = labels(dataset)
+    assert sorted(found) == KEYS and ("read by datumaro" in said) == (kind != "coco_instances")
+    for each in found.values():
+        np.testing.assert_array_equal(each, in_names("background" if has_background else ""))
+    assert dataset.background == ("background" if has_background else None)
+    if has_background:
+        assert dataset.palette[dataset.classes.index("tree")] == TREE
+        assert "background  background, which also has the pixels without annotation" in said
+    else:
+        assert "ignored     pixels without annotation: 18.8 % of the pixels" in said
+
+
+def test_label_0_of_cvat_need_not_be_background_and_colours_may_be_any(exported, tmp_path):
+    folder = exported("voc_segmentation", label_map="source")
+    lines = ["road:250,10,10::", "tree:10,200,30::", "void:0,0,0::"]
+    (folder / "labelmap.txt").write_text("# label:color_rgb:parts:actions\n" + "\n".join(lines) + "\n")
+    archive = tmp_path / "job.zip"
+    with zipfile.ZipFile(archive, "w") as packed:
+        for path in folder.rglob("*"):
+            packed.write(path, path.relative_to(folder.parent))
+    dataset, said = imported(archive, tmp_path, unseen=("tree",))
+    assert dataset.classes == ("road", "tree") and dataset.unseen == ("tree",) and dataset.background is None
+    np.testing.assert_array_equal(labels(dataset)["val", "img0"], in_names(""))
+    assert "ignored     void, pixels without annotation: 18.8 %" in said and "unseen      tree" in said
+    assert not list((tmp_path / "out").glob(".import-*"))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            lambda f: (f / "labelmap.txt").write_text("tree:10,200,30::\nroad:10,200,30::\n"),
+            "tree and road have the same",
+        ),
+        (
+            lambda f: (f / "labelmap.txt").write_text("tree:10,200,30::\n"),
+            r"datumaro cannot read this .*'img\d', '\w+'.*Undeclared color",
+        ),
+        (lambda f: (f / "JPEGImages/img1.jpg").unlink(), "1 images are not there, such as img1: export with images"),
+        (lambda f: photo(f / "JPEGImages/img1.jpg").write_bytes(b"x"), r"img1\.jpg: no image in a known format"),
+        (lambda f: (f / "SegmentationClass/img2.png").write_bytes(b"x"), r"img2\.png: no mask in a known format"),
+    ],
+)
+def test_what_is_wrong_with_a_cvat_export_is_one_message(exported, tmp_path, change, told):
+    folder = exported("voc_segmentation", label_map="source")
+    for path in (folder / "SegmentationObject").iterdir():
+        path.unlink()
+    change(folder)
+    with pytest.raises(UserError, match=told):
+        imported(folder, tmp_path)
+    assert not list((tmp_path / "out").iterdir()), "nothing is left behind"
+
+
+def test_category_0_of_coco_is_a_class_and_its_folders_may_be_any(tmp_path):
+    tree, road = [[0, 0, WIDTH, 0, WIDTH, 12, 0, 12]], [[0, 12, 20, 12, 20, HEIGHT, 0, HEIGHT]]
+    content = {
+        "images": [{"id": 7, "file_name": "a.png", "height": HEIGHT, "width": WIDTH}],
+        "categories": [{"id": 0, "name": "tree"}, {"id": 5, "name": "road"}],
+        "annotations": [
+            {"id": 1, "image_id": 7, "category_id": 0, "segmentation": tree},
+            {"id": 2, "image_id": 7, "category_id": 5, "segmentation": road},
+            {"id": 3, "image_id": 7, "category_id": 5, "segmentation": [[0, 0, 4, 0, 4, 2, 0, 2]]},
+        ],
+    }
+    photo(tmp_path / "export/test/a.png")
+    (tmp_path / "export/test/_annotations.coco.json").write_text(json.dumps(content))
+    dataset, said = imported(tmp_path / "export", tmp_path)
+    wanted = in_names("")
+    wanted[:2, :4] = "road"
+    np.testing.assert_array_equal(labels(dataset)["test", "a"], wanted)
+    assert (
+        "overlaps    8 pixels in 1 images are in masks of several classes: the smaller mask lies on the larger" in said
+    )
+    assert dataset.defaults.protocol.split == "test"
+    boxes = [{**each, "segmentation": [], "bbox": [0, 0, 4, 2]} for each in content["annotations"]]
+    (tmp_path / "export/test/_annotations.coco.json").write_text(json.dumps({**content, "annotations": boxes}))
+    with pytest.raises(UserError, match=r"coco\.json: its annotations are boxes without a segmentation"):
+        imported(tmp_path / "export", tmp_path / "again")
+    content["annotations"][0]["category_id"] = 9
+    (tmp_path / "export/test/_annotations.coco.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"_annotations\.coco\.json: annotation 1 has category 9, which is not listed"):
+        imported(tmp_path / "export", tmp_path / "again")
+
+
+def brushes(folder, tree_task=3):
+    """What Label Studio exports: masks, several of a class, and of an earlier annotation."""
+    tree, road = tree_and_road()
+    halves = np.arange(WIDTH) < 16
+    mask(folder / f"task-{tree_task}-annotation-4-by-1-tag-tree-0.png", 255 * (tree & halves))
+    mask(folder / f"task-{tree_task}-annotation-4-by-1-tag-tree-1.png", 255 * (tree & ~halves))
+    mask(folder / f"task-{tree_task}-annotation-4-by-1-tag-dirt-road-0.png", 255 * road)
+    mask(folder / f"task-{tree_task}-annotation-2-by-1-tag-tree-0.png", 255 * road)
+
+
+def test_label_studios_masks_are_those_of_the_image_that_its_json_says(tmp_path):
+    folder = tmp_path / "ls"
+    brushes(folder)
+    photo(folder / "images/leaf one.png")
+    with pytest.raises(UserError, match="Export the project as JSON, too"):
+        imported(folder, tmp_path)
+    tasks = [
+        {"id": 3, "data": {"image": "/data/upload/1/0a1b2c3d-leaf%20one.png"}, "annotations": [{"id": 4, "result": []}]}
+    ]
+    (folder / "project.json").write_text(json.dumps(tasks))
+    dataset, said = imported(folder, tmp_path)
+    found = labels(dataset)["val", "leaf one"]
+    np.testing.assert_array_equal(found == "tree", tree_and_road()[0])
+    np.testing.assert_array_equal(found == "dirt-road", tree_and_road()[1])
+    assert "1 masks of earlier annotations are left out" in said
+    (folder / "project.json").write_text(json.dumps([{**tasks[0], "id": 8}]))
+    with pytest.raises(UserError, match=r"tag-.*-\d\.png: the JSON export beside it has no task 3"):
+        imported(folder, tmp_path / "again")
+    (folder / "project.json").write_text(json.dumps([{"id": 3, "image": "s3://bucket/other.png"}]))
+    with pytest.raises(UserError, match=r"project\.json names the image 'other\.png', which is not there"):
+        imported(folder, tmp_path / "again")
+
+
+def roboflow(folder):
+    for split in ("train", "valid"):
+        photo(folder / split / "a_jpg.rf.0f.jpg")
+        mask(folder / split / "a_jpg.rf.0f_mask.png", expected(2) + 1 - 3 * (expected(2) == 2))
+        (folder / split / "_classes.csv").write_text("Pixel Value, Class\n0, background\n1, tree\n2, road\n")
+    return [("train", "a_jpg.rf.0f"), ("val", "a_jpg.rf.0f")], "background"
+
+
+def hasty(folder):
+    listed = [{"class_name": "tree", "png_index": 3, "color": "#f00"}, {"class_name": "road", "png_index": 1}]
+    photo(folder / "images/a.jpg")
+    mask(folder / "masks/a.png", np.array([3, 1, 0])[expected(2)])
+    (folder / "label_classes.json").write_text(json.dumps([*listed, {"class_name": "tag", "png_index": None}]))
+    return [("val", "a")], ""
+
+
+def labelme2voc(folder):
+    photo(folder / "JPEGImages/a.jpg")
+    mask(folder / "SegmentationClassPNG/a.png", np.array([1, 2, 0])[expected(2)])
+    mask(folder / "SegmentationClassVisualization/a.jpg", expected(2))
+    (folder / "class_names.txt").write_text("_background_\ntree\nroad\n")
+    return [("val", "a")], "background"
+
+
+def coloured(folder):
+    photo(folder / "train2017_images/sub/a.jpg")
+    mask(folder / "masks/sub/a.png", expected(2), (TREE, ROAD, (0, 0, 0)))
+    (folder / "class_dict.csv").write_text("name,r,g,b\ntree,10,200,30\nroad,250,10,10\n")
+    return [("train", "sub/a")], ""
+
+
+def cityscapes(folder):
+    photo(folder / "leftImg8bit/val/bonn/bonn_1_leftImg8bit.png")
+    mask(folder / "gtFine/val/bonn/bonn_1_gtFine_labelIds.png", np.array([21, 7, 4])[expected(2)])
+    mask(folder / "gtFine/val/bonn/bonn_1_gtFine_color.png", expected(2))
+    return [("val", "bonn/bonn_1")], ""
+
+
+@pytest.mark.parametrize(
+    "write", [roboflow, hasty, labelme2voc, coloured, cityscapes], ids=lambda write: write.__name__
+)
+def test_masks_with_a_list_of_what_they_mean_are_read_by_it(tmp_path, write):
+    keys, rest = write(tmp_path / "export")
+    dataset, said = imported(tmp_path / "export", tmp_path)
+    found = labels(dataset)
+    assert sorted(found) == keys
+    for each in found.values():
+        wanted = in_names(rest)
+        if write is cityscapes:
+            wanted = np.where(wanted == "tree", "vegetation", wanted)
+        np.testing.assert_array_equal(each, wanted)
+    assert dataset.background == (rest or None)
+    assert write is not cityscapes or (len(dataset.classes) == 19 and "ignored     unlabeled, ego vehicle" in said)
+
+
+def test_plain_folders_need_names_which_may_be_given(tmp_path):
+    photo(tmp_path / "leaves/images/a.jpg")
+    path = mask(tmp_path / "leaves/masks/a.png", expected(255))
+    with pytest.raises(UserError, match=r'nothing says what the masks\' values mean\. Give --classes "soil, grass'):
+        imported(tmp_path / "leaves", tmp_path)
+    dataset, _ = imported(tmp_path / "leaves", tmp_path, classes=("tree", "road"), background="ground")
+    assert dataset.classes == ("tree", "road", "ground") and dataset.background == "ground"
+    np.testing.assert_array_equal(dataset.read("val", "a").label, expected(2))
+    mask(path, expected(2))
+    with pytest.raises(UserError, match=r"masks.a\.png: label value 2 is none of the expected .* those of --classes"):
+        imported(tmp_path / "leaves", tmp_path / "again", classes=("tree", "road"))
+    mask(path, expected(2), (TREE, ROAD, (0, 0, 0)))
+    with pytest.raises(
+        UserError, match=r"a\.png: a mask in colours, and no file says what they mean. Put a class_dict"
+    ):
+        imported(tmp_path / "leaves", tmp_path / "again", classes=("tree", "road"))
+    mask(path, np.zeros((3, 3)))
+    with pytest.raises(UserError, match="the mask of a: the mask is 3x3 pixels"):
+        imported(tmp_path / "leaves", tmp_path / "again", classes=("tree", "road"))
+    (tmp_path / "leaves/images/a.jpg").unlink()
+    with pytest.raises(UserError, match=r"masks.a\.png: its image is missing: expected one called a"):
+        imported(tmp_path / "leaves", tmp_path / "again", classes=("tree", "road"))
+
+
+def test_black_and_white_masks_are_two_classes_where_all_are(tmp_path):
+    tree = tree_and_road()[0]
+    for name in "ab":
+        photo(tmp_path / f"x/{name}.jpg")
+        mask(tmp_path / f"x/{name}_mask.png", 255 * tree)
+    dataset, _ = imported(tmp_path / "x", tmp_path, classes=("background", "polyp"))
+    np.testing.assert_array_equal(dataset.read("val", "a").label, tree.astype(int))
+    mask(tmp_path / "x/b_mask.png", tree)  # values, and then 255 is none
+    dataset, _ = imported(tmp_path / "x", tmp_path / "again", classes=("ground", "polyp"))
+    np.testing.assert_array_equal(dataset.read("val", "a").label, np.where(tree, IGNORE, 0))
+    np.testing.assert_array_equal(dataset.read("val", "b").label, tree.astype(int))
+
+
+def test_masks_in_folders_of_any_name_are_known_by_their_channel(tmp_path):
+    hasty(tmp_path / "x")
+    (tmp_path / "x/images").rename(tmp_path / "x/first batch")
+    (tmp_path / "x/masks").rename(tmp_path / "x/export of monday")
+    dataset, _ = imported(tmp_path / "x", tmp_path)
+    np.testing.assert_array_equal(labels(dataset)["val", "a"], in_names(""))
+
+
+def test_names_decide_what_is_ignored_unless_the_user_does(tmp_path):
+    hasty(tmp_path / "x")
+    dataset, said = imported(tmp_path / "x", tmp_path, ignored=("road",))
+    assert dataset.classes == ("tree",) and "ignored     road, pixels without annotation: 50.0 %" in said
+    assert (dataset.read("val", "a").label == np.where(tree_and_road()[0], 0, IGNORE)).all()
+    for wishes, told in (
+        ({"ignored": ("rod",)}, "--ignored 'rod': it is none of tree, road. Did you mean 'road'"),
+        ({"unseen": ("tre",)}, "--unseen 'tre': .* Did you mean 'tree'"),
+    ):
+        with pytest.raises(UserError, match=told):
+            imported(tmp_path / "x", tmp_path / "again", **wishes)
+
+
+def test_what_cannot_be_imported_is_said_before_anything_is_written(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.zip").write_text("no archive")
+    (tmp_path / "taken.toml").touch()
+    out = tmp_path / "mine.toml"
+    for source, card, told in (
+        ("absent", out, "no such folder or archive. From the Hugging Face Hub it is hf:OWNER/NAME"),
+        ("empty", out, "no images with masks in a known layout; it holds nothing. Known: CVAT"),
+        ("text.zip", out, "neither a zip nor a tar archive"),
+        ("empty", tmp_path / "taken.toml", "is there already: give another --out"),
+        ("empty", tmp_path / "mine.json", "expected the name of a card, such as mine.toml"),
+    ):
+        with pytest.raises(UserError, match=told):
+            import_data(str(tmp_path / source), Path(card), Wishes())
+    with pytest.raises(UserError, match="expected hf:OWNER/NAME"):
+        import_data("hf:NAME", out, Wishes())
+    with zipfile.ZipFile(tmp_path / "slip.zip", "w") as packed:
+        packed.writestr("../out.png", b"x")
+    with pytest.raises(UserError, match="would be written outside"):
+        import_data(str(tmp_path / "slip.zip"), out, Wishes())
+    assert not out.exists() and not out.with_suffix("").exists()
