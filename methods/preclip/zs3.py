@@ -81,7 +81,7 @@ def generate_nodes(
     if len(graph.labels) < 2:
         return None
     device = real.device
-    made = generator(words[graph.labels.clamp(min=0).to(device)], graph.edges.to(device))
+    made = generator(words[graph.labels.clamp(min=0).to(device)], graph.edges.to(words))
     if learn is not None:
         learn(discrepancy(made, first_cells(real, graph), VARIANCES))
     return made.detach(), graph
