@@ -226,7 +226,11 @@ class JoEmOptions(DeepLabOptions):
 class Zs3Options(DeepLabOptions):
     """Options of `Zs3`."""
 
-    variants: ClassVar = {"graph": {"graph": True}, "true-layout": {"layout": "truth"}}
+    variants: ClassVar = {
+        "graph": {"graph": True},
+        "true-layout": {"layout": "truth"},
+        "deeplab-v2": {"network": "v2", "norm": "frozen"},
+    }
     presets: ClassVar = {
         # 200 epochs of 16 images, then 30 of 8 (Context: 200 of 10, then 20 of 8)
         "*": Preset(
@@ -260,6 +264,10 @@ class Zs3Options(DeepLabOptions):
         ),
     }
 
+    network: Literal["v2", "v3+"] = Field(
+        "v3+",
+        description="DeepLab: v3+ as released, or v2 as in CaGNet's re-run, of which nothing else is known",
+    )
     dim: int = Field(300, ge=1, description=DeepLabOptions.model_fields["dim"].description)
     norm: Literal["frozen", "statistics", "batch"] = Field(
         "batch", description=DeepLabOptions.model_fields["norm"].description

@@ -25,6 +25,7 @@ AFFINE = 105_344
         (Zs3, Zs3Options(classes=21), 59_344_309 + 219_648),
         (Zs3, Zs3Options(classes=20), 59_344_052 + 219_648),
         (Zs3, Zs3Options(classes=171, graph=True), 59_382_859 + 2 * 219_648),
+        (Zs3, Zs3Options(**Zs3Options.variants["deeplab-v2"]), 42_394_816 + 18_875_392 + 5_140 + 219_648),
         (CaGNet, CaGNetOptions(), 96_262_944 - AFFINE + 4_720_088 + 637_974),
     ],
 )
