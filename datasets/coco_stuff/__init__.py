@@ -171,6 +171,31 @@ class CocoStuff(Coco):
     )
 
 
+NEVER_LABELLED = (
+    "street sign", "hat", "shoe", "eye glasses", "plate", "mirror", "window", "desk", "door", "blender", "hair brush",
+)  # fmt: skip
+"""Names of the unused ids, in their order: seen classes that no pixel has, and wrong wherever they are predicted."""
+BY_ID = tuple(name for _, name in sorted(zip((*PIXEL_VALUES, *UNUSED), (*NAMES, *NEVER_LABELLED), strict=True)))
+
+
+RAW_182 = LabelMap({255: IGNORE} | {value: value for value in range(182)})
+CATEGORIES_182 = LabelMap({0: IGNORE, 183: IGNORE} | {value + 1: value for value in range(182)})
+
+
+@register_dataset("coco-stuff-182")
+class CocoStuff182(Coco):
+    """COCO-Stuff 164K with all 182 ids, 167 seen and 15 unseen: the task of SPNet, STRICT, CaGNet and SIGN as released."""
+
+    classes = BY_ID
+    unseen = UNSEEN
+    palette = voc_palette(182, first=1)
+    splits = {  # prepared labels have lost the ids
+        split: tuple(each for each in sources(split, PREPARED, RAW_182, CATEGORIES_182) if each.labels is not PREPARED)
+        for split in COUNTS
+    }
+    defaults = CocoStuff.defaults
+
+
 GROUND = "sky; wall; tree; wood; grass; road; sea; river; mountain; sands; desk; building; cloud"
 OBJECTS = NAMES[1:THINGS]
 PERSONS = ", ".join(f"person in {wear}" for wear in ("shirt", "jeans", "dress", "sweater", "skirt", "jacket"))

@@ -76,9 +76,7 @@ def step_needs(words: Sequence[str]) -> Iterator[str]:
 
 
 def backbones(words: Iterable[str]) -> Iterator[str]:
-    """Weights of a backbone that a command names, or that a method of segments takes by itself."""
+    """Weights of a backbone that a command names."""
     given: Mapping[str, str] = dict(word.split("=", 1) for word in words if re.match(r"\w+=", word))
     if "backbone_weights" in given:
         yield f"backbone weights ({given['backbone_weights']})"
-    elif {"zegformer", "zsseg"} & {*words} and "run" in words:
-        yield "backbone weights (imagenet)"
