@@ -1,4 +1,4 @@
-"""Pages of the site that are made when it is built: commands from `--help`, Python from docstrings, and files of the root."""
+"""Pages of the site that are made when it is built: commands from `--help`, Python from docstrings, files of the root."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 ROOT_PAGES = {"contributing.md": "CONTRIBUTING.md", "security.md": "SECURITY.md"}
 OUT = re.compile(r"\[([^\]]+)\]\((?:\.\./)+([^)#]+)(?:#[^)]*)?\)")
 """A link of a page to a file outside of the folder: right where files are read, and a name on the site."""
-WIDTH = "96"
+WIDTH = "80"
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -73,16 +73,20 @@ def root_page(name: str) -> str:
     """A Markdown file of the root: its links are to files beside it, of which those in the folder are pages."""
     text = (ROOT / name).read_text(encoding="utf-8")
     text = re.sub(r"\]\(docs/", "](", text)
-    return re.sub(r"\]\((?!https?:|#)(?=[\w./-]+\))(?!\w+\.md\))", "](../", re.sub(r"\]\(([A-Z]+\.md)", r"](../\1", text))
+    return re.sub(
+        r"\]\((?!https?:|#)(?=[\w./-]+\))(?!\w+\.md\))", "](../", re.sub(r"\]\(([A-Z]+\.md)", r"](../\1", text)
+    )
 
 
 def commands() -> str:
     """`--help` of every command, as a terminal shows it."""
-    parts = ["# Commands", "What `zsbench COMMAND --help` says."]
+    parts = ["# Commands\n", "What `zsbench COMMAND --help` says.\n"]
     for words in paths(typer.main.get_command(app)):
-        shown = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": WIDTH, "TERM": "dumb", "NO_COLOR": "1"})
-        parts += [f"## {' '.join(['zsbench', *words])}", f"```text\n{shown.stdout.strip()}\n```"]
-    return "\n\n".join(parts) + "\n"
+        terminal = {"COLUMNS": WIDTH, "TERM": "dumb", "NO_COLOR": "1"}
+        shown = CliRunner().invoke(app, [*words, "--help"], env=terminal, prog_name="zsbench")
+        lines = [line.rstrip() for line in shown.stdout.strip("\n").splitlines()]
+        parts += [f"## {' '.join(['zsbench', *words])}", "```text", "\n".join(lines).strip("\n"), "```"]
+    return "\n".join(parts) + "\n"
 
 
 def paths(command: Any, words: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
