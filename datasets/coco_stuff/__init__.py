@@ -147,6 +147,13 @@ class Coco(FolderDataset):
     conversions = (PixelMaps("val"), PixelMaps("train"))
 
 
+def spoken(name: str) -> str:
+    """`wall-brick` as MaskCLIP says it, `brick wall`; `wall-other` and `door-stuff` are a wall and a door."""
+    thing, hyphen, kind = name.partition("-")
+    return f"{kind} {thing}" if hyphen and kind not in ("other", "stuff") else thing
+
+
+MASKCLIP = {name: spoken(name) for name in NAMES[THINGS:]}
 GROUPS = {"things": NAMES[:THINGS], "stuff": NAMES[THINGS:]}
 STUFF_SPLITS = {split: sources(split, PREPARED, RAW, CATEGORIES) for split in COUNTS}
 OBJECT_SPLITS = {
@@ -162,7 +169,10 @@ class CocoStuff(Coco):
     unseen = UNSEEN
     palette = voc_palette(171, first=1)
     groups = GROUPS
-    name_sets = by_name(NameSet.parse("sclip", [name.replace(" ", "") for name in NAMES], "SCLIP, ClearCLIP, ..."))
+    name_sets = by_name(
+        NameSet.parse("sclip", [name.replace(" ", "") for name in NAMES], "SCLIP, ClearCLIP, ..."),
+        NameSet.respelt("maskclip", NAMES, MASKCLIP, "MaskCLIP, MaskCLIP+"),
+    )
     splits = STUFF_SPLITS
     defaults = Defaults(
         templates="vild15",
