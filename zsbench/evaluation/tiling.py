@@ -44,7 +44,8 @@ def scored_label(label: NDArray[np.int32], protocol: EvalProtocol) -> Tensor:
     """The label int32 (H, W) where it is scored: as it is, or on the protocol's grid."""
     if protocol.grid is None:
         return torch.tensor(label)
-    size = resized_shape(*label.shape, protocol) if protocol.grid == "image" else (protocol.grid, protocol.grid)
+    height, width = label.shape[:2]
+    size = resized_shape(height, width, protocol) if protocol.grid == "image" else (protocol.grid, protocol.grid)
     # exact in float64, where each cell has the pixel that floor(cell x side / cells) names, as cv2's and torch's nearest
     return F.interpolate(torch.tensor(label)[None, None].double(), size=size, mode="nearest")[0, 0].int()
 
