@@ -59,7 +59,10 @@ class Cityscapes(FolderDataset):
     licence = "research only, after registration"
     disk = "12 GB unpacked"
     archives = ARCHIVES
-    name_sets = by_name(NameSet.parse("sclip", [name.replace(" ", "") for name in NAMES], "SCLIP, cls_city_scapes.txt"))
+    name_sets = by_name(
+        NameSet.parse("sclip", [name.replace(" ", "") for name in NAMES], "SCLIP, cls_city_scapes.txt"),
+        NameSet.respelt("maskclip", NAMES, {}, "MaskCLIP, MaskCLIP+"),
+    )
     splits = SPLITS
     defaults = Defaults(
         templates="imagenet80",

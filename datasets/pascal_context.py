@@ -116,6 +116,14 @@ def splits(classes: tuple[str, ...]) -> dict[str, tuple[Source, ...]]:
 
 
 NAMES60 = ("background", *NAMES)
+MASKCLIP = {"aeroplane": "airplane", "pottedplant": "potted plant", "tvmonitor": "tv monitor"}
+
+
+def maskclip(classes: Sequence[str]) -> NameSet:
+    """MaskCLIP has no word for background, which MaskCLIP+ learns; ours keeps its own for methods that need one."""
+    return NameSet.respelt("maskclip", classes, MASKCLIP, "MaskCLIP, MaskCLIP+")
+
+
 TRAINED = Defaults(
     templates="vild15",
     protocol=EvalProtocol(short_side=512, crop=512, stride=426),
@@ -207,6 +215,7 @@ class PascalContext(Context):
     """PASCAL Context: 60 classes with background, 50 seen and 10 unseen."""
 
     classes = NAMES60
+    name_sets = by_name(maskclip(NAMES60))
     unseen = UNSEEN
     palette = voc_palette(60)
     background = "background"
@@ -219,6 +228,7 @@ class Context60(Context):
     """PASCAL Context: 60 classes with background, nothing unseen; the training-free methods' protocol."""
 
     classes = NAMES60
+    name_sets = by_name(maskclip(NAMES60))
     palette = voc_palette(60)
     background = "background"
     splits = splits(NAMES60)
@@ -233,7 +243,8 @@ class Context59(Context):
     unseen = UNSEEN
     palette = voc_palette(59, first=1)
     name_sets = by_name(
-        NameSet.parse("cat-seg", ["diningtable" if name == "table" else name for name in NAMES], "CAT-Seg, pc59.json")
+        NameSet.parse("cat-seg", ["diningtable" if name == "table" else name for name in NAMES], "CAT-Seg, pc59.json"),
+        maskclip(NAMES),
     )
     splits = splits(NAMES)
     defaults = TRAINING_FREE

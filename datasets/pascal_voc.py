@@ -80,6 +80,18 @@ def renamed(**words: str) -> list[str]:
     return [changed.get(name, name) for name in NAMES]
 
 
+MASKCLIP = {
+    "aeroplane": "airplane",
+    "diningtable": "dining table",
+    "pottedplant": "potted plant",
+    "tvmonitor": "tv monitor",
+}
+
+
+def maskclip(classes: tuple[str, ...]) -> NameSet:
+    return NameSet.respelt("maskclip", classes, MASKCLIP, "MaskCLIP, MaskCLIP+")
+
+
 SCLIP = renamed(person=f"person, {WEAR}", tvmonitor=SCREEN)
 CORRCLIP = renamed(person="people")
 TRAINING_FREE = EvalProtocol(short_side=336, crop=224, stride=112)
@@ -158,7 +170,7 @@ class PascalVoc(Voc):
     classes = NAMES
     unseen = UNSEEN
     palette = voc_palette(20, first=1)
-    name_sets = by_name(NameSet.parse("sclip", SCLIP, "SCLIP, NACLIP"))
+    name_sets = by_name(NameSet.parse("sclip", SCLIP, "SCLIP, NACLIP"), maskclip(NAMES))
     splits = sources(LabelMap.consecutive(20, first=1, ignored=(0, 255)))
     defaults = Defaults(protocol=EvalProtocol(short_side=512, crop=512, stride=426), recipe=RECIPE)
 
@@ -173,6 +185,7 @@ class Voc20(Voc):
         NameSet.parse("sclip", SCLIP, "SCLIP, NACLIP"),
         NameSet.parse("proxyclip", renamed(), "ProxyCLIP, Trident"),
         NameSet.parse("corrclip", CORRCLIP, "CorrCLIP"),
+        maskclip(NAMES),
     )
     splits = sources(LabelMap.consecutive(20, first=1, ignored=(0, 255)))
     defaults = Defaults(templates="imagenet80", names="sclip", protocol=TRAINING_FREE, recipe=RECIPE)

@@ -45,6 +45,11 @@ class NameSet:
         return cls(name, tuple(() if words == (NO_WORD,) else words for words in split), source)
 
     @classmethod
+    def respelt(cls, name: str, classes: Sequence[str], words: Mapping[str, str], source: str = "") -> NameSet:
+        """One word a class: its name, or what `words` has in the place of it."""
+        return cls(name, tuple((words.get(each, each),) for each in classes), source)
+
+    @classmethod
     def plain(cls, classes: Sequence[str]) -> NameSet:
         """The class names as they are."""
         return cls(PLAIN, tuple((name,) for name in classes))

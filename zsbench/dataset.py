@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,9 @@ class EvalProtocol:
     `max_long_side`: bound on the long side after that, or None. `crop`, `stride`: side of a square sliding window and its
     step, in pixels; None takes the whole image in one pass. `background_threshold`: pixels whose best class is less
     probable than this, in 0..1, become the dataset's background (`zsbench.evaluation.argmax`); None leaves it to the words.
+    `stretch`: instead of all resizing, the image becomes a square of this side. `grid`: labels are brought to a square of so
+    many cells, or to the size of the resized image (`image`), each cell with the label of the nearest pixel, and scored
+    there, as some releases do; None scores at the label's own size.
     """
 
     split: str = "val"
@@ -49,6 +52,8 @@ class EvalProtocol:
     crop: int | None = 512
     stride: int | None = 426
     background_threshold: float | None = None
+    stretch: int | None = None
+    grid: int | Literal["image"] | None = None
 
     def __post_init__(self) -> None:
         if self.crop is not None and not (self.stride and 0 < self.stride <= self.crop):

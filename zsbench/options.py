@@ -32,15 +32,17 @@ class Ablation:
 class Options(BaseModel):
     """Base of a method's options: typed fields with defaults and a `Field(description=...)`; unknown names are refused.
 
-    `variants`: named overrides of them (`--variant`). `presets`: overrides by dataset name, `*` for all. `tables`: the
-    ablation tables of the method's paper, by number. A file that holds them beside the method's own, and imports no torch,
-    lets a misspelt word be answered at once.
+    `variants`: named overrides of them (`--variant`). `presets`: overrides by dataset name, `*` for all. `protocols`: named
+    overrides of the dataset's protocol (`--protocol`), after the preset's. `tables`: the ablation tables of the method's
+    paper, by number. A file that holds them beside the method's own, and imports no torch, lets a misspelt word be answered
+    at once.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     presets: ClassVar[Mapping[str, Preset]] = {}
+    protocols: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     tables: ClassVar[Mapping[int, tuple[Ablation, ...]]] = {}
 
     @classmethod

@@ -135,6 +135,7 @@ class Ade20k(FolderDataset):
     name_sets = by_name(
         NameSet.parse("sclip", [name.replace(" ", "") for name in NAMES150], "SCLIP, cls_ade20k.txt"),
         NameSet.parse("synonyms", [row[1] for row in ROWS150], "objectInfo150.txt of SceneParsing"),
+        NameSet.respelt("maskclip", NAMES150, {}, "MaskCLIP, MaskCLIP+"),
     )
     splits = SPLITS150
     defaults = Defaults(templates="vild15", protocol=EvalProtocol(short_side=512, crop=512, stride=426), recipe=RECIPE)

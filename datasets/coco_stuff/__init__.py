@@ -147,6 +147,13 @@ class Coco(FolderDataset):
     conversions = (PixelMaps("val"), PixelMaps("train"))
 
 
+def spoken(name: str) -> str:
+    """`wall-brick` as MaskCLIP says it, `brick wall`; `wall-other` and `door-stuff` are a wall and a door."""
+    thing, hyphen, kind = name.partition("-")
+    return f"{kind} {thing}" if hyphen and kind not in ("other", "stuff") else thing
+
+
+MASKCLIP = {name: spoken(name) for name in NAMES[THINGS:]}
 GROUPS = {"things": NAMES[:THINGS], "stuff": NAMES[THINGS:]}
 STUFF_SPLITS = {split: sources(split, PREPARED, RAW, CATEGORIES) for split in COUNTS}
 OBJECT_SPLITS = {
@@ -162,13 +169,41 @@ class CocoStuff(Coco):
     unseen = UNSEEN
     palette = voc_palette(171, first=1)
     groups = GROUPS
-    name_sets = by_name(NameSet.parse("sclip", [name.replace(" ", "") for name in NAMES], "SCLIP, ClearCLIP, ..."))
+    name_sets = by_name(
+        NameSet.parse("sclip", [name.replace(" ", "") for name in NAMES], "SCLIP, ClearCLIP, ..."),
+        NameSet.respelt("maskclip", NAMES, MASKCLIP, "MaskCLIP, MaskCLIP+"),
+    )
     splits = STUFF_SPLITS
     defaults = Defaults(
         templates="vild15",
         protocol=EvalProtocol(short_side=512, crop=512, stride=426),
         recipe={"iterations": 80_000, "batch_size": 16, "crop": 512, "short_side": 512},
     )
+
+
+NEVER_LABELLED = (
+    "street sign", "hat", "shoe", "eye glasses", "plate", "mirror", "window", "desk", "door", "blender", "hair brush",
+)  # fmt: skip
+"""Names of the unused ids, in their order: seen classes that no pixel has, and wrong wherever they are predicted."""
+BY_ID = tuple(name for _, name in sorted(zip((*PIXEL_VALUES, *UNUSED), (*NAMES, *NEVER_LABELLED), strict=True)))
+
+
+RAW_182 = LabelMap({255: IGNORE} | {value: value for value in range(182)})
+CATEGORIES_182 = LabelMap({0: IGNORE, 183: IGNORE} | {value + 1: value for value in range(182)})
+
+
+@register_dataset("coco-stuff-182")
+class CocoStuff182(Coco):
+    """COCO-Stuff 164K with all 182 ids, 167 seen and 15 unseen: the task of SPNet, STRICT, CaGNet and SIGN as released."""
+
+    classes = BY_ID
+    unseen = UNSEEN
+    palette = voc_palette(182, first=1)
+    splits = {  # prepared labels have lost the ids
+        split: tuple(each for each in sources(split, PREPARED, RAW_182, CATEGORIES_182) if each.labels is not PREPARED)
+        for split in COUNTS
+    }
+    defaults = CocoStuff.defaults
 
 
 GROUND = "sky; wall; tree; wood; grass; road; sea; river; mountain; sands; desk; building; cloud"

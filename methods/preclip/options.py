@@ -10,8 +10,15 @@ from pydantic import Field
 from zsbench.options import Options, Preset
 
 MINIATURE = "miniature"
+COCO_182 = "coco-stuff-182"
+"""COCO-Stuff with the 11 ids that label no pixel, as SPNet, STRICT, CaGNet and SIGN have it."""
 WHOLE: Mapping[str, Any] = {"short_side": None, "crop": None, "stride": None}
 """Protocol: the whole image at its own size, in one pass."""
+
+WARPED_513: Mapping[str, Any] = {"stretch": 513, "short_side": None, "grid": "image"}
+"""As released: image and label are stretched to a square, and scored there."""
+CELLS: Mapping[str, Any] = {**WARPED_513, "grid": 65}
+"""As released: the label is shrunk to the classifier's cells, and scored there."""
 
 SGD: Mapping[str, Any] = {
     "optimiser": "sgd",
@@ -80,10 +87,12 @@ class SpNetOptions(DeepLabOptions):
     """Options of `SpNet`."""
 
     variants: ClassVar = {"uncalibrated": {"calibration": 0.0}, "one-scale": {"scales": (1.0,)}}
+    protocols: ClassVar = {"as-released": WARPED_513}
     presets: ClassVar = {
         "*": Preset({}, {**WARPED, "iterations": 20_000, "batch_size": 10}, WHOLE),
         "pascal-voc": Preset({"calibration": 0.6}),
         "coco-stuff": Preset({"calibration": 0.4}, {"iterations": 100_000}),
+        COCO_182: Preset({"calibration": 0.4}, {"iterations": 100_000}),
         "miniworld": Preset({**SMALL, "stretch": None, "scales": (1.0,)}, {**MINIWORLD, "iterations": 900}),
     }
 
@@ -109,6 +118,9 @@ class SpNetOptions(DeepLabOptions):
     rounds: int = Field(1, ge=1, description="self-training: how often the student becomes the teacher")
 
 
+STRICT_ON_COCO: Mapping[str, Any] = {"iterations": 144_712, "self_training_from": 100_000 / 144_712}
+
+
 class StrictOptions(SpNetOptions):
     """Options of `Strict`: SPNet's at one scale, and teachers that must agree over six views."""
 
@@ -131,7 +143,8 @@ class StrictOptions(SpNetOptions):
             },
             WHOLE,
         ),
-        "coco-stuff": Preset({}, {"iterations": 144_712, "self_training_from": 100_000 / 144_712}),
+        "coco-stuff": Preset({}, STRICT_ON_COCO),
+        COCO_182: Preset({}, STRICT_ON_COCO),
         "miniworld": Preset(
             {**SMALL, "stretch": None},
             {**MINIWORLD, "iterations": 1000, "self_training_from": 0.7, "pseudo_labels": "unseen"},
@@ -226,7 +239,12 @@ class JoEmOptions(DeepLabOptions):
 class Zs3Options(DeepLabOptions):
     """Options of `Zs3`."""
 
-    variants: ClassVar = {"graph": {"graph": True}, "true-layout": {"layout": "truth"}}
+    variants: ClassVar = {
+        "graph": {"graph": True},
+        "true-layout": {"layout": "truth"},
+        "deeplab-v2": {"network": "v2", "norm": "frozen"},
+    }
+    protocols: ClassVar = {"as-released": {"short_side": 513, "grid": "image"}}
     presets: ClassVar = {
         # 200 epochs of 16 images, then 30 of 8 (Context: 200 of 10, then 20 of 8)
         "*": Preset(
@@ -245,6 +263,7 @@ class Zs3Options(DeepLabOptions):
             {"iterations": 112_460, "batch_size": 10},
         ),
         "coco-stuff": Preset({"classes": 171}),
+        COCO_182: Preset({"classes": 182}),
         "miniworld": Preset(
             {
                 **SMALL,
@@ -260,6 +279,10 @@ class Zs3Options(DeepLabOptions):
         ),
     }
 
+    network: Literal["v2", "v3+"] = Field(
+        "v3+",
+        description="DeepLab: v3+ as released, or v2 as in CaGNet's re-run, of which nothing else is known",
+    )
     dim: int = Field(300, ge=1, description=DeepLabOptions.model_fields["dim"].description)
     norm: Literal["frozen", "statistics", "batch"] = Field(
         "batch", description=DeepLabOptions.model_fields["norm"].description
@@ -290,9 +313,20 @@ class Zs3Options(DeepLabOptions):
     )
 
 
+CAGNET_ON_COCO: Mapping[str, Any] = {
+    "discriminator_rate": 5e-4,
+    "unseen_rate": 59.0,
+    "mixed_rate": 1e-5,
+    "decay": (10_000, 10_000, 0.3),
+    "mixed_decay": (3_000, 2_000, 0.3),
+    "transfer_weights": (1.0, 1.0),
+}
+
+
 class CaGNetOptions(DeepLabOptions):
     """Options of `CaGNet`."""
 
+    protocols: ClassVar = {"as-released": CELLS}
     presets: ClassVar = {
         "*": Preset(
             {}, {**WARPED, "iterations": 46_000, "batch_size": 8, "crop": 368, "self_training_from": 0.82}, WHOLE
@@ -308,18 +342,8 @@ class CaGNetOptions(DeepLabOptions):
             },
             {"iterations": 50_000},
         ),
-        "coco-stuff": Preset(
-            {
-                "classes": 171,
-                "discriminator_rate": 5e-4,
-                "unseen_rate": 59.0,
-                "mixed_rate": 1e-5,
-                "decay": (10_000, 10_000, 0.3),
-                "mixed_decay": (3_000, 2_000, 0.3),
-                "transfer_weights": (1.0, 1.0),
-            },
-            {"schedule_every": 100},
-        ),
+        "coco-stuff": Preset({"classes": 171, **CAGNET_ON_COCO}, {"schedule_every": 100}),
+        COCO_182: Preset({"classes": 182, **CAGNET_ON_COCO}, {"schedule_every": 100}),
         "miniworld": Preset(
             {
                 **SMALL,

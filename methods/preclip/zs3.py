@@ -17,7 +17,7 @@ from zsbench.recipe import Recipe
 from zsbench.registry import register_method
 from zsbench.settings import Phase, Setting, TrainingView
 
-from ..deeplab import DeepLabV3Plus, aligned, imagenet_pixels
+from ..deeplab import DeepLabV2, DeepLabV3Plus, aligned, caffe_pixels, imagenet_pixels
 from .base import WordMethod, only, split
 from .graph import GraphGenerator, RegionGraph, region_graph
 from .labels import cross_entropy, shrunk
@@ -81,7 +81,7 @@ def generate_nodes(
     if len(graph.labels) < 2:
         return None
     device = real.device
-    made = generator(words[graph.labels.clamp(min=0).to(device)], graph.edges.to(device))
+    made = generator(words[graph.labels.clamp(min=0).to(device)], graph.edges.to(words))
     if learn is not None:
         learn(discrepancy(made, first_cells(real, graph), VARIANCES))
     return made.detach(), graph
@@ -147,14 +147,21 @@ class Zs3(WordMethod):
 
     def __init__(self, clip: None, options: Zs3Options) -> None:
         super().__init__(clip, options)
-        self.network = DeepLabV3Plus(options.backbone, options.norm, options.backbone_weights, options.width)
+        backbone = (options.backbone, options.norm, options.backbone_weights, options.width)
+        self.network = DeepLabV2(*backbone) if options.network == "v2" else DeepLabV3Plus(*backbone)
         self.classifier = nn.Conv2d(options.width, options.classes, 1)
         self.generator = Generator(options.dim, options.noise, options.width)
         self.graph = GraphGenerator(options.dim, options.noise, options.width) if options.graph else None
 
     def predict(self, images: Tensor) -> Tensor:
         """Logits (B, C, H, W) at the size of the images, to which the release resizes them with corners aligned."""
-        return aligned(self.classifier(self.network(imagenet_pixels(images))), images.shape[-2:])
+        return aligned(self.classifier(self.features(images)), images.shape[-2:])
+
+    def features(self, images: Tensor) -> Tensor:
+        """(B, width, h, w), at least 0."""
+        if isinstance(self.network, DeepLabV2):
+            return self.network(caffe_pixels(images)).relu()
+        return self.network(imagenet_pixels(images))
 
     @classmethod
     def phases(cls, setting: Setting, recipe: Recipe, options: Zs3Options) -> tuple[Phase, ...]:
@@ -192,9 +199,10 @@ class Zs3(WordMethod):
         """Of the network while it learns; afterwards of the classifier, and of the generators, at a constant rate."""
         recipe, rate = phase.recipe, self.options.head_rate * phase.recipe.learning_rate
         if phase.name == SEGMENT:
-            head = [*self.network.aspp.parameters(), *self.network.decoder.parameters(), *self.classifier.parameters()]
-            backbone = {"params": list(self.network.backbone.parameters())}
-            return {MAIN: build_optimiser(recipe, [backbone, {"params": head, "lr": rate}])}
+            backbone = list(self.network.backbone.parameters())
+            held = {id(each) for each in backbone}
+            head = [p for part in (self.network, self.classifier) for p in part.parameters() if id(p) not in held]
+            return {MAIN: build_optimiser(recipe, [{"params": backbone}, {"params": head, "lr": rate}])}
         optimisers: dict[str, Optimizer] = {
             "classifier": build_optimiser(recipe, [{"params": list(self.classifier.parameters()), "lr": rate}])
         }
@@ -214,7 +222,7 @@ class Zs3(WordMethod):
             return step.minimise()
         batch = step.batch()
         with torch.no_grad():  # in train mode, as released: dropout is on, and statistics of batch norm move
-            real = self.network(imagenet_pixels(batch.images))
+            real = self.features(batch.images)
         labels = batch.labels
         if step.phase.name == GENERATE and self.options.layout == "regions":
             chosen = (torch.rand(len(labels)) < self.options.imagined).tolist()

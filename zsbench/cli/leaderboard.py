@@ -26,16 +26,29 @@ def leaderboard(
         typer.Option(help="print means and ranks over a suite's data sets (a name, or a .toml); write nothing"),
     ] = None,
     add: Annotated[list[Path] | None, typer.Option(help="a result.json to take in; may be repeated")] = None,
+    published: Annotated[
+        bool, typer.Option("--published", help="print which command measures which printed row, and what it needs")
+    ] = False,
+    unverified: Annotated[
+        bool,
+        typer.Option("--unverified", help="print what publications are said to report, where nobody could check it"),
+    ] = False,
     more: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="further ones for --add")] = None,
 ) -> None:
     """Write the Markdown tables from the committed results, or check that they are up to date.
 
     Every number that follows from a result's counts is computed again; from the records beside it, too, unless --check.
     """
+    from zsbench.reports.commands import commands_page
     from zsbench.reports.costs import add_profile, efficiency_pages
-    from zsbench.reports.leaderboard import add_result, check_tables, write_tables
+    from zsbench.reports.leaderboard import add_result, check_tables, published_table, write_tables
+    from zsbench.reports.published import read_published
     from zsbench.reports.rows import records_beside
 
+    if published or unverified:
+        rows = read_published(folder / "published.csv", unverified)
+        print(commands_page(rows) if published else published_table(rows))
+        return
     if more and not add:
         raise UserError(f"{more[0]}: to take in a result, give --add {more[0]}.")
     for path in [*(add or []), *(more or [])]:

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from zsbench.dataset import Dataset, EvalProtocol, read_sample
-from zsbench.evaluation.tiling import resize
+from zsbench.evaluation.tiling import resize, scored_label
 from zsbench.utils.interruption import leave_to_parent
 
 AHEAD = 4
@@ -72,7 +72,7 @@ class ImageBatches(TorchDataset[Batch]):
         ids = list(self.batches[index])
         samples = [read_sample(self.dataset, self.protocol.split, image_id) for image_id in ids]
         images = Packed.of([resize(sample.image, self.protocol) for sample in samples])
-        return Batch(ids, images, Packed.of([torch.tensor(sample.label) for sample in samples]))
+        return Batch(ids, images, Packed.of([scored_label(sample.label, self.protocol) for sample in samples]))
 
 
 def read_ahead(

@@ -17,7 +17,9 @@ Place = tuple[int, int]
 
 
 def resized_shape(height: int, width: int, protocol: EvalProtocol) -> Place:
-    """Height and width after the protocol's resize: sides times one scale, rounded half up as mmcv does."""
+    """Height and width after the protocol's resize: a square, or sides times one scale, rounded half up as mmcv does."""
+    if protocol.stretch is not None:
+        return protocol.stretch, protocol.stretch
     scale = 1.0 if protocol.short_side is None else protocol.short_side / min(height, width)
     if protocol.max_long_side is not None:
         scale = min(scale, protocol.max_long_side / max(height, width))
@@ -36,6 +38,16 @@ def resize(image: NDArray[np.uint8], protocol: EvalProtocol) -> Tensor:
     if shape != image.shape[:2]:  # with channels last, as here, it takes half the time
         pixels = F.interpolate(pixels, size=shape, mode="bilinear").clamp_(0, 1)
     return pixels[0].contiguous()
+
+
+def scored_label(label: NDArray[np.int32], protocol: EvalProtocol) -> Tensor:
+    """The label int32 (H, W) where it is scored: as it is, or on the protocol's grid."""
+    if protocol.grid is None:
+        return torch.tensor(label)
+    height, width = label.shape[:2]
+    size = resized_shape(height, width, protocol) if protocol.grid == "image" else (protocol.grid, protocol.grid)
+    # exact in float64, where each cell has the pixel that floor(cell x side / cells) names, as cv2's and torch's nearest
+    return F.interpolate(torch.tensor(label)[None, None].double(), size=size, mode="nearest")[0, 0].int()
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from zsbench import registry
 from zsbench.reports.costs import StoredProfile, read_profiles
 from zsbench.reports.drawing import Dot, Picture, costs, front_of, plane
 from zsbench.reports.html import render
-from zsbench.reports.published import PublishedRow
+from zsbench.reports.published import PublishedRow, remark
 from zsbench.reports.rows import StoredResult, records_beside
 from zsbench.reports.standings import Standing, standings
 from zsbench.reports.tables import PAPER, TITLES, format_seeds, mean_and_std
@@ -128,6 +128,7 @@ def index_page(folder: Path, entries: Iterable[StoredResult], published: Sequenc
         family=family,
         printed_family=printed_family,
         number_of=number_of,
+        remark=remark,
     )
 
 

@@ -12,9 +12,11 @@ from zsbench.errors import UserError
 from zsbench.options import Ablation
 from zsbench.reports.audit import audit, audit_intervals
 from zsbench.reports.board_page import INDEX, index_page
+from zsbench.reports.commands import PAGE as COMMANDS
+from zsbench.reports.commands import commands_page
 from zsbench.reports.costs import efficiency_pages
 from zsbench.reports.markup import cell, code, link, markdown_table
-from zsbench.reports.published import PublishedRow, read_published
+from zsbench.reports.published import PublishedRow, read_published, remark
 from zsbench.reports.rows import StoredResult, canonical, choices, records_beside
 from zsbench.reports.standings import Standing, standings
 from zsbench.reports.tables import PAPER, TITLES, ablation_table, emphasised, format_seeds, group_titles
@@ -127,6 +129,8 @@ def pages_of(folder: Path, entries: Sequence[StoredResult], ties: Ties) -> dict[
         if ablations:
             pages[f"{name}-ablation.md"] = ablation_page(name, ablations, ties)
     pages |= efficiency_pages(folder)
+    if text := commands_page(published):
+        pages[COMMANDS] = text
     if not pages:
         raise UserError(f"{folder} holds no leaderboard: expected results/*.json, efficiency/*.json or published.csv.")
     pages[INDEX] = index_page(folder, entries, published, ties)
@@ -236,7 +240,8 @@ def page(dataset: str, measured: Sequence[StoredResult], reported: Sequence[Publ
     if reported:
         parts += [
             "## Reported in publications",
-            "As printed there; none of it was measured with zsbench.",
+            "As printed there; none of it was measured with zsbench. Sources that nobody could check are left out "
+            "(`zsbench leaderboard --unverified`).",
             published_table(reported),
         ]
     return "\n\n".join(parts) + "\n"
@@ -290,7 +295,9 @@ def cost(result: Result) -> tuple[str, str]:
 
 
 def published_table(rows: Sequence[PublishedRow]) -> str:
-    return markdown_table(PUBLISHED_COLUMNS, [[cell(row[column]) for column in PUBLISHED_COLUMNS] for row in rows])
+    """The rows as printed, and what is wrong with them."""
+    body = [[*(cell(row[column]) for column in PUBLISHED_COLUMNS), cell(remark(row))] for row in rows]
+    return markdown_table((*PUBLISHED_COLUMNS, "remark"), body)
 
 
 def write_tables(folder: Path) -> list[Path]:

@@ -11,24 +11,28 @@ from zsbench.errors import UserError
 from zsbench.utils.files import read_text
 
 PublishedRow = dict[str, str]
-"""A row as printed. `correction` (`mIoU_S=35.5`) and `reason` stand beside the numbers and change none of them."""
+"""A row as printed. `correction` (`mIoU_S=35.5`) and `reason` stand beside the numbers and change none of them. `status` is
+`unverified` where nobody could check the source. `command` measures the row; its file names stand for a user's own."""
 COLLECTION = Path(__file__).parent.parent / "leaderboards" / "published.csv"
 NUMBERS = ("pAcc", "mIoU", "mIoU_S", "mIoU_U", "hIoU")
 COLUMNS = ("dataset_id", "method_id", "variant_id", "method", "setting", "backbone", *NUMBERS, "source")
 COSTS = ("params_M", "flops_G", "fps")
+UNVERIFIED = "unverified"
 NEEDED = "dataset_id"
 """The one column that a collection cannot do without; others may be left out."""
 
 
-def read_published(path: Path = COLLECTION) -> list[PublishedRow]:
-    """Rows of the collection; none where the file is absent. Raises `UserError` naming the line that is none of it."""
+def read_published(path: Path = COLLECTION, unverified: bool = False) -> list[PublishedRow]:
+    """Rows of the collection, of the unverified sources alone if `unverified`, else without them; none where the file is
+    absent. Raises `UserError` naming the line that is none of it."""
     if not path.exists():
         return []
     rows = csv.DictReader(io.StringIO(read_text(path, "collection of published numbers"), newline=""), strict=True)
     try:
-        return [checked(row, f"{path}, line {rows.line_num}") for row in rows]
+        found = [checked(row, f"{path}, line {rows.line_num}") for row in rows]
     except csv.Error as error:
         raise UserError(f"{path}, line {rows.line_num}: not readable as CSV ({error}).") from None
+    return [row for row in found if (row.get("status") == UNVERIFIED) == unverified]
 
 
 def checked(row: dict[str | None, str | None], place: str) -> PublishedRow:
@@ -67,6 +71,14 @@ def hiou_follows(row: PublishedRow) -> bool:
         [number + sign * half for number, half in zip(printed, halves, strict=True)] for sign in (-1, 1)
     )
     return harmonic(max(low_s, Decimal(0)), max(low_u, Decimal(0))) <= high_h and low_h <= harmonic(high_s, high_u)
+
+
+def remark(row: PublishedRow) -> str:
+    """What is wrong with a row's numbers, by arithmetic and by what is known; empty where nothing is."""
+    parts = [] if hiou_follows(row) else ["hIoU does not follow from S and U"]
+    if row.get("correction"):
+        parts.append("corrected: " + row["correction"])
+    return "; ".join([*parts, *filter(None, [row.get("reason")])])
 
 
 def harmonic(one: Decimal, other: Decimal) -> Decimal:

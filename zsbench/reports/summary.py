@@ -55,8 +55,12 @@ def plan_rows(plan: Plan) -> Iterator[tuple[str, str]]:
         yield "checkpoint", f"{request.checkpoint}, trained on {plan.checkpoint.dataset} ({plan.checkpoint.setting})"
     if plan.eval_ids:
         side = f"short side {protocol.short_side}" if protocol.short_side else "native size"
+        side = f"stretched to {protocol.stretch}" if protocol.stretch else side
         window = f"windows {protocol.crop}/{protocol.stride}" if protocol.crop else "whole image"
         yield "evaluate", f"{len(plan.eval_ids)} {protocol.split} images, {side}, {window}"
+        if protocol.grid is not None:
+            grid = "the resized image" if protocol.grid == "image" else f"{protocol.grid} x {protocol.grid} cells"
+            yield "", f"scored on {grid}, as released: not comparable with scores at the labels' own size"
         if protocol.background_threshold is not None:
             yield "", f"{dataset.background} where no word reaches {protocol.background_threshold:g}"
     yield "device", f"{plan.device}, {str(plan.dtype).removeprefix('torch.')}, seed {request.seed}"

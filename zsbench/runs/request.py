@@ -165,6 +165,9 @@ class Request(BaseModel):
         None, "what the method may learn from"
     )
     variant: Annotated[str | None, WHAT] = option(None, "a named set of options of the method (`zsbench info METHOD`)")
+    protocol: Annotated[str | None, WHAT.only(*RUNS)] = option(
+        None, "a named protocol of the method: as-released scores on its release's grid; default: the label's own size"
+    )
     calibrated: Annotated[Path | None, EVALUATION] = option(
         None, "result of `zsbench calibrate`: the method's calibration is the one chosen there"
     )

@@ -101,7 +101,12 @@ class Resolved:
     def protocol(self) -> EvalProtocol:
         """The dataset's, with what the method changes (its release may test whole images where others slide), and with the
         asked background threshold, `none` for none of them."""
-        protocol = replace(self.dataset.defaults.protocol, **self.preset.protocol)
+        protocol = replace(self.dataset.defaults.protocol, **{**self.preset.protocol, **self.named_protocol()})
+        if protocol.grid is not None and self.request.save_predictions is not None:
+            raise UserError(
+                f"--save-predictions keeps label maps of the images' size, and --protocol {self.request.protocol} scores on "
+                "another grid: leave one out."
+            )
         asked = self.request.background_threshold
         if asked is None:
             return protocol
@@ -110,6 +115,16 @@ class Resolved:
         if self.dataset.background is None:
             raise UserError(f"--background-threshold: {self.dataset.name} has no class that stands for background.")
         return replace(protocol, background_threshold=float(asked))
+
+    def named_protocol(self) -> Mapping[str, Any]:
+        """What the asked protocol of the method changes. Raises `UserError` for one that it does not have."""
+        known, asked = self.options_class.protocols, self.request.protocol
+        if asked is not None and asked not in known:
+            raise UserError(
+                f"{self.request.method} has no protocol {asked!r}; it has: {', '.join(known) or 'none'}."
+                f"{did_you_mean(asked, known)}"
+            )
+        return known[asked] if asked is not None else {}
 
     def texts(self, checkpoint: CheckpointInfo | None) -> tuple[NameSet, str]:
         """The words of the classes and the templates: the asked ones, else what a checkpoint was trained with, else the

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -76,7 +76,7 @@ def rule() -> SimpleNamespace:
 
     return SimpleNamespace(
         fill_=fill_,
-        image=lambda *size_and_tag: torch.from_numpy(shared.det_image(*size_and_tag)),
+        image=lambda *size_and_tag: torch.from_numpy(shared.det_image(*size_and_tag)).to(torch.get_default_dtype()),
         labels=lambda *arguments: torch.from_numpy(own.labels(*arguments)),
         blocks=blocks,
         noise=noise,
@@ -95,10 +95,27 @@ def blocks(height: int, width: int, choices: list[int], tag: str, cell: int = 32
 
 
 def noise(kind: str, shape: tuple[int, ...], tag: str) -> Tensor:
-    """float32: uniform (`u`) or Gaussian (`n`)."""
+    """Uniform (`u`) or Gaussian (`n`), drawn in single precision."""
     rs = noise_state(f"noise:{tag}")
     array = rs.uniform(size=shape) if kind == "u" else rs.standard_normal(shape)
-    return torch.from_numpy(np.asarray(array, np.float32))
+    return torch.from_numpy(np.asarray(array, np.float32)).to(torch.get_default_dtype())
+
+
+@pytest.fixture
+def double() -> Iterator[None]:
+    """The test computes in double precision; inputs and weights are the single-precision ones of the rules."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
+
+
+@pytest.fixture(params=["single", "double"])
+def precision(request: pytest.FixtureRequest) -> str:
+    """The test runs in either. A reference in single precision is no nearer to the truth than its own rounding."""
+    if request.param == "double":
+        request.getfixturevalue("double")
+    return str(request.param)
 
 
 @pytest.fixture(scope="session")
@@ -131,7 +148,8 @@ def words() -> Callable[[str], dict[str, Any]]:
 
 def fastnvec(stored: dict[str, Any]) -> Tensor:
     """fastText beside word2vec, of length 1: (rows, 600)."""
-    return F.normalize(torch.from_numpy(np.concatenate([stored["fasttext"], stored["word2vec"]], 1)).float(), dim=1)
+    rows = torch.from_numpy(np.concatenate([stored["fasttext"], stored["word2vec"]], 1))
+    return F.normalize(rows.to(torch.get_default_dtype()), dim=1)
 
 
 def assert_near(ours: Tensor, stored: Any, tolerance: float) -> None:
@@ -140,6 +158,13 @@ def assert_near(ours: Tensor, stored: Any, tolerance: float) -> None:
     assert tuple(ours.shape) == stored.shape
     error = float(np.abs(ours.detach().numpy().astype(np.float64) - stored).max())
     assert error <= tolerance, f"{error:.3g} > {tolerance:.3g} (largest {np.abs(stored).max():.3g})"
+
+
+def distance(ours: Tensor, stored: Any) -> float:
+    """Euclidean, as a share of the reference's length."""
+    stored = np.asarray(stored, np.float64)
+    assert tuple(ours.shape) == stored.shape
+    return float(np.linalg.norm(ours.detach().numpy().astype(np.float64) - stored) / np.linalg.norm(stored))
 
 
 def assert_same_labels(ours: Tensor, stored: Any, pixels: int = 2) -> None:

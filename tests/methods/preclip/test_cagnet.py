@@ -116,7 +116,7 @@ def check_forward(network, stored, rule, which):
     assert first.context.divergence(cells >= 0).item() == pytest.approx(float(stored["kld"]), rel=1e-4)
 
 
-def check_step(network, stored, told, rule, words, which, back, classify=adversaries.plain, rel=1e-4):
+def check_step(network, stored, told, rule, words, which, back, classify=adversaries.plain):
     """The losses and gradients of the first step, none of whose parts has been updated."""
     network.train()
     tags = [f"{which}-train-0", f"{which}-train-1"]
@@ -138,7 +138,7 @@ def check_step(network, stored, told, rule, words, which, back, classify=adversa
         assert loss.item() == pytest.approx(expected[f"loss_{letter}"], rel=1e-5)
         names, parameters = zip(*module.named_parameters(), strict=True)
         for name, gradient in zip(names, torch.autograd.grad(loss, parameters, retain_graph=True), strict=True):
-            assert gradient.double().norm().item() == pytest.approx(norms[kind][renamed(name)], rel=rel), (kind, name)
+            assert gradient.double().norm().item() == pytest.approx(norms[kind][renamed(name)], rel=1e-4), (kind, name)
 
 
 TERMS = {

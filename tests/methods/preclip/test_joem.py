@@ -13,7 +13,7 @@ from zsbench.methods.deeplab import DeepLabV2, DeepLabV3Plus, aligned, imagenet_
 from zsbench.methods.preclip.joem import apollonius, boundary_loss, relation_loss, squared_distances
 from zsbench.methods.preclip.labels import cross_entropy, shrunk
 
-from .conftest import GOLDENS, assert_near, assert_same_labels, noise_state, v2_name, v3_name
+from .conftest import GOLDENS, assert_near, assert_same_labels, distance, noise_state, v2_name, v3_name
 
 FORMS = {
     "sp": {"classes": 21, "words": 600, "dim": 600, "ratio": 0.5, "tau": 5, "alpha": 1.0, "side": 161, "decay": 1e-4},
@@ -33,11 +33,11 @@ def vectors_of(form, words):
     if form == "sp":
         stored = words("joem_voc_sp_21")
         halves = [stored[name] / np.linalg.norm(stored[name], axis=1).max() for name in ("word2vec", "fasttext")]
-        return torch.from_numpy(np.concatenate(halves, 1)).float()
+        return torch.from_numpy(np.concatenate(halves, 1)).to(torch.get_default_dtype())
     if form == "zs3":
-        return torch.from_numpy(words("zs3_voc_21")["word2vec_airplane"]).float()
+        return torch.from_numpy(words("zs3_voc_21")["word2vec_airplane"]).to(torch.get_default_dtype())
     raw = words("zs3_context_60")["word2vec"]
-    return torch.from_numpy(raw / np.linalg.norm(raw, axis=1).max()).float()
+    return torch.from_numpy(raw / np.linalg.norm(raw, axis=1).max()).to(torch.get_default_dtype())
 
 
 def semantic_encoder(rule, words, dim):
@@ -52,7 +52,8 @@ def build(rule, words):
     kept = {}
 
     def build_(form):
-        if form not in kept:
+        kind = form, torch.get_default_dtype()
+        if kind not in kept:
             kept.clear()
             setup = FORMS[form]
             if form == "sp":
@@ -64,14 +65,14 @@ def build(rule, words):
             classifier = nn.Conv2d(setup["dim"], setup["classes"], 1)
             prefix = "pred_conv." if form == "sp" else "decoder.pred_conv."
             rule.fill_(classifier, lambda name: prefix + name)
-            kept[form] = SimpleNamespace(
+            kept[kind] = SimpleNamespace(
                 visual=visual,
                 classifier=classifier,
                 semantic=semantic_encoder(rule, setup["words"], setup["dim"]),
                 vectors=vectors_of(form, words),
                 **setup,
             )
-        return kept[form]
+        return kept[kind]
 
     return build_
 
@@ -143,7 +144,11 @@ def training_labels(rule, form, parts):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
-def test_training_step(build, golden, rule, form):
+def test_training_step(build, golden, rule, form, precision):
+    """In single precision, and in double, where gradients differ from the reference by as much as the released code's do.
+
+    Units on the edge of a ReLU fall on either side of it by rounding: the largest difference is that of single channels.
+    """
     stored, parts = golden(f"joem_{form}_train"), build(form)
     parts.visual.train()
     for module in parts.visual.modules():
@@ -176,7 +181,7 @@ def test_training_step(build, golden, rule, form):
     for part in (parts.visual, parts.classifier, parts.semantic):
         part.zero_grad()
     total.backward()
-    check_gradients(form, parts)
+    check_gradients(stored, form, parts)
     check_step(stored, form, parts)
     for key in (k for k in stored if k.startswith("buffer/")):
         near(parts.visual.get_buffer(key.removeprefix("buffer/")), stored[key], 1e-4)
@@ -199,26 +204,37 @@ def released_names(form, parts):
     }
 
 
-def check_gradients(form, parts):
+ROUNDING = {"sp": 1e-3, "zs3": 2e-3, "context": 5e-4}
+"""How far norms of gradients of the released code in double precision are from the reference: 8.8e-4, 1.7e-3, 3.5e-4."""
+
+
+def check_gradients(stored, form, parts):
     norms = json.loads((GOLDENS / "preclip" / "train.json").read_text())[f"joem_{form}_train"]["grad_norms"]
-    for name, parameter in released_names(form, parts).items():
-        assert parameter.grad.double().norm().item() == pytest.approx(norms[f"ve.{name}"], rel=5e-3), name
+    named = released_names(form, parts)
+    for name, parameter in named.items():
+        expected = pytest.approx(norms[f"ve.{name}"], rel=ROUNDING[form])
+        assert parameter.grad.double().norm().item() == expected, name
+    for key in (k for k in stored if k.startswith("grad/")):
+        assert distance(thinned(named[key.removeprefix("grad/")].grad), stored[key]) <= 5e-3, key
+
+
+def thinned(array):
+    """As the reference keeps it: every eighth row and column of the large ones."""
+    return array[tuple(slice(None, None, 8) if side >= 64 else slice(None) for side in array.shape[:2])]
 
 
 def check_step(stored, form, parts):
-    """The changes of weights by one step of SGD, and of Adam for the semantic encoder."""
-    named = released_names(form, parts)
-    ones = [p for name, p in named.items() if name.startswith("backbone.")]
-    tens = [p for name, p in named.items() if not name.startswith("backbone.")]
-    before = {name: p.detach().clone() for name, p in named.items()}
-    semantic = parts.semantic.weight.detach().clone()
-    groups = [{"params": ones}, {"params": tens, "lr": 2.5e-3}]
-    torch.optim.SGD(groups, lr=2.5e-4, momentum=0.9, weight_decay=parts.decay).step()
+    """The changes of weights by one step of SGD on the reference's gradients, and of Adam for the semantic encoder."""
+    named, semantic = released_names(form, parts), parts.semantic.weight.detach().clone()
     torch.optim.Adam(parts.semantic.parameters(), lr=2e-4).step()
     for key in (k for k in stored if k.startswith("step/")):
         name = key.removeprefix("step/")
-        change = (named[name] - before[name]).detach()
-        change = change[tuple(slice(None, None, 8) if side >= 64 else slice(None) for side in change.shape[:2])]
-        near(change, stored[key], 1e-2)
+        weight = thinned(named[name]).detach().clone()
+        before = weight.clone()
+        weight.grad = torch.from_numpy(stored[f"grad/{name}"]).to(weight)
+        rate = 2.5e-4 if name.startswith("backbone.") else 2.5e-3
+        torch.optim.SGD([weight], lr=rate, momentum=0.9, weight_decay=parts.decay).step()
+        rounding = np.spacing(np.float32(before.abs().max()))  # of the weights, from which the change is a difference
+        assert_near(weight - before, stored[key], 2 * rounding)
     change = (parts.semantic.weight - semantic).detach()[::16, ::16]
     assert_near(change, stored["se_step_weight_s16"], 2e-6)

@@ -120,13 +120,18 @@ def classify(weights):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("double")
 def test_step_with_images(golden, words, rule, gaussian):  # noqa: F811
+    """In double precision, where all gradients keep the tolerance of 1e-4.
+
+    In single precision a few units of the branch fall on the other side of a ReLU than the reference's, and half of the
+    backbone's gradients are 1e-4 to 6e-4 off; the losses agree to 2e-7 in both.
+    """
     gaussian("sign-train-eps")
     told = json.loads((GOLDENS / "preclip" / "sign_step1_voc20_112.json").read_text())
     ones = torch.ones(2, 112, 112)
     stored = golden("sign_step1_voc20_112")
-    # in float64 gradients are equal to 1e-7; single precision flips a few ReLUs
-    check_step(network_of(rule), stored, told, rule, words, "sign", name, classify(ones), rel=1e-3)
+    check_step(network_of(rule), stored, told, rule, words, "sign", name, classify(ones))
 
 
 @pytest.mark.slow

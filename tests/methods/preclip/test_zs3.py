@@ -49,7 +49,7 @@ def graph_generator_of(rule):
 
 
 def voc_words(words):
-    return torch.from_numpy(words("zs3_voc_21")["word2vec"]).float()
+    return torch.from_numpy(words("zs3_voc_21")["word2vec"]).to(torch.get_default_dtype())
 
 
 @pytest.fixture
@@ -146,11 +146,12 @@ def check_forward(stored, rule, size, tag, strides):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("precision")
 def test_segmentation_phase(golden, rule):
-    """Two steps of SGD: losses, gradients, batch statistics, weights.
+    """Two steps of SGD: losses, gradients, weights.
 
-    The pooled branch normalises over two values a channel, which amplifies rounding: in float64 the second loss is 0.6 %
-    smaller, in ours 0.4 % larger than the release's.
+    The pooled branch normalises over two values a channel, which amplifies rounding. The reference is farther from double
+    precision (loss 6e-6, gradients up to 1.4 %, second loss 0.6 %) than single precision is from it (5e-7, 0.7 %, 0.4 %).
     """
     stored = golden("zs3_phase1_312")
     told = json.loads((GOLDENS / "preclip" / "zs3_phase1_312.json").read_text())
@@ -183,8 +184,8 @@ def test_segmentation_phase(golden, rule):
         if not step:
             norms = told["step0"]["param_norm_after"]
             for name, parameter in network.named_parameters():
-                assert parameter.double().norm().item() == pytest.approx(norms[v3_name(name, zs3=True)], rel=1e-2), name
-    assert_near(classifier.bias, stored["pred_conv_bias_after2"], 1e-3)
+                assert parameter.double().norm().item() == pytest.approx(norms[v3_name(name, zs3=True)], rel=3e-3), name
+    assert_near(classifier.bias, stored["pred_conv_bias_after2"], 2e-4)
 
 
 class Steps:
@@ -205,12 +206,19 @@ class Steps:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("graph", [False, True])
-def test_generation_phase(golden, words, rule, draws, graph):
-    """Two batches of the same two images, the second of which holds unseen classes."""
+def test_generation_phase(golden, words, rule, draws, graph, precision):
+    """Two batches of the same two images, the second of which holds unseen classes.
+
+    The last bias of the graph's generator shifts all generated points alike, far from the real ones: its gradient is zero
+    (5e-14 in double precision), and what single precision rounds to, Adam makes a step of the full rate. So the losses on
+    nodes are 3e-5 apart, the reference's from double precision as ours from it.
+    """
     tag = "zs3-gcn" if graph else "zs3-p2"
     stored = golden("zs3_phase2_gcn_context60_200" if graph else "zs3_phase2_voc21_312")
     side, cell, classes = (200, 40, 60) if graph else (312, 32, 21)
-    vectors = torch.from_numpy(words("zs3_context_60")["word2vec"]).float() if graph else voc_words(words)
+    vectors = voc_words(words)
+    if graph:
+        vectors = torch.from_numpy(words("zs3_context_60")["word2vec"]).to(vectors)
     choices = (
         ([0, 25, 36, 50, 255], [2, 10, 14, 36, 59, 255]) if graph else ([0, 1, 3, 7, 255], [0, 5, 10, 14, 20, 255])
     )
@@ -244,10 +252,18 @@ def test_generation_phase(golden, words, rule, draws, graph):
             assert_near(losses["fake"][:, ::8, ::6, ::6], stored["fake0_c8_s6"], 3e-3)
         errors += losses["parts"]
         steps("classifier", losses["total"])
-        assert_near(classifier.bias, stored[f"pred_conv_bias{batch}"], 1e-5)
-        assert_near(classifier.weight.grad[:, ::4, 0, 0], stored[f"pred_conv_grad_w{batch}"], 1e-3 if graph else 5e-5)
+        assert_near(classifier.bias, stored[f"pred_conv_bias{batch}"], 1e-6)
+        gradient = stored[f"pred_conv_grad_w{batch}"]
+        share = 3e-4 * np.abs(gradient).max()  # what 5e-5 is of the largest without a graph
+        assert_near(classifier.weight.grad[:, ::4, 0, 0], gradient, share if graph else 5e-5)
+        if graph and precision == "double":
+            assert nodes.gcn2.bias.grad.abs().max() < 1e-12 < nodes.gcn2.weight.grad.abs().max()
     assert np.abs(np.array(mmd) - stored["mmd_values"]).max() <= 1e-4
-    assert errors == pytest.approx(stored["ce_values"].tolist(), rel=1e-4, abs=1e-5)
+    expected = stored["ce_values"].tolist()
+    rounding = 1e-5 if precision == "single" else 2e-5  # the reference is 1.4e-5 from double precision itself
+    assert errors[:: 1 + graph] == pytest.approx(expected[:: 1 + graph], abs=rounding)
+    if graph:
+        assert errors[1::2] == pytest.approx(expected[1::2], rel=1e-4)
     assert_near(generator.model[0].bias, stored["generator_b0_after"], 2e-5)
     if graph:
         assert_near(nodes.gcn1.bias, stored["gcn1_bias_after"], 2e-5)
