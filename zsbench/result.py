@@ -112,8 +112,19 @@ class WordsInfo(Schema):
     sha256: str = Field(description="hash of the class names and their vectors, in whatever file they were")
 
 
+class Code(Schema):
+    """The code of a plugin that is not zsbench's own."""
+
+    name: str = Field(description="name of the file, or of the package")
+    version: str | None = Field(default=None, description="of the package, where it was installed")
+    sha256: str | None = Field(description="hash of the file, or of all Python files of the package; null: not known")
+    commit: str | None = Field(default=None, description="git commit of the checkout that it was in")
+    dirty: bool | None = Field(default=None, description="its folder had changes that no commit holds")
+
+
 class MethodInfo(Schema):
     name: str = Field(description="name in the registry")
+    code: Code | None = Field(default=None, description="of a plugin; null for a method of zsbench's own")
     variant: str | None = Field(description="named set of options")
     oracle: bool = Field(default=False, description="predictions use the ground truth: an upper bound, never ranked")
     options: dict[str, Any] = Field(
@@ -136,6 +147,9 @@ class MethodInfo(Schema):
 
 class DatasetInfo(Schema):
     name: str = Field(description="name in the registry")
+    code: Code | None = Field(
+        default=None, description="of a plugin; null for a dataset of zsbench's own, and for a card"
+    )
     split: str = Field(description="evaluated split")
     images: int = Field(description="evaluated images")
     complete: bool = Field(description="the whole split was evaluated: no --limit, no image missing")

@@ -61,6 +61,7 @@ MISSPELT = {
     "run --method toy --iterations 4 -r iterations=3": "--iterations and -r iterations say it twice",
     "run --method toy --batchsize 3": "Did you mean --batch-size?",
     "run --method toy --lr 3": "Did you mean -r learning_rate=...?",
+    "eval --method toy --clip vit-b-16 --weights openai": "Did you mean 'ViT-B-16'",
     "evl": "Did you mean 'eval'?",
     "info toi": "Did you mean 'toy'",
     "eval --method toy --classes plane": "Did you mean 'plain'",

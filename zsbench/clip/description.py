@@ -21,12 +21,13 @@ from zsbench.clip.files import (
     files_sha256,
     in_folder,
     read_object,
+    unknown_model,
     weight_files,
 )
 from zsbench.clip.pretrained import Notes, published
 from zsbench.clip.transformers_layout import open_clip_config, read_config
 from zsbench.clip.weights import read_tensors
-from zsbench.errors import UserError, did_you_mean
+from zsbench.errors import UserError
 from zsbench.utils.torch_files import is_torchscript
 
 
@@ -59,11 +60,7 @@ def describe(name: str) -> Description:
         return describe_weights(path)
     if name in open_clip.list_models():
         return Description(open_clip.get_model_config(name))
-    hint = did_you_mean(name, open_clip.list_models())
-    raise UserError(
-        f"open_clip has no model {name!r}.{hint} A model config (.json), a folder of the Hugging Face Hub, or a file of "
-        "weights that says which model it is will also do."
-    )
+    raise unknown_model(name, open_clip.list_models())
 
 
 def describe_folder(folder: Path) -> Description:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from zsbench.errors import UserError
+from zsbench.errors import UserError, did_you_mean
 from zsbench.utils.documents import read_json
 from zsbench.utils.files import sha256
 
@@ -76,3 +77,22 @@ def read_object(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{path} is no model config: expected a JSON object.")
     return content
+
+
+def unknown_model(name: str, known: Sequence[str]) -> UserError:
+    """What to tell of a name that is no model of open_clip's."""
+    return UserError(
+        f"open_clip has no model {name!r}.{did_you_mean(name, known)} A model config (.json), a folder of the Hugging Face "
+        "Hub, or a file of weights that says which model it is will also do."
+    )
+
+
+def check_model_name(name: str) -> None:
+    """Raise `UserError` for what is neither there nor a model of open_clip's, by the files of its package: it takes seconds
+    to import."""
+    spec = importlib.util.find_spec("open_clip")
+    if Path(name).exists() or spec is None or spec.origin is None:
+        return
+    known = sorted(file.stem for file in (Path(spec.origin).parent / "model_configs").glob("*.json"))
+    if known and name not in known:
+        raise unknown_model(name, known)

@@ -21,7 +21,7 @@ from zsbench.reports.rows import StoredResult, canonical, choices, records_besid
 from zsbench.reports.standings import Standing, standings
 from zsbench.reports.tables import PAPER, TITLES, ablation_table, emphasised, format_seeds, group_titles
 from zsbench.reports.ties import FILE as TIES
-from zsbench.reports.ties import Rows, Tested, Ties, remark
+from zsbench.reports.ties import Rows, Tested, Ties, explained
 from zsbench.result import Result
 from zsbench.utils.files import file_within, make_folder, write_bytes, write_text
 
@@ -217,7 +217,7 @@ def ablation_page(dataset: str, ablations: Sequence[MeasuredAblation], ties: Tie
         parts += [
             f"## {cell(method)}, {cell(first.setting)}: table {number} of its paper",
             ablation_table(found.rows, [entry.result for entry in found.entries], tested.best(rows) if tested else ()),
-            *remark(rows, tested),
+            *explained(rows, tested),
             f"Measured by {code(command)}; the results are {code(f'results/{dataset}-{method}-*.json')}.",
         ]
     return "\n\n".join(parts) + "\n"
@@ -234,7 +234,7 @@ def page(dataset: str, measured: Sequence[StoredResult], reported: Sequence[Publ
         ]
     for standing in standings(measured):
         tested = ties.of(standing.results)
-        parts += [heading(standing), measured_table(standing, tested), *remark(standing.results, tested)]
+        parts += [heading(standing), measured_table(standing, tested), *explained(standing.results, tested)]
         parts += sorted({cell(entry.result.note) for entry in standing.entries if entry.result.note})
         parts += seen_by_weights(standing.entries)
     if reported:

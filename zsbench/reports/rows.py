@@ -91,6 +91,7 @@ def identity(result: Result) -> dict[str, Any]:
         "setting": result.setting,
         "shown": [result.shown.pixels, result.shown.names],
         "method": method.name,
+        "code": method.code and method.code.sha256,
         "variant": method.variant,
         "oracle": method.oracle,
         "scored": method.predictions and True,

@@ -151,7 +151,7 @@ def tested(rows: Rows) -> Tested:
     )
 
 
-def remark(rows: Rows, found: Tested | None) -> list[str]:
+def explained(rows: Rows, found: Tested | None) -> list[str]:
     """A line of Markdown on what is marked in a table, or why nothing is; none where one row stands alone."""
     if found is not None:
         seeds = " and over seeds" if any(len(runs) > 1 for runs in rows) else ""

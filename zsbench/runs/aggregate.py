@@ -39,6 +39,7 @@ from zsbench.result import (
 )
 from zsbench.runs.asked import as_file, as_named, asked, portable
 from zsbench.runs.calibration import constants
+from zsbench.runs.plugin_code import code_of
 from zsbench.settings import shown
 from zsbench.utils.files import printable, sha256
 
@@ -140,6 +141,7 @@ def method_info(plan: Plan, method: Method, checkpoint: Path | None) -> MethodIn
     own = plan.clip != plan.request.clip  # the dataset's CLIP is called by its folder, which is the dataset's name
     return MethodInfo(
         name=plan.method_class.name,
+        code=code_of(plan.method_class),
         variant=plan.request.variant,
         oracle=method.oracle,
         options=portable(plan.options.model_dump(mode="json")),
@@ -166,6 +168,7 @@ def dataset_info(dataset: Dataset, split: str, names: NameSet, records: Records,
     """On what was measured; `whole`: all images that the split has here were."""
     return DatasetInfo(
         name=dataset.name,
+        code=code_of(type(dataset)),
         split=split,
         images=len(records.ids),
         complete=whole and dataset.full_size(split) in (None, len(records.ids)),

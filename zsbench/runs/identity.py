@@ -20,6 +20,7 @@ from zsbench.runs.asked import as_file, is_file, portable
 from zsbench.runs.asked import identity as content_of
 from zsbench.runs.environment import device_name
 from zsbench.runs.plan import Plan
+from zsbench.runs.plugin_code import code_of
 from zsbench.runs.software import revision
 from zsbench.utils.files import write_text
 
@@ -56,6 +57,8 @@ def identify(plan: Plan, clip: Clip | None) -> Identity:
         "curve": request.curve,
         "metrics": [file for _, file in plan.metrics.values()],
     }
+    if (code := code_of(plan.method_class)) is not None:
+        found["method's code"] = code.sha256
     return dict(json.loads(json.dumps(found, default=lambda file: file.model_dump())))
 
 

@@ -112,7 +112,10 @@ def short(commit: str | None) -> str:
 
 
 def outcome(before: Result, now: Result) -> Iterator[str]:
-    """What is another in what came of it: the data, where it ran, the numbers."""
+    """What is another in what came of it: the code of plugins, the data, where it ran, the numbers."""
+    for what, then, new in (("method", before.method, now.method), ("dataset", before.dataset, now.dataset)):
+        if then.code is not None and new.code is not None and then.code.sha256 != new.code.sha256:
+            yield f"the {what}'s code {new.code.name} is another: {(new.code.sha256 or 'not known')[:12]}"
     if before.environment.device_name != now.environment.device_name:
         yield f"it ran on {before.environment.device_name} and now on {now.environment.device_name}"
     if before.dataset.labels_sha256 != now.dataset.labels_sha256:

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from zsbench import registry
 from zsbench.checkpoint import CheckpointInfo, read_info
 from zsbench.class_names import NameSet
-from zsbench.clip.files import says_its_model
+from zsbench.clip.files import check_model_name, says_its_model
 from zsbench.clip.templates import TEMPLATES, read_templates
 from zsbench.data.card import dataset_class
 from zsbench.dataset import Dataset, Defaults, EvalProtocol
@@ -193,6 +193,8 @@ def resolve(request: Request, dataset: Dataset | None = None) -> Resolved:
     options_class = registry.load_options(request.method)
     if request.words is not None:
         locate(request.words)
+    if request.clip is not None and not is_dataset(request.clip):
+        check_model_name(request.clip)
     for name in ("checkpoint", "text_embeddings"):
         file: Path | None = getattr(request, name)
         if file is not None and not file.is_file():

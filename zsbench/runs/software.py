@@ -34,14 +34,23 @@ def cpu_name() -> str:
 def revision() -> tuple[str | None, bool | None]:
     """`(commit, dirty)` of the checkout that zsbench runs from; Nones for an installed package."""
     root = Path(__file__).resolve().parents[2]
-
-    def git(*words: str) -> str:
-        run = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True, timeout=10)
-        return run.stdout.strip()
-
     try:
-        if Path(git("rev-parse", "--show-toplevel")).resolve() != root:
+        if Path(git(root, "rev-parse", "--show-toplevel")).resolve() != root:
             return None, None
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
+        return git(root, "rev-parse", "HEAD"), bool(git(root, "status", "--porcelain", "--untracked-files=no"))
     except (OSError, subprocess.SubprocessError):
         return None, None
+
+
+def revision_of(file: Path) -> tuple[str | None, bool | None]:
+    """`(commit, dirty)` of the checkout that a file is in, dirty where its folder has what no commit holds; else Nones."""
+    try:
+        return git(file.parent, "rev-parse", "HEAD"), bool(git(file.parent, "status", "--porcelain", "--", "*.py"))
+    except (OSError, subprocess.SubprocessError):
+        return None, None
+
+
+def git(folder: Path, *words: str) -> str:
+    """What git says in a folder."""
+    run = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=True, timeout=10)
+    return run.stdout.strip()
