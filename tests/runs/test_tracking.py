@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -102,6 +103,23 @@ def test_what_a_tracker_is_told_and_in_which_order(tracking_of, standing, galler
     assert train == ({"train/loss": 2.0}, 1) and validation == ({"validation/mIoU_S": 40.0}, 2)
     assert metrics[0]["test/hIoU"] == make_result().metrics["hIoU"].value and metrics[1] == 2
     assert pictures == ({"gallery": [(4, 6, 3)]}, 2)
+
+
+def test_a_tracker_that_takes_no_images_of_accelerate_gets_its_own_kind(
+    tracking_of, standing, gallery, make_result, monkeypatch
+):
+    class Trackio(Standing):
+        name = "trackio"
+        log_images = property()  # accelerate's has none
+
+    pictures = SimpleNamespace(Image=lambda path: f"picture {path}")
+    monkeypatch.setitem(sys.modules, "trackio", pictures)
+    monkeypatch.setitem(accelerate_tracking.LOGGER_TYPE_TO_CLASS, "trackio", Trackio)
+    tracking = tracking_of("trackio")
+    tracking.conclude(make_result(), gallery, 7)
+    (tracker,) = Standing.began
+    assert tracker.settings == {"name": "run", "resume": "allow"} and not tracking.said
+    assert tracker.told[-1] == ({"gallery": f"picture {gallery}"}, 7)
 
 
 def test_a_resumed_run_is_the_same_run_to_its_tracker(tracking_of, standing):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from zsbench import __version__
-from zsbench.checkpoint import CheckpointInfo, load_trainable_state_dict, read_checkpoint, save_checkpoint
+from zsbench.checkpoint import CheckpointInfo, load_trainable_state_dict, read_checkpoint, read_info, save_checkpoint
 from zsbench.clip.text import Vocabulary
 from zsbench.data.predictions import Saving
 from zsbench.dataset import Sample, read_sample
@@ -297,7 +297,8 @@ class Run:
             recipe=recipe.model_dump(mode="json"),
             seconds=seconds,
             final_loss=final_loss(self.out / STEPS),
-            validation=course_info(state.course, len(self.plan.validation_ids), self.evaluated),
+            validation=course_info(state.course, len(self.plan.validation_ids), self.evaluated)
+            or read_info(self.learnt_file).validation,  # of a training that has left nothing else
         )
 
     def checkpoint_info(self, course: Course, weights: Weights) -> CheckpointInfo:
