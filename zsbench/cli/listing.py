@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 from tabulate import tabulate
@@ -35,6 +36,12 @@ def list_runs(
     lines = list(run_list.rows(found, chosen))
     if not console.is_terminal:  # for other programs and files a run is a line, however long
         print(tabulate(lines, chosen, tablefmt="plain", disable_numparse=True))
+        return
+    if sum(max(map(len, column)) + 2 for column in zip(chosen, *lines, strict=True)) > console.width:
+        for name_of_run, *words in lines:  # too wide for a table: what distinguishes a run stands below its name
+            console.print(Text(name_of_run, "bold"))
+            said = [f"{name} {word}" for name, word in zip(chosen[1:], words, strict=True) if word]
+            console.print(Padding(Text("  ".join(said)), (0, 0, 0, 4)))
         return
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold underline")
     for name in chosen:
