@@ -63,7 +63,7 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nothing that a test registers outlives it, and what it installs is seen."""
     monkeypatch.setattr(registry, "scan_installed", registry.scan_installed.__wrapped__)
     monkeypatch.setattr(registry, "_files", [])
-    monkeypatch.setattr(registry, "_classes", dict(registry._classes))
+    monkeypatch.setattr(registry, "_classes", {})
     before = set(sys.modules)
     yield
     for name in set(sys.modules) - before:

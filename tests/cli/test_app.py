@@ -211,7 +211,11 @@ def test_a_stopped_evaluation_resumes_to_the_same_bits(zsbench, process, tmp_pat
     stderr = started.communicate(timeout=60)[1]
     assert not (tmp_path / "cut" / "result.json").exists()
     if end == signal.SIGINT:
-        assert started.returncode == 2 and "--resume goes on" in " ".join(stderr.split()) and "Traceback" not in stderr
+        assert (
+            started.returncode == 2
+            and "to go on: zsbench eval" in " ".join(stderr.split())
+            and "Traceback" not in stderr
+        )
     assert "Go on with --resume" in message(zsbench(*words, "--out", "cut"))
     assert "curve was True and is False" in message(zsbench(*words[:-1], "--out", "cut", "--resume"))
     finished = zsbench(*words, "--out", "cut", "--resume")
@@ -241,7 +245,7 @@ def test_a_finished_result_is_never_overwritten(zsbench, tmp_path):
         (("eval", "--method", "huge", "--dataset", "halves"), "out of memory. Reduce"),
         (("eval", *HALVES, "--checkpoint", "absent"), "absent does not exist"),
         (("run", "--dataset", "pascal-voc", "--data-root", "."), "JPEGImages"),
-        (("list", "method"), "expected methods or datasets"),
+        (("list", "method"), "expected methods, datasets or suites"),
         (("predict", "absent.jpg", "--classes", "red", "--dataset", "halves"), "absent.jpg does not exist"),
         (("predict", "red.png", "--classes", "red, red", "--dataset", "halves"), "red"),
         (

@@ -76,7 +76,7 @@ MISSPELT = {
     "predict image.jpg --classes a --method toi": "Did you mean 'toy'",
     "predict image.jpg --classes a,a --method toy": "each of them once",
     "sweep toy.toml": "toy.toml: unknown option of toy: 'dept'. Did you mean 'depth'",
-    "list method": "expected methods or datasets",
+    "list method": "expected methods, datasets or suites",
     "data info miniwrld": "Did you mean 'miniworld'",
 }
 PROBE = """

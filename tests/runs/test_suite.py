@@ -130,8 +130,8 @@ def test_a_training_split_is_missed_where_the_method_trains(two, ran):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--dataset", "voc20"], "leave out what says it twice"),
-        (["--seed", "1", "--seeds", "0,1"], "leave out what says it twice"),
+        (["--dataset", "voc20"], "say it twice: leave one out"),
+        (["--seed", "1", "--seeds", "0,1"], "say it twice: leave one out"),
         (["--seeds", "x"], "seed='x'"),
         (["--suite", "threee.toml"], "threee.toml"),
     ],

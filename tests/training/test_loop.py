@@ -116,7 +116,7 @@ def test_built_in_methods_learn_exactly_what_the_loop_in_full_gives(squares, nam
     """Bit by bit, from the same start."""
     pytest.importorskip("transformers")
     few = {"prompt_length": 2} if name == "zsseg-prompts" else {}
-    start = zsbench.load_method(name, "miniworld", options=few, device="cpu")
+    start = zsbench.load_method(name, "miniworld", options=few, device="cpu").method
     options = start.Options.preset("miniworld")
     recipe = Recipe(**{**options.recipe, **squares.defaults.recipe, "iterations": 5, "warmup_iterations": 2})
     found = []

@@ -50,6 +50,8 @@ EXAMPLES = {
         "zsbench rerun runs/zegclip-miniworld-seed0",
         "zsbench rerun result.json --out runs/again --files plugins --device cpu",
     ),
+    "push": ("zsbench push runs/zegclip-miniworld-seed0 me/zegclip-miniworld",),
+    "pull": ("zsbench pull me/zegclip-miniworld", "zsbench pull me/zegclip-miniworld --out runs/theirs"),
     "check-plugin": ("zsbench check-plugin my_method.py", "zsbench check-plugin my_method.py --dataset miniworld"),
 }
 

@@ -14,6 +14,7 @@ from zsbench.runs.execution import Run, execute
 from zsbench.runs.plan import make_plan
 from zsbench.runs.request import Request
 from zsbench.settings import default_phases
+from zsbench.training.course import Course
 
 pytest.importorskip("transformers")
 pytest.importorskip("scipy")
@@ -42,7 +43,7 @@ def test_a_profile_counts_what_a_checkpoint_leaves_to_classify(tmp_path):
         for parameter in run.method.network.mask_embedder.parameters():
             parameter.zero_()
         run.method.network.pixel_decoder.mask_projection.bias.fill_(-1)
-    save_checkpoint(tmp_path / "empty.safetensors", run.method, run.checkpoint_info())
+    save_checkpoint(tmp_path / "empty.safetensors", run.method, run.checkpoint_info(Course(), "last"))
     quick = {"seconds": 0, "largest_batch": 1}
     empty = zsbench.profile("zsseg", checkpoint=tmp_path / "empty.safetensors", **quick)
     untrained = zsbench.profile("zsseg", **quick)

@@ -24,6 +24,7 @@ from zsbench.metrics.journal import read_journals
 from zsbench.runs.execution import Run
 from zsbench.runs.plan import make_plan
 from zsbench.runs.request import Request
+from zsbench.training.course import Course
 
 INNER = "decode_head.decoder_1.layers"
 
@@ -241,7 +242,7 @@ def test_evaluated_as_trained(voc, tmp_path):
     run.evaluate()
     records, _ = read_journals(run.out, run.fingerprint)
     assert float(run.method.calibration) == pytest.approx(0.1)
-    save_checkpoint(tmp_path / "own.safetensors", run.method, run.checkpoint_info())
+    save_checkpoint(tmp_path / "own.safetensors", run.method, run.checkpoint_info(Course(), "last"))
     again = Run(voc(checkpoint=tmp_path / "own.safetensors", out=tmp_path / "again"))
     again.evaluate()
     assert read_journals(again.out, again.fingerprint)[0].sha256() == records.sha256()
