@@ -61,7 +61,8 @@ def write(path: Path, text: str) -> Path:
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nothing that a test registers outlives it, and what it installs is seen."""
-    monkeypatch.setattr(registry, "scan_installed", registry.scan_installed.__wrapped__)
+    for cached in ("scan_installed", "entry_points"):
+        monkeypatch.setattr(registry, cached, getattr(registry, cached).__wrapped__)
     monkeypatch.setattr(registry, "_files", [])
     monkeypatch.setattr(registry, "_classes", {})
     before = set(sys.modules)

@@ -22,7 +22,7 @@ from importlib import metadata
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from zsbench.errors import UserError, did_you_mean
 
@@ -268,9 +268,15 @@ def scan_installed(kind: Kind) -> Scan:
         for file in plugin_files(folder):
             inside = file.relative_to(folder).with_suffix("").parts
             found.file(file, ".".join(part for part in (f"zsbench.{kind}s", *inside) if part != "__init__"), "built-in")
-    for entry in metadata.entry_points(group=f"zsbench.{kind}s"):
+    for entry in entry_points().select(group=f"zsbench.{kind}s"):
         found.entry_point(kind, entry)
     return found
+
+
+@cache
+def entry_points() -> Any:
+    """Those of all installed packages, whose files are read once."""
+    return metadata.entry_points()
 
 
 def built_in_folders(kind: Kind) -> list[Path]:

@@ -11,7 +11,6 @@ import typer
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
-from tabulate import tabulate
 
 from zsbench.cli.errors import console
 from zsbench.cli.program import app
@@ -23,6 +22,8 @@ def list_runs(
     as_json: Annotated[bool, typer.Option("--json", help="print as JSON, all of it")] = False,
 ) -> None:
     """Show the runs of a folder as a table: what was changed in them, and what distinguishes them besides."""
+    from tabulate import tabulate
+
     from zsbench.reports import run_list
 
     found = run_list.list_runs(folder)

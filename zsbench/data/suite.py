@@ -18,7 +18,7 @@ from zsbench.utils.validation import validated
 class Suite(BaseModel):
     """A list of data sets by name, and what is averaged over them."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     name: str
     summary: str = Field("", description="one line on what it is")

@@ -35,7 +35,7 @@ class Tested(BaseModel):
     all pairs of the table; 1 of the best itself, and none where the metric is undefined.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     sha256: str
     pairs: int
@@ -60,7 +60,7 @@ class Tested(BaseModel):
 class Kept(BaseModel):
     """What the file holds."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     about: str = "Made by `zsbench leaderboard`; do not edit."
     tables: list[Tested] = []

@@ -9,10 +9,12 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-
-from filelock import LeaseCompromise, SoftFileLease, Timeout
+from typing import TYPE_CHECKING
 
 from zsbench.errors import UserError
+
+if TYPE_CHECKING:  # commands that claim nothing answer sooner
+    from filelock import LeaseCompromise, SoftFileLease
 
 LOCK = "run.lock"
 LEASE = 60.0
@@ -44,6 +46,8 @@ def claim(folder: Path, patient: bool = False) -> Claim:
     Where the process cannot be looked for, because it ran on another machine, only one that is `patient` finds out, and
     waits for it up to `LEASE` seconds. Raises `Held` where another run is at it.
     """
+    from filelock import SoftFileLease, Timeout
+
     path = folder.resolve() / LOCK  # its sign of life goes on in whatever folder the process works
     lease = SoftFileLease(path, lease_duration=LEASE, thread_local=False, on_compromise=give_up)
     holder = who(lease)
