@@ -109,3 +109,10 @@ def test_what_is_fetched_is_read_like_a_copy(parquet, tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda name, file, repo_type: str(tmp_path / file))
     _, dataset = imported("hf:owner/name", tmp_path)
     assert dataset.classes == ("ground", "tree", "road") and dataset.defaults.protocol.split == "train"
+
+
+def test_a_version_of_the_library_that_may_run_code_of_a_data_set_is_refused(parquet, tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets, "__version__", "3.6.0")
+    monkeypatch.setattr(datasets, "load_dataset", lambda *args, **words: pytest.fail("it was asked for data"))
+    with pytest.raises(UserError, match=r"datasets 3\.6\.0 may run code .* pip install 'datasets>=4'"):
+        import_data(str(parquet), tmp_path / "card.toml", Wishes())

@@ -26,6 +26,8 @@ from zsbench.utils.files import make_folder, write_bytes
 
 EXTRA = "import"
 HUB = "hf:"
+NO_SCRIPTS = 4
+"""The version of `datasets` from which on no code of a data set is run."""
 ID2LABEL = "id2label.json"
 """Where data sets for segmentation on the Hub list their classes."""
 IMAGE_COLUMNS = ("image", "img", "images", "photo", "rgb", "pixel_values", "input", "jpg")
@@ -37,8 +39,16 @@ LABEL_COLUMNS = (
 
 @contextmanager
 def loading(what: str, advice: str) -> Iterator[Any]:
-    """The library `datasets`, without its progress bars; what goes wrong, such as a network, becomes a `UserError`."""
+    """The library `datasets`, without its progress bars; what goes wrong, such as a network, becomes a `UserError`.
+
+    Raises it, too, for a version that may run a script of the data set's.
+    """
     library = optional("datasets", EXTRA)
+    if int(library.__version__.partition(".")[0]) < NO_SCRIPTS:
+        raise UserError(
+            f"datasets {library.__version__} may run code that comes with a data set: expected version {NO_SCRIPTS} or "
+            f"later. pip install 'datasets>={NO_SCRIPTS}'"
+        )
     library.disable_progress_bars()
     try:
         yield library
