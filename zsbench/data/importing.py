@@ -26,9 +26,10 @@ from zsbench.data.label_studio import read_label_studio
 from zsbench.data.layout import check_id, listing
 from zsbench.data.pairs import read_pairs
 from zsbench.data.sources import Pair
-from zsbench.data.through_datumaro import read_any, read_voc
+from zsbench.data.through_datumaro import EXTRA, read_any, read_voc
 from zsbench.errors import UserError, did_you_mean
 from zsbench.utils.colours import RGB
+from zsbench.utils.extras import lacking
 from zsbench.utils.files import make_folder, slug, telling, write_bytes, write_text
 from zsbench.utils.progress import Progress, silent
 
@@ -128,7 +129,8 @@ def recognise(source: str, classes: Sequence[str], staging: Path, progress: Prog
         raise UserError(f"{path}: its annotations are boxes without a segmentation, which say nothing of pixels.")
     if found is None or not found.pictures:
         raise UserError(
-            f"{source}: no images with masks in a known layout; it holds {listing(folder)}. Known: {KNOWN}."
+            f"{source}: no images with masks in a known layout; it holds {listing(folder)}. Known: {KNOWN}. "
+            f"{lacking('datumaro', EXTRA)}".rstrip()
         )
     return found
 

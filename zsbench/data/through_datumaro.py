@@ -19,7 +19,7 @@ from zsbench.data.layout import walk
 from zsbench.data.rle import decode_region
 from zsbench.errors import UserError
 from zsbench.utils.colours import RGB
-from zsbench.utils.extras import optional
+from zsbench.utils.extras import lacking, optional
 
 EXTRA = "import"
 FORMATS = (
@@ -107,7 +107,9 @@ def read_voc_mask(path: Path, load_mask: Any, colours: Mapping[RGB, int], classe
 
 
 def read_any(folder: Path) -> Found | None:
-    """Whatever else datumaro detects and that has masks or polygons."""
+    """Whatever else datumaro detects, where it is installed, and that has masks or polygons."""
+    if lacking("datumaro", EXTRA):
+        return None
     with datumaro_at(folder) as dm:
         formats = dm.components.environment.Environment().detect_dataset(str(folder))
     for name in (each for each in formats if each in FORMATS):
