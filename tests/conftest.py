@@ -90,6 +90,14 @@ def tiny_clip_config(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
+@pytest.fixture(autouse=True)
+def brief_profiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs within a test's process measure their speed for a moment; nothing of a test hangs on how well."""
+    execution = sys.modules.get("zsbench.runs.execution")  # a test that needs none shall not wait for its imports
+    if execution is not None:
+        monkeypatch.setattr(execution.Run.profile, "__defaults__", (0.2,))
+
+
 @pytest.fixture
 def tiny_clip(tiny_clip_config: str) -> Clip:
     return load_clip(tiny_clip_config, "random")
