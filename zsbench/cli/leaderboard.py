@@ -39,35 +39,59 @@ def leaderboard(
 
     Every number that follows from a result's counts is computed again; from the records beside it, too, unless --check.
     """
-    from zsbench.reports.commands import commands_page
-    from zsbench.reports.costs import add_profile, efficiency_pages
-    from zsbench.reports.leaderboard import add_result, check_tables, published_table, write_tables
-    from zsbench.reports.published import read_published
-    from zsbench.reports.rows import records_beside
-
     if published or unverified:
-        rows = read_published(folder / "published.csv", unverified)
-        print(commands_page(rows) if published else published_table(rows))
+        show_published(folder, unverified, commands=published)
         return
     if more and not add:
         raise UserError(f"{more[0]}: to take in a result, give --add {more[0]}.")
     for path in [*(add or []), *(more or [])]:
-        target, replaced = (add_profile if efficiency else add_result)(path, folder)
-        before = f", which replaces what was measured on {replaced}" if replaced else ""
-        bare = "" if efficiency or records_beside(target).exists() else "; without its records, errors are as it says"
-        console.print(f"took in {target}{before}{bare}", soft_wrap=True)
+        take_in(path, folder, efficiency)
     if check:
+        from zsbench.reports.leaderboard import check_tables
+
         check_tables(folder)
         console.print("leaderboard tables are up to date")
-        return
-    if suite is not None:
-        from zsbench.data.suite import read_suite
-        from zsbench.reports.leaderboard import read_entries
-        from zsbench.reports.suites import suite_page
+    elif suite is not None:
+        show_suite(suite, folder)
+    else:
+        write(folder, efficiency)
 
-        print(suite_page(read_suite(suite, installed=False), read_entries(folder)), end="")
-        return
+
+def show_published(folder: Path, unverified: bool, commands: bool) -> None:
+    from zsbench.reports.commands import commands_page
+    from zsbench.reports.leaderboard import published_table
+    from zsbench.reports.published import read_published
+
+    rows = read_published(folder / "published.csv", unverified)
+    print(commands_page(rows) if commands else published_table(rows))
+
+
+def take_in(path: Path, folder: Path, profile: bool) -> None:
+    """Add a result, or a profile, and say where it is and what it replaced."""
+    from zsbench.reports.costs import add_profile
+    from zsbench.reports.leaderboard import add_result
+    from zsbench.reports.rows import records_beside
+
+    target, replaced = (add_profile if profile else add_result)(path, folder)
+    before = f", which replaces what was measured on {replaced}" if replaced else ""
+    bare = "" if profile or records_beside(target).exists() else "; without its records, errors are as it says"
+    console.print(f"took in {target}{before}{bare}", soft_wrap=True)
+
+
+def show_suite(suite: str, folder: Path) -> None:
+    from zsbench.data.suite import read_suite
+    from zsbench.reports.leaderboard import read_entries
+    from zsbench.reports.suites import suite_page
+
+    print(suite_page(read_suite(suite, installed=False), read_entries(folder)), end="")
+
+
+def write(folder: Path, costs: bool) -> None:
+    """Write all pages; print that of `costs`, if asked for."""
+    from zsbench.reports.costs import efficiency_pages
+    from zsbench.reports.leaderboard import write_tables
+
     for path in write_tables(folder):
         console.print(f"wrote {path}", soft_wrap=True)
-    for text in efficiency_pages(folder).values() if efficiency else ():
+    for text in efficiency_pages(folder).values() if costs else ():
         print(text)
