@@ -95,7 +95,7 @@ def small(labels: Tensor, words: int, share: float, word_to_class: Sequence[int]
     """
     owners = list(range(words)) if word_to_class is None else list(word_to_class)
     background = owners[words] if len(owners) > words else -1
-    owner = torch.tensor(owners[:words], device=labels.device)
+    owner = torch.tensor(owners[:words], dtype=torch.long, device=labels.device)
     pixels = torch.bincount(owner[labels].flatten(), minlength=int(owner.max()) + 1)
     foreground = pixels.sum() - (pixels[background] if 0 <= background < len(pixels) else 0)
     return (pixels[owner] <= share * foreground) & (owner != background)
