@@ -24,13 +24,13 @@ PLUGIN = "import os\nimport numpy as np\nfrom zsbench.dataset import Dataset, De
 def ran(tmp_path_factory, tiny_clip_config):
     """Two evaluations of a file's dataset, which differ in an option."""
     folder = tmp_path_factory.mktemp("ran")
-    (folder / "plugin.py").write_text(PLUGIN + HALVES_SOURCE)
+    (folder / "plugin.py").write_text(PLUGIN + HALVES_SOURCE.replace('"halves"', '"run-halves"'))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TINY_CLIP", tiny_clip_config)
         patch.setenv("ZSBENCH_CACHE", str(folder / "cache"))
         given = {"plugin": folder / "plugin.py", "limit": 2, "device": "cpu"}
         for name, options in (("a", {}), ("b", {"pamr": 1})):
-            zsbench.evaluate("maskclip", "halves", out=folder / "runs" / name, options=options, **given)
+            zsbench.evaluate("maskclip", "run-halves", out=folder / "runs" / name, options=options, **given)
         yield folder
 
 
