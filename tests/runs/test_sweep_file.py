@@ -95,11 +95,13 @@ def test_the_documented_examples_are_sweeps(write):
 
 
 @pytest.mark.slow
-def test_a_sweep_in_processes(write):
+def test_a_sweep_in_processes(write, tmp_path):
+    (tmp_path / "damaged.safetensors").write_text("no weights")
     path = write(
-        "[run]\nlimit = 2\n[[grid]]\nmethod = 'maskclip'\n[[grid]]\nmethod = 'zegclip'\nclip = 'a'\nweights = 'b'"
+        "[run]\nlimit = 2\n[[grid]]\nmethod = 'maskclip'\n[[grid]]\nmethod = 'zegclip'\n"
+        f"weights = '{tmp_path / 'damaged.safetensors'}'"
     )
     command = [sys.executable, "-m", "zsbench", "sweep", str(path), "--jobs", "2"]
     done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
-    assert done.returncode == 1 and "failed: zegclip-miniworld-seed0: error: " in done.stderr
+    assert done.returncode == 1 and "failed: zegclip-miniworld-seed0: error: " in done.stderr, done.stderr
     assert "| maskclip-miniworld | 1/1 " in done.stdout
