@@ -95,6 +95,22 @@ class PixelClassifier(Method):
         return Losses({"ce": loss}, (labels != IGNORE).sum())
 
 
+class WordColours(Method):
+    """Learns a colour for each word."""
+
+    trainable = True
+
+    def __init__(self, clip, options):
+        super().__init__(clip, options)
+        self.map = nn.Conv2d(3, clip.dim, 1)
+
+    def predict(self, images):
+        return torch.einsum("bdhw,cd->bchw", self.map(images), self.vocabulary.embeddings)
+
+    def losses(self, images, labels):
+        return {"ce": nn.functional.cross_entropy(self.predict(images), labels.clamp(min=-1), ignore_index=-1)}
+
+
 class Phased(PixelClassifier):
     """All that a method may do while it trains, in three phases: the usual steps; labels made anew, two optimisers, steps
     without images, as many updates as an image has classes; a teacher."""

@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
+from toys import WordColours
 from typer.testing import CliRunner
 
 from zsbench import registry
 from zsbench.cli.app import app
 
-HEAD = '''
+HEAD = f"""
 import torch
 from torch import nn
 from zsbench import Method, register_method
 
 
 @register_method("tried")
-class Tried(Method):
-    """Learns a colour for each word."""
-
-    trainable = True
-
-    def __init__(self, clip, options):
-        super().__init__(clip, options)
-        self.map = nn.Conv2d(3, clip.dim, 1)
-
-    def predict(self, images):
-        return torch.einsum("bdhw,cd->bchw", self.map(images), self.vocabulary.embeddings)
-
-    def losses(self, images, labels):
-        return {"ce": nn.functional.cross_entropy(self.predict(images), labels.clamp(min=-1), ignore_index=-1)}
-'''
+{inspect.getsource(WordColours)}"""
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 import zsbench
 from zsbench.errors import UserError
 from zsbench.runs.execution import execute
-from zsbench.runs.folder import CHECKPOINT
+from zsbench.runs.folder import BEST, CHECKPOINT
 from zsbench.runs.plan import make_plan
 from zsbench.runs.recompute import asked_again, recompute
 from zsbench.runs.request import Request
@@ -25,7 +26,7 @@ def test_the_maps_are_those_that_the_run_would_have_saved(tmp_path, monkeypatch)
     asked = {"method": "maskclip", "limit": 3, "classes": str(names), "save_predictions": "maps", "out": "run"}
     execute(make_plan("eval", Request.of("eval", asked)), profile=False)
     with pytest.raises(
-        UserError, match=r"run: the run was given names\.txt \(classes\), .*by --file, or give the label"
+        UserError, match=r"the run was given a file names\.txt .*: give it by --file, or give the label"
     ):
         recompute(Path("run"), ["val-0001"], Path("again"))
     recompute(Path("run"), ["val-0001"], Path("again"), files=[names])
@@ -48,13 +49,18 @@ def left(make_result, tmp_path):
 TRAINED = {"training": {"dataset": "d", "recipe": {}}, "seed": 3}
 
 
-def test_what_was_learnt_is_in_the_folder(left):
-    folder = left({"method": "zegclip", "recipe": {"iterations": 5}, "metric": [], "device": "cuda"}, **TRAINED)
-    with pytest.raises(UserError, match=rf"has no {CHECKPOINT}, by which to predict again: give the label maps by"):
+def test_what_a_run_was_measured_with_is_in_the_folder(left, make_result):
+    """With `-r evaluated=best` that is not the last checkpoint."""
+    best = hashlib.sha256(b"the best weights").hexdigest()
+    method = make_result().method.model_copy(update={"checkpoint_sha256": best})
+    request = {"method": "zegclip", "recipe": {"iterations": 5}, "metric": [], "device": "cuda"}
+    folder = left(request, method=method, **TRAINED)
+    (folder / CHECKPOINT).write_text("the last weights")
+    with pytest.raises(UserError, match=rf"lacks the {CHECKPOINT} that it was measured with: give the label maps by"):
         asked_again(folder, None, ())
-    (folder / CHECKPOINT).touch()
+    (folder / BEST).write_text("the best weights")
     request = asked_again(folder, Path("data"), ())
-    assert (request.checkpoint, request.seed, request.data_root) == (folder / CHECKPOINT, 3, Path("data"))
+    assert (request.checkpoint, request.seed, request.data_root) == (folder / BEST, 3, Path("data"))
     assert not request.recipe and request.device is None
 
 
@@ -66,7 +72,7 @@ def test_files_are_told_by_their_content(left, tmp_path):
     request = asked_again(folder, None, [file])
     assert (request.weights, request.options, request.plugin) == (str(file), {"guide": str(file)}, (file,))
     file.write_text("others")
-    with pytest.raises(UserError, match=r"the run was given w\.pt"):
+    with pytest.raises(UserError, match=r"the run was given a file w\.pt"):
         asked_again(folder, None, [file])
 
 

@@ -49,7 +49,7 @@ def test_a_request_is_said_again_with_files_by_their_content(ran, monkeypatch):
 
 def test_a_file_that_is_nowhere_is_named(ran, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"given a file plugin.py \(sha256 .*give its folder by --files"):
+    with pytest.raises(UserError, match=r"given a file plugin.py \(sha256 .*give it, or its folder, by --files"):
         again(ran / "runs" / "a")
 
 

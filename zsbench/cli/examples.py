@@ -2,57 +2,61 @@
 
 from __future__ import annotations
 
+from zsbench.runs.request import DEFAULT_DATASET as DATASET
+from zsbench.runs.request import DEFAULT_METHOD as METHOD
+from zsbench.runs.request import DEFAULT_PREDICTOR as PREDICTOR
+
 EXAMPLES = {
     "run": (
-        "zsbench run --method zegclip --dataset miniworld",
+        f"zsbench run --method {METHOD} --dataset {DATASET}",
         "zsbench run --dataset my_data.toml -r iterations=2000 --seeds 3",
         "zsbench run --config run.toml --out runs/again",
     ),
     "train": (
-        "zsbench train --method zegclip --dataset miniworld -r learning_rate=1e-3",
+        f"zsbench train --method {METHOD} --dataset {DATASET} -r learning_rate=1e-3",
         "zsbench train --setting transductive --resume",
     ),
     "eval": (
-        "zsbench eval --method maskclip --dataset miniworld -o normalisation=clip",
-        "zsbench eval --checkpoint runs/zegclip-miniworld-seed0/checkpoint.safetensors",
-        "zsbench eval --method maskclip --dataset my_data.toml --save-predictions maps",
+        f"zsbench eval --method {PREDICTOR} --dataset {DATASET} --curve",
+        f"zsbench eval --checkpoint runs/{METHOD}-{DATASET}-seed0/checkpoint.safetensors",
+        f"zsbench eval --method {PREDICTOR} --dataset my_data.toml --save-predictions maps",
     ),
-    "ablate": ("zsbench ablate zegclip --table 5", "zsbench ablate zegclip --table 5 --seeds 0,1 --jobs 2"),
+    "ablate": (f"zsbench ablate {METHOD} --table 5", f"zsbench ablate {METHOD} --table 5 --seeds 0,1 --jobs 2"),
     "sweep": ("zsbench sweep sweep.toml", "zsbench sweep sweep.toml --jobs 2 --out runs/all"),
     "profile": (
-        "zsbench profile --method zegclip --dataset pascal-voc --size 480x640",
-        "zsbench profile --method sclip,maskclip --device cpu,cuda --json",
+        f"zsbench profile --method {METHOD} --dataset my_data.toml --size 480x640",
+        f"zsbench profile --method {METHOD},{PREDICTOR} --device cpu,cuda --json",
     ),
     "predict": (
         'zsbench predict photo.jpg --classes "cat, grass, sky"',
-        'zsbench predict scene.png --dataset miniworld --classes "boat, water, sky" --out pictures',
+        f'zsbench predict scene.png --dataset {DATASET} --classes "boat, water, sky" --out pictures',
     ),
     "calibrate": (
-        "zsbench calibrate --method zegclip --dataset miniworld",
-        "zsbench calibrate --checkpoint runs/zegclip-miniworld-seed0/checkpoint.safetensors --stand-ins 5",
+        f"zsbench calibrate --method {METHOD} --dataset {DATASET}",
+        f"zsbench calibrate --checkpoint runs/{METHOD}-{DATASET}-seed0/checkpoint.safetensors --stand-ins 5",
     ),
     "score": (
-        "zsbench score --predictions maps --dataset pascal-voc",
+        "zsbench score --predictions maps --dataset my_data.toml",
         "zsbench score --predictions results.json --dataset my_data.toml --name my-method",
     ),
     "compare": ("zsbench compare runs/a runs/b", "zsbench compare runs/a runs/b --to latex --out table.tex"),
     "report": ("zsbench report runs/a runs/b --out report.html",),
     "export": ("zsbench export runs/* --to csv --out results.csv",),
-    "leaderboard": ("zsbench leaderboard", "zsbench leaderboard --add runs/zegclip-coco-stuff-seed0/result.json"),
+    "leaderboard": ("zsbench leaderboard", f"zsbench leaderboard --add runs/{METHOD}-{DATASET}-seed0/result.json"),
     "list": ("zsbench list methods", "zsbench list methods --options", "zsbench list datasets --json"),
     "info": (
-        "zsbench info zegclip --dataset pascal-voc",
-        "zsbench info pascal-voc",
-        "zsbench info recipe --dataset miniworld",
+        f"zsbench info {METHOD} --dataset {DATASET}",
+        f"zsbench info {DATASET}",
+        f"zsbench info recipe --dataset {DATASET}",
     ),
     "runs": ("zsbench runs", "zsbench runs runs/seeds --json"),
     "rerun": (
-        "zsbench rerun runs/zegclip-miniworld-seed0",
+        f"zsbench rerun runs/{METHOD}-{DATASET}-seed0",
         "zsbench rerun result.json --out runs/again --files plugins --device cpu",
     ),
-    "push": ("zsbench push runs/zegclip-miniworld-seed0 me/zegclip-miniworld",),
-    "pull": ("zsbench pull me/zegclip-miniworld", "zsbench pull me/zegclip-miniworld --out runs/theirs"),
-    "check-plugin": ("zsbench check-plugin my_method.py", "zsbench check-plugin my_method.py --dataset miniworld"),
+    "push": (f"zsbench push runs/{METHOD}-{DATASET}-seed0 me/{METHOD}-{DATASET}",),
+    "pull": (f"zsbench pull me/{METHOD}-{DATASET}", f"zsbench pull me/{METHOD}-{DATASET} --out runs/theirs"),
+    "check-plugin": ("zsbench check-plugin my_method.py", f"zsbench check-plugin my_method.py --dataset {DATASET}"),
 }
 
 

@@ -100,7 +100,7 @@ class Entry:
 def remarks(result: Result) -> Iterator[str]:
     if result.note:
         yield sentence(result.note)
-    if result.method.weights is not None and result.method.weights.random:
+    if result.random:
         yield "Random weights: these numbers mean nothing."
     if not result.dataset.complete:
         yield f"Only {result.dataset.images} images of the split were evaluated."

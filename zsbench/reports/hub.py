@@ -14,8 +14,8 @@ from zsbench.checkpoint import read_checkpoint, read_info
 from zsbench.errors import UserError
 from zsbench.metrics.records import Records
 from zsbench.result import Result
-from zsbench.runs.folder import BEST, CHECKPOINT, RECORDS, RESULT
-from zsbench.utils.files import make_folder, sha256, slug
+from zsbench.runs.folder import BEST, CHECKPOINT, RECORDS, RESULT, weights_in
+from zsbench.utils.files import make_folder, slug
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -40,7 +40,8 @@ def push(
     from zsbench.reports.model_card import model_card
 
     there = [name for name in FILES if (folder / name).exists()]
-    card = model_card(result, repo, learnt(folder, result), RECORDS in there, license)
+    learnt = weights_in(folder, result.method.checkpoint_sha256)
+    card = model_card(result, repo, learnt.name if learnt else None, RECORDS in there, license)
     with plainly(repo):
         additions = [CommitOperationAdd(name, str(folder / name)) for name in there]
         additions.append(CommitOperationAdd(CARD, str(card).encode()))
@@ -100,16 +101,9 @@ def checked_run(folder: Path, what: str) -> Result:
         read_checkpoint(folder / name)
         if (trained := read_info(folder / name).method) != result.method.name:
             raise UserError(f"{what}: {name} is of {trained}, {RESULT} of {result.method.name}.")
-    if found and learnt(folder, result) is None:
+    if found and weights_in(folder, result.method.checkpoint_sha256) is None:
         raise UserError(f"{what}: none of {', '.join(found)} is the checkpoint that {RESULT} was measured with.")
     return result
-
-
-def learnt(folder: Path, result: Result) -> str | None:
-    """The file of the weights that a result was measured with."""
-    wanted = result.method.checkpoint_sha256
-    there = (name for name in (CHECKPOINT, BEST) if (folder / name).exists())
-    return next((name for name in there if wanted is not None and sha256(folder / name) == wanted), None)
 
 
 @contextmanager

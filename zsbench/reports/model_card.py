@@ -74,7 +74,7 @@ def summary(result: Result) -> str:
 def warnings(result: Result) -> list[str]:
     """What takes a number its worth."""
     found = [result.note] if result.note else []
-    if result.method.weights is not None and result.method.weights.random:
+    if result.random:
         found.append("The CLIP weights were random: these numbers mean nothing.")
     if not result.dataset.complete:
         found.append(f"Only {result.dataset.images} images of the split were evaluated: a trial.")

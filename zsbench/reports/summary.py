@@ -80,7 +80,7 @@ def result_lines(result: Result) -> Iterator[Line]:
     if result.note:
         yield result.note, "yellow"
     yield from absent_lines([row.name for row in result.per_class if not row.gt], len(result.per_class))
-    if result.method.weights is not None and result.method.weights.random:
+    if result.random:
         yield "random weights: these numbers mean nothing and no leaderboard takes them", "bold red"
     if not result.dataset.complete:
         yield f"only {result.dataset.images} images of the split: no leaderboard takes this result", "yellow"

@@ -24,11 +24,10 @@ from zsbench.dataset import Sample, read_sample
 from zsbench.errors import KEPT, UserError, killed_reader, lost_reader
 from zsbench.evaluation import evaluator
 from zsbench.evaluation.curve import Calibratable, check_calibratable
-from zsbench.evaluation.evaluator import Share, as_classes, evaluate_records
-from zsbench.evaluation.prediction import predict_labels, resize
+from zsbench.evaluation.evaluator import Share, evaluate_records
 from zsbench.evaluation.recorder import Recorder
 from zsbench.evaluation.watch import total
-from zsbench.method import ImageBatch, Method, predicting
+from zsbench.method import Method, predicting
 from zsbench.metrics.journal import Journal, journal_path, read_journals, read_notes
 from zsbench.metrics.recorded import Recorded
 from zsbench.metrics.records import Records
@@ -60,6 +59,7 @@ from zsbench.runs.folder import (
 )
 from zsbench.runs.gallery import draw_gallery, tolerated
 from zsbench.runs.identity import check_identity, fingerprint, identify, surroundings
+from zsbench.runs.images import segment
 from zsbench.runs.plan import Plan, usual_folder
 from zsbench.runs.tracking import Tracking
 from zsbench.runs.validation import HeldOut, Weights, course_info
@@ -445,12 +445,7 @@ class Run:
 
     def predict(self, sample: Sample) -> NDArray[Any]:
         """The classes of one image, int32 (H, W); the method has been told the vocabulary."""
-        image = resize(sample.image, self.plan.protocol)[None].to(self.device)
-        batch = ImageBatch(image, [sample.id], [torch.tensor(sample.label)])
-        with torch.inference_mode():
-            sizes, owners = [sample.label.shape], self.plan.word_to_class
-            (found,) = predict_labels(self.method, batch, sizes, self.plan.protocol, word_to_class=owners)
-        return as_classes(found, owners).cpu().numpy()
+        return segment(self.method, self.plan, sample.image, sample.id, sample.label)
 
     def profile(self, seconds: float = 5.0) -> Efficiency:
         plan, first = self.plan, self.first()

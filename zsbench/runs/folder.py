@@ -13,7 +13,7 @@ from zsbench.errors import UserError
 from zsbench.metrics.journal import journal_paths
 from zsbench.runs.claim import Claim, Held, claim
 from zsbench.runs.request import UNSAID, Request, as_word
-from zsbench.utils.files import make_folder, remove_parts
+from zsbench.utils.files import make_folder, remove_parts, sha256
 
 RESULT, RECORDS, GALLERY, LOG = "result.json", "records.npz", "gallery.png", "run.log"
 PROFILE = "profile.json"
@@ -96,6 +96,12 @@ def is_finished(folder: Path, trains: bool) -> bool:
     """Whether a folder holds a result, or a checkpoint that training would overwrite."""
     learnt = (folder / CHECKPOINT).exists() and not leftovers(folder)
     return (folder / RESULT).exists() or (trains and learnt)
+
+
+def weights_in(folder: Path, digest: str | None) -> Path | None:
+    """The file of learnt weights that has this hash: of a run with validation it may be that of the best ones."""
+    there = (folder / name for name in (CHECKPOINT, BEST) if (folder / name).exists())
+    return next((path for path in there if digest is not None and sha256(path) == digest), None)
 
 
 def changes(request: Request) -> str:

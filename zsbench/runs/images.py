@@ -18,8 +18,9 @@ from zsbench.data.image import exif_orientation, read_image
 from zsbench.data.predictions import save_map
 from zsbench.dataset import Dataset
 from zsbench.errors import UserError
+from zsbench.evaluation.evaluator import as_classes
 from zsbench.evaluation.prediction import predict_labels, resize
-from zsbench.method import ImageBatch
+from zsbench.method import ImageBatch, Method
 from zsbench.runs.build import build_told
 from zsbench.runs.image_files import Kind
 from zsbench.runs.own_classes import OwnClasses, own_classes
@@ -110,13 +111,24 @@ def predictions(request: Request, own: Dataset, images: Iterable[str | Path]) ->
     method, _ = build_told(plan)
     if method.oracle:
         raise UserError(f"{method.name} with these options looks at the ground truth, which an image of yours lacks.")
-    protocol = replace(plan.protocol, background_threshold=None)
+    plan = replace(plan, protocol=replace(plan.protocol, background_threshold=None))
     for path in map(Path, images):
         image = read_image(path)
-        batch = ImageBatch(resize(image, protocol)[None].to(plan.device), [path.name])
-        with torch.inference_mode(), torch.autocast(plan.device.type, plan.dtype, enabled=plan.dtype != torch.float32):
-            (labels,) = predict_labels(method, batch, [image.shape[:2]], protocol)
-        yield Segmentation(path, image, labels.cpu().numpy(), own.classes, own.palette)
+        yield Segmentation(path, image, segment(method, plan, image, path.name), own.classes, own.palette)
+
+
+def segment(
+    method: Method, plan: Plan, image: NDArray[np.uint8], name: str, label: NDArray[np.int32] | None = None
+) -> NDArray[np.int32]:
+    """The classes of one image, int32 (H, W) of its label or, without one, of the image, as the plan has it; the method has
+    been told its words. `name`: in messages."""
+    device = next((tensor.device for tensor in method.parameters()), plan.device)
+    labels = None if label is None else [torch.tensor(label)]
+    batch = ImageBatch(resize(image, plan.protocol)[None].to(device), [name], labels)
+    size = image.shape[:2] if label is None else label.shape
+    with torch.inference_mode(), torch.autocast(device.type, plan.dtype, enabled=plan.dtype != torch.float32):
+        (words,) = predict_labels(method, batch, [size], plan.protocol, word_to_class=plan.word_to_class)
+    return as_classes(words, plan.word_to_class).cpu().numpy()
 
 
 def plan_at_home(request: Request, own: Dataset) -> Plan:

@@ -36,9 +36,12 @@ class Again:
 
 @dataclass
 class Search:
-    """Looks for files by name in folders; `others`: those that were found with another content."""
+    """Looks for files by content among `files`, then by name in `folders`; `others`: those that were found with another
+    content. `advice`: what to do where one is nowhere."""
 
+    files: Sequence[Path]
     folders: Sequence[Path]
+    advice: str
     others: list[str] = field(default_factory=list)
 
     def restored(self, value: Any) -> Any:
@@ -53,7 +56,7 @@ class Search:
         """The file of that content, else one of that name. Raises `UserError` where there is neither."""
         file, colon, inner = name.partition(":")  # a metric is `file.py:Class`
         there = [folder / file for folder in self.folders if (folder / file).exists()]
-        same = [path for path in there if path.is_file() and sha256(path) == digest]
+        same = [path for path in (*self.files, *there) if path.is_file() and sha256(path) == digest]
         if same or (there and digest is None):
             return f"{(same or there)[0]}{colon}{inner}"
         if digest is None:  # a name, or a file that was none even then
@@ -63,10 +66,7 @@ class Search:
                 f"{name}: {there[0]} has another content (sha256 {sha256(there[0])[:12]}, not {digest[:12]})"
             )
             return f"{there[0]}{colon}{inner}"
-        raise UserError(
-            f"the run was given a file {name} (sha256 {digest[:12]}), which is neither beside its result nor here: give its "
-            "folder by --files."
-        )
+        raise UserError(f"the run was given a file {name} (sha256 {digest[:12]}), which is not there: {self.advice}.")
 
 
 def again(path: Path, files: Sequence[Path] = (), **changes: Any) -> Again:
@@ -79,7 +79,8 @@ def again(path: Path, files: Sequence[Path] = (), **changes: Any) -> Again:
     result = Result.load(file)
     if result.verb not in MODELS:
         raise UserError(f"{file} is of `zsbench {result.verb}`: only {', '.join(MODELS)} can be run again.")
-    search = Search([*(each if each.is_dir() else each.parent for each in files), file.parent, Path()])
+    folders = [*(each if each.is_dir() else each.parent for each in files), file.parent, Path()]
+    search = Search([each for each in files if each.is_file()], folders, "give it, or its folder, by --files")
     model, verb = MODELS[result.verb], cast(Verb, result.verb)
     said = {name: value for name, value in result.request.items() if name not in UNSAID}
     given = {name: search.restored(value) for name, value in said.items() if value not in (None, {}, [])}
