@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from typing import get_args
 
 import pytest
+import torch
 from pydantic import ValidationError
 
 from zsbench.errors import UserError
-from zsbench.recipe import Recipe, learning_rate
+from zsbench.optimisation import build_optimiser
+from zsbench.recipe import READ_WITH, Recipe, idle, learning_rate
 from zsbench.runs.resolve import merge
 
 
@@ -67,3 +70,34 @@ def test_unknown_entry_is_refused():
 def test_values_out_of_range_are_named(entry, value):
     with pytest.raises(UserError, match=rf"recipe entry: {entry}"):
         merge(Recipe, {entry: value}, what="recipe entry")
+
+
+def test_an_entry_that_nothing_reads_beside_the_others_is_named():
+    plain, sgd = Recipe(), Recipe(optimiser="sgd", schedule="constant")
+    assert idle("momentum", [plain]) == "momentum is of optimiser sgd, and this training has adamw"
+    assert idle("momentum", [plain, sgd]) is None and idle("betas", [plain]) is None
+    assert idle("betas", [sgd]) == "betas is of optimiser adamw and adam, and this training has sgd"
+    assert idle("min_learning_rate", [sgd]) and idle("decay_from", [plain]) and idle("iterations", [sgd]) is None
+
+
+@pytest.mark.parametrize("entry", READ_WITH)
+def test_such_an_entry_changes_no_rate_under_the_other_choices(entry):
+    """The table says what `learning_rate` and the optimisers read: any value gives the same under what it leaves out."""
+    other, choices = READ_WITH[entry]
+    values = {"betas": (0.1, 0.2), "momentum": 0.1, "decay_from": 3, "decay_every": 2}
+    for choice in get_args(Recipe.model_fields[other].annotation):
+        usual = Recipe(**{other: choice}, warmup_iterations=0)
+        another = usual.model_copy(update={entry: values.get(entry, 0.01)})
+        same = [learning_rate(recipe, step, 10, 1.0) for recipe in (usual, another) for step in range(10)]
+        weights = [after_two_steps(recipe) for recipe in (usual, another)]
+        equal = same[:10] == same[10:] and torch.equal(*weights)
+        assert equal == (choice not in choices), (entry, choice)
+
+
+def after_two_steps(recipe):
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimiser = build_optimiser(recipe, [weight])
+    for gradient in ([1.0, 2.0, 3.0], [-1.0, 0.5, 0.1]):
+        weight.grad = torch.tensor(gradient)
+        optimiser.step()
+    return weight.detach()

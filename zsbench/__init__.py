@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # each public name is said here, once; `public_names` reads i
     from zsbench.runs.api import load_method as load_method
     from zsbench.runs.api import predict as predict
     from zsbench.runs.api import profile as profile
+    from zsbench.runs.api import rerun as rerun
     from zsbench.runs.api import run as run
     from zsbench.runs.api import run_suite as run_suite
     from zsbench.runs.api import score as score

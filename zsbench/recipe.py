@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -99,6 +100,27 @@ class Recipe(BaseModel):
                     f"{name} says something of validation, of which there is none: give validate_every=N, too"
                 )
         return self
+
+
+READ_WITH: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "betas": ("optimiser", ("adamw", "adam")),
+    "momentum": ("optimiser", ("sgd",)),
+    "poly_power": ("schedule", ("poly",)),
+    "min_learning_rate": ("schedule", ("poly", "step")),
+    **dict.fromkeys(("decay_from", "decay_every", "decay_factor"), ("schedule", ("step",))),
+}
+"""Entries that are read under some choices of another entry alone: that entry, and these choices."""
+
+
+def idle(entry: str, recipes: Iterable[Recipe]) -> str | None:
+    """Why an entry does nothing in any of the recipes, those of a training's phases; None where it does."""
+    if entry not in READ_WITH:
+        return None
+    other, choices = READ_WITH[entry]
+    made = {str(getattr(recipe, other)) for recipe in recipes}
+    if made & set(choices):
+        return None
+    return f"{entry} is of {other} {' and '.join(choices)}, and this training has {' and '.join(sorted(made))}"
 
 
 def learning_rate(recipe: Recipe, step: int, steps: int, peak: float) -> float:

@@ -80,6 +80,11 @@ def test_limit_takes_the_first_images_of_each_split():
         ("run", {"options": {"dept": "3"}}, "unknown option of toy: 'dept'. Did you mean 'depth'"),
         ("run", {"options": {"depth": "0"}}, "option of toy: depth='0': Input should be greater"),
         ("run", {"recipe": {"iteration": "3"}}, "unknown recipe entry: 'iteration'. Did you mean 'iterations'"),
+        (
+            "run",
+            {"recipe": {"momentum": "0.5"}},
+            "-r momentum=0.5: momentum is of optimiser sgd, and this training has adamw",
+        ),
         ("run", {"variant": "dep"}, "no variant 'dep'; it has: deep. Did you mean 'deep'"),
         ("run", {"setting": "training-free"}, "toy cannot run in the training-free setting"),
         ("run", {"method": "free", "setting": "inductive"}, "free cannot run in the inductive setting"),

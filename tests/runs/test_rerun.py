@@ -80,3 +80,12 @@ def test_the_runs_of_a_folder_begin_with_what_was_changed(ran):
     assert done.exit_code == 0 and done.output.splitlines()[0].split()[:3] == ["run", "-o", "pamr"]
     with pytest.raises(UserError, match="there is no such folder"):
         list_runs(ran / "absent")
+
+
+def test_in_python_it_gives_the_result_and_what_differs(ran, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = zsbench.rerun(ran / "runs" / "b", files=[ran], out=tmp_path / "again", progress=False)
+    assert found.result.records_sha256 == Result.load(ran / "runs" / "b" / "result.json").records_sha256
+    assert "the same predictions in every pixel that was counted" in found.differences
+    with pytest.raises(UserError, match="devise"):
+        zsbench.rerun(ran / "runs" / "b", files=[ran], devise="cpu")

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from zsbench import registry
 from zsbench.data.suite import read_suite
@@ -32,6 +32,7 @@ from zsbench.runs.request import (
     Verb,
     parse_seeds,
 )
+from zsbench.runs.rerun import Rerun, again, outcome
 from zsbench.runs.resolve import open_dataset, resolve
 from zsbench.runs.sweep_file import read_sweep, sweep_cells
 from zsbench.utils.progress import shown_progress
@@ -181,6 +182,32 @@ def score(predictions: str | Path, dataset: str = DEFAULT_DATASET, **request: An
     from zsbench.runs import scoring
 
     return scoring.score(asked, shown_progress(progress))
+
+
+def rerun(
+    result: str | Path, *, files: Sequence[str | Path] = (), progress: bool | None = None, **changes: Any
+) -> Rerun:
+    """What a result, or the run in a folder, was asked for, once more: `zsbench rerun`. `files`: where its plugins and
+    checkpoints are; `changes`: `out`, `device`, `workers`, `data_root`.
+
+    >>> again = zsbench.rerun("runs/zegclip-miniworld-seed0", device="cpu")
+    >>> again.result.metrics["hIoU"].value, again.differences
+    """
+    asked = again(Path(result), [Path(file) for file in files], **changes)
+    if asked.verb == "score":
+        from zsbench.runs import scoring
+
+        found = scoring.score(cast(ScoreRequest, asked.request), shown_progress(progress))
+    elif asked.verb == "calibrate":
+        from zsbench.runs import calibration
+
+        found = calibration.calibrate(cast(CalibrationRequest, asked.request), shown_progress(progress))
+    else:
+        resolve(asked.request)
+        from zsbench.runs.plan import make_plan
+
+        found = carried_out(make_plan(asked.verb, asked.request), progress)
+    return Rerun(found, [*asked.differences, *outcome(asked.result, found)])
 
 
 def predict(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,16 +20,16 @@ from zsbench.errors import UserError
 from zsbench.image_metric import ImageMetric
 from zsbench.method import Method, ReleasedCheckpoint
 from zsbench.options import Options
-from zsbench.recipe import Recipe
+from zsbench.recipe import Recipe, idle
 from zsbench.result import File
 from zsbench.runs.compatibility import check_vectors, open_release
 from zsbench.runs.finished import unlike
 from zsbench.runs.folder import changes, free_folder, is_finished, leftovers, names_after
 from zsbench.runs.image_metrics import open_metrics
-from zsbench.runs.request import Request, Verb
+from zsbench.runs.request import Request, Verb, as_word
 from zsbench.runs.resolve import Resolved, about_training, is_dataset, resolve, resolve_clip, useless
 from zsbench.runs.stand_ins import hold_out
-from zsbench.settings import Setting, parse_setting
+from zsbench.settings import Phase, Setting, parse_setting
 from zsbench.utils.validation import from_file
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -115,7 +115,10 @@ def make_plan(verb: Verb, request: Request, dataset: Dataset | None = None) -> P
     )
     if eval_ids:
         options.verify(checked_ids(dataset, protocol.split))
-    train_ids, validation_ids = choose_images(resolved, dataset) if trains else ((), ())
+    recipe = resolved.recipe()
+    if trains:
+        check_entries(request, method_class.phases(setting, recipe, options), method_class)
+    train_ids, validation_ids = choose_images(recipe, request, dataset) if trains else ((), ())
     return Plan(
         verb=verb,
         request=request,
@@ -128,7 +131,7 @@ def make_plan(verb: Verb, request: Request, dataset: Dataset | None = None) -> P
         names=names,
         templates=templates,
         words=words,
-        recipe=resolved.recipe(),
+        recipe=recipe,
         protocol=protocol,
         checkpoint=checkpoint,
         released=released,
@@ -172,9 +175,18 @@ def check_useful(verb: Verb, request: Request, method_class: type[Method], train
         )
 
 
-def choose_images(resolved: Resolved, dataset: Dataset) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def check_entries(request: Request, phases: Sequence[Phase], method_class: type[Method]) -> None:
+    """Raise `UserError` for an entry of the recipe that nothing reads beside the others, such as momentum with AdamW. A
+    method with optimisers or rates of its own may read any."""
+    own = method_class.optimisers is not Method.optimisers or method_class.learning_rate is not Method.learning_rate
+    for entry in () if own else request.recipe:
+        if reason := idle(entry, [phase.recipe for phase in phases]):
+            raise useless([f"-r {entry}={as_word(request.recipe[entry])}"], reason)
+
+
+def choose_images(recipe: Recipe, request: Request, dataset: Dataset) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The training images, and those of them that are held out for validation and not learnt from."""
-    recipe, ids = resolved.recipe(), split_ids(dataset, "train", resolved.request.limit)
+    ids = split_ids(dataset, "train", request.limit)
     if not recipe.validate_every:
         return tuple(ids), ()
     learnt, kept = hold_out(ids, recipe.validate_images, "-r validate_images", dataset.name)

@@ -34,6 +34,14 @@ class Again:
     differences: Sequence[str]
 
 
+@dataclass(frozen=True)
+class Rerun:
+    """What came of the same request, and what differs from the first time: versions, commit, files, data, numbers."""
+
+    result: Result
+    differences: Sequence[str]
+
+
 @dataclass
 class Search:
     """Looks for files by content among `files`, then by name in `folders`; `others`: those that were found with another
