@@ -17,6 +17,9 @@ datasets = pytest.importorskip("datasets", reason="datasets writes these inputs:
 if datasets.__file__ is None:  # the folder of that name in the checkout
     pytest.skip("datasets writes these inputs: pip install 'zsbench[import]'", allow_module_level=True)
 
+pyarrow = pytest.importorskip("pyarrow")
+pytest.importorskip("pyarrow.parquet")
+
 LABEL = np.repeat(np.array([1, 7, 0], np.uint8), 8)[:, None].repeat(20, 1)
 
 
@@ -27,11 +30,11 @@ def jpeg(number):
     return stream.getvalue()
 
 
-def rows(count, label, feature):
+def rows(count, label, feature, photo=None):
     kind = datasets.ClassLabel(names=["indoors", "outdoors"])  # of the image as a whole
     columns = {
         "label": [0] * count,
-        "image": [{"bytes": jpeg(n), "path": f"photo{n}.jpg"} for n in range(count)],
+        "image": [photo or {"bytes": jpeg(n), "path": f"photo{n}.jpg"} for n in range(count)],
         "mask": [label] * count,
     }
     features = {"label": kind, "image": datasets.Image(), "mask": feature, "number": datasets.Value("int32")}
@@ -118,3 +121,21 @@ def test_a_version_of_the_library_that_may_run_code_of_a_data_set_is_refused(par
     monkeypatch.setattr(datasets, "load_dataset", lambda *args, **words: pytest.fail("it was asked for data"))
     with pytest.raises(UserError, match=r"datasets 3\.6\.0 may run code .* pip install 'datasets>=4'"):
         import_data(str(parquet), tmp_path / "card.toml", Wishes())
+
+
+@pytest.mark.parametrize(
+    ("name", "refused"), [("copy/inside.jpg", False), ("secret.jpg", True), ("copy/../secret.jpg", True)]
+)
+def test_a_row_that_names_a_file_elsewhere_on_the_disk_is_refused(tmp_path, name, refused):
+    """Images of a copy are its own bytes, or files within it; nothing else is opened."""
+    (tmp_path / "copy").mkdir()
+    for file in ("copy/inside.jpg", "secret.jpg"):
+        (tmp_path / file).write_bytes(jpeg(0))
+    data = rows(1, Image.fromarray(LABEL), datasets.Image(), {"bytes": None, "path": str(tmp_path / name)})
+    pyarrow.parquet.write_table(data.data.table, tmp_path / "copy/test-0.parquet")  # to_parquet puts the bytes in
+    if refused:
+        with pytest.raises(UserError, match=r"a row names the file .*secret\.jpg, which is not of the data set"):
+            imported(tmp_path / "copy", tmp_path, classes=("ground", "tree"))
+    else:
+        _, dataset = imported(tmp_path / "copy", tmp_path, classes=[*"abcdefgh"])
+        assert len(dataset.ids("test")) == 1

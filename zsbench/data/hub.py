@@ -73,7 +73,9 @@ def read_hub(spec: str, classes: Sequence[str], staging: Path) -> Found:
     with loading(spec, advice) as library:
         data = library.load_dataset(name, config or None)
         meaning = meaning_of(data, classes, [id2label_of(name)] if not classes else [])
-        return lay_out(spec, data, meaning, classes, staging)
+        hub = optional("huggingface_hub", EXTRA)
+        fetched = [Path(library.config.HF_DATASETS_CACHE), Path(hub.constants.HF_HUB_CACHE)]
+        return lay_out(spec, data, meaning, fetched, staging)
 
 
 def id2label_of(name: str) -> Path | None:
@@ -101,7 +103,7 @@ def read_copy(folder: Path, classes: Sequence[str], staging: Path) -> Found | No
             data = library.load_from_disk(str(min(saved, key=lambda path: len(path.parts)).parent))
         meaning = meaning_of(data, classes, files_called(folder, ID2LABEL))
         meaning = meaning or class_file(folder)
-        return lay_out(str(folder), data, meaning, classes, staging)
+        return lay_out(str(folder), data, meaning, [folder], staging)
 
 
 def meaning_of(data: Any, classes: Sequence[str], lists: Sequence[Path | None]) -> Meaning | None:
@@ -155,8 +157,8 @@ def may_hold_pictures(feature: Any) -> bool:
     return kind != "ClassLabel" and (kind != "Value" or "binary" in feature.dtype)
 
 
-def lay_out(what: str, data: Any, meaning: Meaning | None, classes: Sequence[str], staging: Path) -> Found:
-    """Write the rows of a data set as files, images beside masks."""
+def lay_out(what: str, data: Any, meaning: Meaning | None, homes: Sequence[Path], staging: Path) -> Found:
+    """Write the rows of a data set as files, images beside masks. `homes`: folders where files lie that its rows name."""
     image, label = columns(what, first(data).features)
     if meaning is None:
         raise UserError(
@@ -173,9 +175,10 @@ def lay_out(what: str, data: Any, meaning: Meaning | None, classes: Sequence[str
         for number, row in enumerate(rows):
             key = id_of(row[image], number, taken)
             folder = make_folder(staging / "rows" / split)
-            photo, mask = folder / f"{key}{suffix_of(what, row[image], number)}", folder / f"{key}.mask"
-            write_bytes(photo, bytes_of(row[image]))
-            write_bytes(mask, bytes_of(row[label]))
+            stored = bytes_of(row[image], homes)
+            photo, mask = folder / f"{key}{suffix_of(what, stored, number)}", folder / f"{key}.mask"
+            write_bytes(photo, stored)
+            write_bytes(mask, bytes_of(row[label], homes))
             pictures.append(Picture(split, key, photo, partial(read_values, mask, meaning)))
     note = f"images from the column {image}, labels from {label}, classes from {meaning.source}"
     return Found("Hugging Face data set", meaning.classes, pictures, notes=[note])
@@ -189,15 +192,23 @@ def id_of(value: Any, number: int, taken: set[str]) -> str:
     return key
 
 
-def bytes_of(value: Any) -> bytes:
-    """A picture as it is stored; label values that are numbers become a PNG."""
-    if isinstance(value, Mapping):
-        return value["bytes"] if value.get("bytes") is not None else Path(value["path"]).read_bytes()
-    return value if isinstance(value, bytes) else encode_png(np.asarray(value))
+def bytes_of(value: Any, homes: Sequence[Path]) -> bytes:
+    """A picture as it is stored; label values that are numbers become a PNG.
+
+    Raises `UserError` where a row names a file outside `homes`: a data set does not say what else of a disk is read.
+    """
+    if not isinstance(value, Mapping):
+        return value if isinstance(value, bytes) else encode_png(np.asarray(value))
+    if value.get("bytes") is not None:
+        return bytes(value["bytes"])
+    path = Path(str(value.get("path"))).resolve()
+    if not any(path.is_relative_to(home.resolve()) for home in homes):
+        raise UserError(f"a row names the file {value.get('path')}, which is not of the data set.")
+    return path.read_bytes()
 
 
-def suffix_of(what: str, value: Any, number: int) -> str:
+def suffix_of(what: str, stored: bytes, number: int) -> str:
     try:
-        return "." + (Image.open(io.BytesIO(bytes_of(value)), formats=FORMATS).format or "png").lower()
+        return "." + (Image.open(io.BytesIO(stored), formats=FORMATS).format or "png").lower()
     except OSError:
         raise UserError(f"{what}: row {number} has no image in a known format.") from None
