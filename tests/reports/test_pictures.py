@@ -56,6 +56,16 @@ def test_predictions_are_read_or_made_again(runs, tmp_path):
     assert read.shape == again.shape and np.mean(read != again) < 0.01
 
 
+def test_a_report_shows_the_same_pictures_read_or_made_again(runs, tmp_path):
+    both, maps = [runs / "maskclip", runs / "sclip"], [runs / "maskclip-maps", runs / "sclip-maps"]
+    given = {"replicates": 10}
+    read = zsbench.report(*both, out=tmp_path / "read.html", predictions=maps, **given).read_text()
+    again = zsbench.report(*both, out=tmp_path / "again.html", recompute=True, **given).read_text()
+    assert read == again and read.count("<img") > 8
+    with pytest.raises(UserError, match="--predictions and --recompute both say"):
+        zsbench.report(*both, out=tmp_path / "x.html", predictions=maps, recompute=True)
+
+
 @pytest.mark.parametrize("words", [["--recompute"], ["--pictures", "p.png"], ["--predictions", "x"]])
 def test_a_picture_and_where_predictions_are_from_go_together(runs, words):
     done = command(runs / "maskclip", runs / "sclip", *words)

@@ -23,6 +23,13 @@ def report(
             help="what --save-predictions wrote, once for each run in their order: shows images", metavar="PATH"
         ),
     ] = None,
+    recompute: Annotated[
+        bool, typer.Option("--recompute", help="shows images, too: they are predicted again, from the runs' folders")
+    ] = False,
+    file: Annotated[
+        list[Path] | None,
+        typer.Option(help="for --recompute: a file that a run was given, such as weights; repeat", metavar="PATH"),
+    ] = None,
     data_root: Annotated[Path | None, typer.Option(help="where data are, to show images", metavar="PATH")] = None,
     outside: Annotated[
         bool, typer.Option("--outside", help="show what was predicted outside of the labelled area, too")
@@ -36,6 +43,13 @@ def report(
     from zsbench.reports.report import report as write
 
     page = write(
-        *runs, out=out, predictions=predictions or (), data_root=data_root, replicates=replicates, outside=outside
+        *runs,
+        out=out,
+        predictions=predictions or (),
+        data_root=data_root,
+        replicates=replicates,
+        outside=outside,
+        recompute=recompute,
+        files=file or (),
     )
     console.print(f"wrote {page}", soft_wrap=True)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -20,8 +22,12 @@ from zsbench.errors import UserError
 from zsbench.metrics.class_counts import Ints
 from zsbench.metrics.counts import count
 from zsbench.metrics.records import Records
+from zsbench.reports.comparison import Contender
+from zsbench.reports.html import letter
 from zsbench.reports.markup import sentence
 from zsbench.result import Result
+from zsbench.runs.folder import RESULT
+from zsbench.runs.recompute import recompute
 from zsbench.runs.resolve import open_dataset
 from zsbench.utils.colours import RGB
 from zsbench.utils.figures import GalleryRow, Key, enlarged, labelled, meanings
@@ -46,6 +52,35 @@ class Maps:
     folder: Path
     records: Records
     recomputed: bool = False
+
+
+@dataclass(frozen=True)
+class MapSource:
+    """Where label maps come from: `predictions`, a folder for each row; without them, rows predict again by what their first
+    run left in its folder (`zsbench.runs.recompute`) and by the `files` that it was given. `root`: of the data."""
+
+    predictions: Sequence[Path] = ()
+    root: Path | None = None
+    files: Sequence[Path] = ()
+
+    @contextmanager
+    def maps(self, rows: Sequence[Contender], ids: Iterable[str]) -> Iterator[list[Maps]]:
+        """The label maps of these images, of each row the first seed's; made anew, they are gone afterwards."""
+        found = []
+        with TemporaryDirectory(prefix="zsbench-") as temporary:
+            for number, row in enumerate(rows):
+                folder = self.predictions[number] if self.predictions else Path(temporary) / letter(number)
+                if not self.predictions:
+                    recompute(home(row.runs[0].path), ids, folder, self.root, self.files)
+                found.append(Maps(letter(number), folder, row.records[0], recomputed=not self.predictions))
+            yield found
+
+
+def home(result: Path) -> Path:
+    """The folder of a run's result; raises `UserError` for a result that is in none."""
+    if result.name != RESULT:
+        raise UserError(f"{result} is no run's folder: give --predictions, the label maps of each row, in their order.")
+    return result.parent
 
 
 @dataclass(frozen=True, eq=False)

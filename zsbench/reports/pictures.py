@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from zsbench.errors import UserError
 from zsbench.reports.comparison import Comparison, Contender
 from zsbench.reports.comparison_text import most_changed
-from zsbench.reports.examples import Maps, gather, reasons
+from zsbench.reports.examples import MapSource, gather, reasons
 from zsbench.reports.html import letter
-from zsbench.runs.folder import RESULT
-from zsbench.runs.recompute import recompute
 from zsbench.runs.resolve import open_dataset
 from zsbench.utils.figures import Key, save_gallery
 
@@ -53,31 +50,15 @@ def save_pictures(
     files: Sequence[Path] = (),
 ) -> None:
     """Draw the images of a comparison. `predictions`: a folder of label maps for each contender, in their order; without
-    them, they are made again by what each run left in its folder (`zsbench.runs.recompute`); of several seeds the first."""
+    them, these are made again, with `files` that a run was given (`MapSource`)."""
     if predictions and len(predictions) != len(found.contenders):
         raise UserError(
             f"{len(predictions)} folders of --predictions for {len(found.contenders)} methods: one for each, in their order."
         )
     shown = chosen(found)
-    with TemporaryDirectory(prefix="zsbench-") as temporary:
-        maps = []
-        for number, each in enumerate(found.contenders):
-            folder = predictions[number] if predictions else Path(temporary) / letter(number)
-            if not predictions:
-                recompute(home(each), shown, folder, data_root, files)
-            maps.append(Maps(letter(number), folder, each.records[0], recomputed=not predictions))
+    with MapSource(predictions, data_root, files).maps(found.contenders, shown) as maps:
         dataset = open_dataset(found.first.dataset.name, data_root)
         rows = [each.row for each in gather(dataset, found.first.dataset.split, maps, shown)]
     names = [f"{letter(number)}: {each.name}" for number, each in enumerate(found.contenders)]
     key = Key(dataset.classes, dataset.palette, dataset.unseen)
     save_gallery(path, rows, key, f"{', '.join(names)} on {dataset.name}", names)
-
-
-def home(contender: Contender) -> Path:
-    """The folder of a contender's first run; raises `UserError` for a result that is in none."""
-    path = contender.runs[0].path
-    if path.name != RESULT:
-        raise UserError(
-            f"{path} is no run's folder: give --predictions, the label maps of each method, in their order."
-        )
-    return path.parent

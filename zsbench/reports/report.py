@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from types import MappingProxyType
 
 from zsbench.errors import UserError
 from zsbench.reports.audit import audit
@@ -22,7 +21,7 @@ from zsbench.reports.comparison import (
 from zsbench.reports.comparison_text import HEADERS, MOST, metric_rows, most_changed, tally
 from zsbench.reports.drawing import Dot, costs, front_of, plane
 from zsbench.reports.entries import Entry, class_tables, entry_of
-from zsbench.reports.examples import Examples, Maps, draw, reasons
+from zsbench.reports.examples import Examples, MapSource, draw, reasons
 from zsbench.reports.html import render
 from zsbench.reports.rows import StoredResult, by_row, records_beside
 from zsbench.reports.tables import TITLES, group_titles
@@ -52,6 +51,17 @@ class Compared:
 
     entries: Sequence[Entry]
     pairs: Sequence[PairText]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Where those of images come from: `folders` of predictions by the path of the result, without them from the runs
+    themselves and the `files` that they were given. `root`: of the data. `outside`: as in `report`."""
+
+    folders: Mapping[Path, Path]
+    root: Path | None
+    files: Sequence[Path]
+    outside: bool
 
 
 def compared(entries: Sequence[Entry], replicates: int) -> tuple[list[Compared], list[str]]:
@@ -96,14 +106,17 @@ def report(
     data_root: str | Path | None = None,
     replicates: int = 1000,
     outside: bool = False,
+    recompute: bool = False,
+    files: Sequence[str | Path] = (),
 ) -> Path:
     """Write one page about runs, each given by its folder or its result: `zsbench report`. Returns where it is.
 
     The page is a single file, which needs no network. Runs that differ in the seed alone are one row. `predictions`: for
-    each run the folder that its `save_predictions` wrote, to show the worst and the most changed images; `data_root` as in
+    each run the folder that its `save_predictions` wrote, to show the worst and the most changed images; `recompute`: they
+    are predicted again, by what each run left in its folder and the `files` that it was given. `data_root` as in
     `--data-root`. `replicates`: of the bootstrap, where something is compared. `outside`: pictures show what was predicted
-    where nothing is labelled, too. Raises `UserError` where a result is
-    missing, edited or given twice, and where predictions are not those of their run.
+    where nothing is labelled, too. Raises `UserError` where a result is missing, edited or given twice, and where
+    predictions are not those of their run.
 
     >>> zsbench.report("runs/zegclip-miniworld-seed0", "runs/maskclip-miniworld", out="report.html")
     """
@@ -115,8 +128,12 @@ def report(
         raise UserError(
             f"{len(predictions)} folders of --predictions for {len(runs)} runs: one for each, in their order."
         )
+    if predictions and recompute:
+        raise UserError("--predictions and --recompute both say where pictures come from: leave one out.")
     folders = {run.path: Path(folder) for run, folder in zip(stored, predictions, strict=False)}
-    text = page(stored, replicates, folders, None if data_root is None else Path(data_root), outside)
+    root = None if data_root is None else Path(data_root)
+    pictures = Pictures(folders, root, tuple(map(Path, files)), outside) if predictions or recompute else None
+    text = page(stored, replicates, pictures)
     write_text(make_folder(target.parent) / target.name, text)
     return target
 
@@ -124,12 +141,9 @@ def report(
 def page(
     runs: Sequence[StoredResult],
     replicates: int = 1000,
-    folders: Mapping[Path, Path] = MappingProxyType({}),
-    root: Path | None = None,
-    outside: bool = False,
+    pictures: Pictures | None = None,
 ) -> str:
-    """The report as HTML. `folders`: of predictions, by the path of the result. `root`: of the data, to show images;
-    `outside`: as in `report`."""
+    """The report as HTML; `pictures`: where those of images come from, None for none."""
     if not runs or len({run.path.resolve() for run in runs}) < len(runs):
         raise UserError("a report takes runs, each given once: their folders, or their result.json.")
     for run in runs:
@@ -153,28 +167,22 @@ def page(
         class_tables=list(class_tables(entries)),
         comparisons=comparisons,
         refused=refused if len(entries) > 1 else [],
-        examples=examples(entries, comparisons, folders, root, outside) if folders else None,
+        examples=examples(entries, comparisons, pictures) if pictures else None,
         headers=HEADERS,
     )
 
 
-def examples(
-    entries: Sequence[Entry],
-    comparisons: Sequence[Compared],
-    folders: Mapping[Path, Path],
-    root: Path | None,
-    outside: bool,
-) -> Examples:
+def examples(entries: Sequence[Entry], comparisons: Sequence[Compared], pictures: Pictures) -> Examples:
     """Pictures of the worst images of each run, and of those that changed most between two; of seeds the first."""
     if len({(entry.first.dataset.name, entry.first.dataset.split) for entry in entries}) > 1:
-        raise UserError("--predictions: pictures are of runs on one dataset. Make a report of each.")
-    for entry in entries:
-        if not entry.contender.records:
+        raise UserError("pictures are of runs on one dataset: leave --predictions out, or make a report of each.")
+    rows = [entry.contender for entry in entries]
+    for row in rows:
+        if not row.records:
             raise UserError(
-                f"--predictions: {entry.contender.runs[0].path} has no records beside it to choose images by."
+                f"{row.runs[0].path} has no records beside it to choose images by: leave --predictions out."
             )
-    maps = [Maps(e.letter, folders[e.contender.runs[0].path], e.contender.records[0]) for e in entries]
-    common = set.intersection(*(set(each.records.ids.tolist()) for each in maps))
+    common = set.intersection(*(set(row.records[0].ids.tolist()) for row in rows))
     worst = [
         (image_id, f"{entry.letter} ({value:.1f})")
         for entry in entries
@@ -188,7 +196,10 @@ def examples(
         for side in pair.most_changed_images
         for change in side[: PICTURED // 2]
     ]
-    return draw(entries[0].first, root, maps, reasons(worst, changed), outside)
+    shown = reasons(worst, changed)
+    folders = [pictures.folders[row.runs[0].path] for row in rows] if pictures.folders else []
+    with MapSource(folders, pictures.root, pictures.files).maps(rows, shown) as maps:
+        return draw(entries[0].first, pictures.root, maps, shown, pictures.outside)
 
 
 def title(entries: Sequence[Entry]) -> str:
