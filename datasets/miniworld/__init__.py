@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,9 +18,8 @@ from .world import CLASSES, PALETTE, SPLITS, STUFF, THINGS, UNSEEN
 HERE = Path(__file__).parent
 
 
-@register_dataset("miniworld")
-class Miniworld(Dataset):
-    """48 drawn things over 12 textures at 96 px, 50 seen and 10 unseen classes, made on the fly."""
+class World(Dataset):
+    """The names, the CLIP and the recipe that both data sets share; `splits` says where a data set's own scenes are."""
 
     classes = CLASSES
     unseen = UNSEEN
@@ -48,15 +47,33 @@ class Miniworld(Dataset):
             "workers": 0,
         },
     )
+    splits: Mapping[str, str]
+    """The scenes (`world.SPLITS`) of each split."""
 
     def ids(self, split: str) -> Sequence[str]:
-        if split not in SPLITS:
-            raise UserError(f"miniworld has no split {split!r}: {', '.join(SPLITS)}.{did_you_mean(split, SPLITS)}")
-        return [f"{split}-{number:04d}" for number in range(SPLITS[split].size)]
+        if split not in self.splits:
+            raise UserError(
+                f"{self.name} has no split {split!r}: {', '.join(self.splits)}.{did_you_mean(split, self.splits)}"
+            )
+        return [f"{split}-{number:04d}" for number in range(SPLITS[self.splits[split]].size)]
 
     def read(self, split: str, image_id: str) -> Sample:
-        drawn = rendered(split, int(image_id.rpartition("-")[2]))
+        drawn = rendered(self.splits[split], int(image_id.rpartition("-")[2]))
         return Sample(image_id, drawn.image, drawn.label.astype(np.int32))
+
+
+@register_dataset("miniworld")
+class Miniworld(World):
+    """48 drawn things over 12 textures at 96 px, 50 seen and 10 unseen classes, made on the fly: one or two large things."""
+
+    splits = {name: name for name in ("train", "val", "single", "pretrain-single", "pretrain")}
+
+
+@register_dataset("miniworld-scenes")
+class MiniworldScenes(World):
+    """The same things and textures, crowded: two to five small things on one or two stuffs."""
+
+    splits = {"train": "scenes-train", "val": "scenes-val"}
 
 
 @lru_cache(maxsize=2400)

@@ -14,6 +14,7 @@ from .scene import Scene, scene
 from .world import CLASSES, SPLITS, STUFF, THINGS
 
 PROMPT = "a photo of a {}."
+CROWDED = "scenes-train"
 
 Tokenizer = Callable[[list[str]], Tensor]
 
@@ -25,11 +26,12 @@ def to_input(images: NDArray[np.uint8], mean: Sequence[float], std: Sequence[flo
 
 
 class Probe:
-    """Held-out scenes: `singles` of the split of that name and `multi` of the validation split."""
+    """Scenes that pre-training does not show: `singles` of the split of that name, and `multi` crowded ones, of those that
+    methods learn from: what they are measured on is not looked at."""
 
     def __init__(self, singles: int, multi: int, mean: Sequence[float], std: Sequence[float]) -> None:
         self.singles = [scene("single", i) for i in range(min(singles, SPLITS["single"].size))]
-        self.multi = [scene("val", i) for i in range(min(multi, SPLITS["val"].size))]
+        self.multi = [scene(CROWDED, i) for i in range(min(multi, SPLITS[CROWDED].size))]
         self.normalisation = mean, std
 
     @torch.no_grad()

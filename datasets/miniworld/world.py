@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from .stuff import TEXTURES
 from .things import ICONS
 
-WORLD_VERSION = 1
+WORLD_VERSION = 2
 """Part of every scene's seed: to be raised with any change that alters a picture."""
 
 SIZE = 96
@@ -51,9 +51,11 @@ class Split:
 
 
 SPLITS = {
-    "train": Split(0, 2000, (2, 5), (12, 20), 2),
-    "val": Split(1, 400, (2, 5), (12, 20), 2),
-    "single": Split(2, 960, (1, 1), (12, 27), 1),
-    "pretrain-single": Split(3, 20_000, (1, 1), (11, 28), 1),
-    "pretrain": Split(4, 60_000, (1, 5), (11, 22), 2),
+    "train": Split(0, 2000, (1, 2), (18, 30), 1),
+    "val": Split(1, 800, (1, 2), (18, 30), 1),
+    "single": Split(2, 960, (1, 1), (12, 30), 1),
+    "pretrain-single": Split(3, 20_000, (1, 1), (11, 32), 1),
+    "pretrain": Split(4, 60_000, (1, 5), (11, 26), 2),
+    "scenes-train": Split(5, 2000, (2, 5), (12, 20), 2),
+    "scenes-val": Split(6, 400, (2, 5), (12, 20), 2),
 }

@@ -13,7 +13,7 @@ from zsbench.clip.weights import read_tensors
 from zsbench.errors import UserError
 
 from .options import Norm
-from .presets import PRETRAINED, RANDOM
+from .presets import PRETRAINED, RANDOM, SHIPPED
 
 DEEPLAB = "resnet101c"
 """ResNet-101 with detectron2's DeepLab stem (three 3x3 convolutions of 64, 64 and 128 channels) and dilations 1, 2, 4 in the
@@ -25,6 +25,8 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
     MINIATURE: ("resnet18", {"channels": (32, 64, 128, 256), "output_stride": 16}),
 }
 """Our own names: the timm model that is changed, and how."""
+SHIPPED_FILE = Path(__file__).with_name("resnet18-miniature.safetensors")
+"""Made by `python -m zsbench.methods.two_stage.pretrain`."""
 TORCHVISION_TAG = "tv_in1k"
 
 
@@ -37,7 +39,7 @@ class Backbone(nn.Module):
         if name == DEEPLAB:
             _dilate_last_stage(self.body)
         if weights not in (RANDOM, PRETRAINED):
-            _fill(self.body, Path(weights), name)
+            _fill(self.body, SHIPPED_FILE if weights == SHIPPED else Path(weights), name)
         if norm == "frozen":
             self.body = freeze_batch_norm_2d(self.body)
         self.channels: list[int] = self.body.feature_info.channels()

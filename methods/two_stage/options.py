@@ -14,6 +14,7 @@ from .presets import (
     COCO_STUFF_RECIPE,
     MINIWORLD,
     MINIWORLD_RECIPE,
+    MINIWORLDS,
     PAPER_RECIPE,
     PRETRAINED,
     PROMPT_RECIPE,
@@ -46,7 +47,9 @@ class ProposalOptions(RegionOptions):
         "frozen", description="batch norm frozen, as released, or learning (batch), for a backbone from scratch"
     )
     backbone_weights: str = Field(
-        PRETRAINED, description="imagenet (timm's port of torchvision's), random, or a local file"
+        PRETRAINED,
+        description="imagenet (timm's port of torchvision's), random, a local file, or miniworld: of resnet18-miniature, "
+        "shipped, which learnt miniworld's seen things one by one",
     )
     backbone_rate: float = Field(0.1, gt=0, description="learning rate of the backbone, as a share of the recipe's")
     queries: int = Field(100, ge=1, description="proposals for each image")
@@ -65,7 +68,7 @@ class ZegFormerOptions(ProposalOptions):
     }
     presets: ClassVar = {
         # its CLIP knows things at the size they have in an image, and not enlarged
-        "miniworld": Preset(options={**MINIWORLD, "crop": "mask"}, recipe=MINIWORLD_RECIPE),
+        **dict.fromkeys(MINIWORLDS, Preset(options={**MINIWORLD, "crop": "mask"}, recipe=MINIWORLD_RECIPE)),
         "*": Preset(recipe=PAPER_RECIPE, protocol=WHOLE_IMAGES),
         "pascal-voc": Preset(recipe={"iterations": 10_000, "batch_size": 32}, protocol={"max_long_side": 2048}),
         "coco-stuff": Preset(
@@ -96,7 +99,7 @@ class ZssegOptions(ProposalOptions):
     }
     presets: ClassVar = {
         # its CLIP knows things at the size they have in an image, and not enlarged
-        "miniworld": Preset(options={**MINIWORLD, "expand": 3.0}, recipe=MINIWORLD_RECIPE),
+        **dict.fromkeys(MINIWORLDS, Preset(options={**MINIWORLD, "expand": 3.0}, recipe=MINIWORLD_RECIPE)),
         "*": Preset(recipe=PAPER_RECIPE, protocol=WHOLE_IMAGES),
         "pascal-voc": Preset(
             recipe={"iterations": 20_000, "batch_size": 16, "short_side": 640, "scale": (0.5, 1.5)},
@@ -134,7 +137,7 @@ class ZssegOptions(ProposalOptions):
 class PromptOptions(RegionOptions):
     presets: ClassVar = {
         "*": Preset(recipe=PROMPT_RECIPE, protocol=WHOLE_IMAGES),
-        "miniworld": Preset(options={"expand": 3.0}, recipe={"iterations": 200}),
+        **dict.fromkeys(MINIWORLDS, Preset(options={"expand": 3.0}, recipe={"iterations": 200})),
         "pascal-voc": Preset(recipe={"iterations": 3_200}),
         "coco-stuff": Preset(recipe={"iterations": 16_000}),
     }
@@ -151,7 +154,7 @@ class ClipRegionOptions(RegionOptions):
     }
     presets: ClassVar = {
         "*": Preset(protocol=WHOLE_IMAGES),
-        "miniworld": Preset(options={"templates": "dataset", "crop": "mask", "expand": 3.0}),
+        **dict.fromkeys(MINIWORLDS, Preset(options={"templates": "dataset", "crop": "mask", "expand": 3.0})),
     }
 
     proposals: Source = Field("grid", description="where segments come from; oracle is the ground truth")

@@ -15,7 +15,8 @@ PAPER_RECIPE = {
 """What both released systems share: AdamW, poly schedule without warm-up, the whole gradient clipped at 0.01."""
 COCO_STUFF_RECIPE = {"iterations": 60_000, "batch_size": 32, "short_side": 640, "crop": 640, "scale": (0.5, 1.5)}
 COCO_STUFF_PROTOCOL = {"short_side": 640, "max_long_side": 2560}
-RANDOM, PRETRAINED = "random", "imagenet"
+RANDOM, PRETRAINED, SHIPPED = "random", "imagenet", "miniworld"
+MINIWORLDS = ("miniworld", "miniworld-scenes")
 SMALL = {
     "backbone": "resnet18-miniature",
     "backbone_norm": "batch",
@@ -27,7 +28,7 @@ SMALL = {
     "width": 128,
 }
 """A network that learns from scratch on small images. With dropout or a deeper decoder, queries take longer to differ."""
-MINIWORLD = {**SMALL, "query_templates": "dataset", "region_templates": "dataset"}
+MINIWORLD = {**SMALL, "backbone_weights": SHIPPED, "query_templates": "dataset", "region_templates": "dataset"}
 MINIWORLD_RECIPE = {
     "iterations": 850,
     "batch_size": 8,

@@ -1,5 +1,6 @@
 """The miniature world: its scenes, its captions, and what its CLIP knows of it."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -17,9 +18,11 @@ from zsbench.datasets.miniworld.probe import Probe, average_precision
 from zsbench.datasets.miniworld.scene import Scene, scene
 from zsbench.datasets.miniworld.things import COLOURS, ICONS
 from zsbench.datasets.miniworld.world import CLASSES, PALETTE, SIZE, SPLITS, STUFF, THINGS, UNSEEN
+from zsbench.errors import UserError
+from zsbench.registry import load_dataset_class
 
 WEIGHTS = pretrain.CONFIG.with_name("clip.safetensors")
-CROWDED = [scene("val", index) for index in range(120)]
+CROWDED = [scene("scenes-val", index) for index in range(120)]
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +79,8 @@ def test_splits_share_no_scene() -> None:
 
 
 def test_an_index_outside_a_split_is_refused() -> None:
-    with pytest.raises(IndexError, match="val has scenes 0 to 399"):
-        scene("val", 400)
+    with pytest.raises(IndexError, match="val has scenes 0 to 799"):
+        scene("val", 800)
     with pytest.raises(IndexError):
         scene("val", -1)
 
@@ -134,6 +137,35 @@ def test_weights_are_small_and_fill_the_model(clip: Clip) -> None:
     assert all(bool(parameter.isfinite().all()) for parameter in clip.model.parameters())
 
 
+def test_images_and_texts_share_a_narrow_space(clip: Clip) -> None:
+    """What is learnt of seen words reaches unseen ones where directions are fewer than words."""
+    projections = torch.cat([clip.model.visual.proj, clip.model.text_projection])
+    strengths = torch.linalg.svdvals(projections.detach().float())
+    assert (strengths > 0.01 * strengths[0]).sum() <= pretrain.DIRECTIONS < len(CLASSES) - len(UNSEEN)
+
+
+def test_a_step_leaves_the_projections_in_their_directions() -> None:
+    state = pretrain.build(json.loads(pretrain.CONFIG.read_text()), seed=3)
+    with torch.no_grad():
+        state.model.visual.proj += torch.randn_like(state.model.visual.proj)
+    assert torch.linalg.matrix_rank(state.model.visual.proj) > pretrain.DIRECTIONS
+    pretrain.narrow(state.model, state.directions)
+    for projection in (state.model.visual.proj, state.model.text_projection):
+        assert torch.linalg.matrix_rank(projection, rtol=1e-4) <= pretrain.DIRECTIONS
+
+
+@pytest.mark.parametrize(("name", "things", "stuffs"), [("miniworld", (1, 2), 1), ("miniworld-scenes", (2, 5), 2)])
+def test_the_two_data_sets_share_all_but_their_scenes(name: str, things: tuple[int, int], stuffs: int) -> None:
+    dataset = load_dataset_class(name)()
+    assert dataset.classes == CLASSES and dataset.unseen == UNSEEN and dataset.defaults.clip == str(pretrain.CONFIG)
+    rules = [SPLITS[dataset.splits[split]] for split in ("train", "val")]
+    assert {(each.things, each.stuffs) for each in rules} == {(things, stuffs)} and rules[0].number != rules[1].number
+    sample = dataset.read("val", dataset.ids("val")[3])
+    assert np.array_equal(sample.image, scene(dataset.splits["val"], 3).image)
+    with pytest.raises(UserError, match=r"has no split 'vall'.* Did you mean 'val'"):
+        dataset.ids("vall")
+
+
 def test_the_clip_recognises_single_things(clip: Clip) -> None:
     scores = Probe(240, 0, clip.mean, clip.std).measure(clip.model, clip.tokenizer)
     assert scores["things"] >= 93
@@ -179,7 +211,7 @@ def test_average_precision_of_a_known_order() -> None:
 def test_a_pool_holds_the_scenes_of_its_split(tmp_path: Path) -> None:
     pool = open_pool(tmp_path, "val", 1)
     assert len(pool) == SPLITS["val"].size
-    for index in (0, 399):
+    for index in (0, 799):
         drawn = scene("val", index)
         assert np.array_equal(pool.images[index], drawn.image)
         assert pool.scenes[index] == (drawn.things, drawn.stuffs)

@@ -51,7 +51,7 @@ def miniworld():
 
 
 def test_a_dataset_is_a_sequence_of_the_evaluated_split(miniworld):
-    assert len(miniworld) == 400 and bool(miniworld) and len(miniworld.samples("train")) == 2000
+    assert len(miniworld) == 800 and bool(miniworld) and len(miniworld.samples("train")) == 2000
     assert miniworld[1].id == miniworld["val-0001"].id == next(iter(miniworld[1:3])).id == "val-0001"
     assert len(miniworld[:3]) == 3 and miniworld[-1].image.shape == (96, 96, 3)
     with pytest.raises(UserError, match=r"no image 'val-001'. Did you mean"):
