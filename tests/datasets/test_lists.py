@@ -15,7 +15,9 @@ from zsbench.data.label_map import voc_palette
 from zsbench.dataset import IGNORE, Dataset
 
 FOLDERS = [
-    plugin.name for plugin in registry.plugins("dataset") if plugin.source == "built-in" and plugin.name != "miniworld"
+    plugin.name
+    for plugin in registry.plugins("dataset")
+    if plugin.source == "built-in" and "miniworld" not in plugin.name
 ]
 
 
