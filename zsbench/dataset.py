@@ -89,7 +89,8 @@ class Dataset(ABC):
     `classes`: all class names, in label order. `unseen`: those that the inductive setting hides. `palette`: one RGB triple
     (0..255) per class. `groups`: named subsets of classes whose mIoU is reported apart. `name_sets`: published words for
     the classes beside their plain names. `background`: the class that stands for everything else, if there is one; a method
-    may give it what no other class claims. `where`: where to get the data and which folders are expected, printed when the
+    may give it what no other class claims. `like`: the name of a dataset whose presets a method takes here where it has none
+    of its own for this one. `where`: where to get the data and which folders are expected, printed when the
     root is not there; empty for a dataset that needs no files.
     """
 
@@ -100,6 +101,7 @@ class Dataset(ABC):
     groups: Mapping[str, tuple[str, ...]] = {}
     name_sets: Mapping[str, NameSet] = {}
     background: str | None = None
+    like: str = ""
     where: str = ""
     defaults: Defaults = Defaults()
 

@@ -46,9 +46,10 @@ class Options(BaseModel):
     tables: ClassVar[Mapping[int, tuple[Ablation, ...]]] = {}
 
     @classmethod
-    def preset(cls, dataset: str) -> Preset:
-        """What the method changes for the dataset of that name: the preset `*`, overridden by the dataset's own."""
-        every, own = cls.presets.get("*", Preset()), cls.presets.get(dataset, Preset())
+    def preset(cls, dataset: str, like: str = "") -> Preset:
+        """What the method changes for the dataset of that name: the preset `*`, overridden by the dataset's own or, without
+        one, by that of the dataset that it is `like`."""
+        every, own = cls.presets.get("*", Preset()), cls.presets.get(dataset, cls.presets.get(like, Preset()))
         return Preset(
             {**every.options, **own.options},
             {**every.recipe, **own.recipe},

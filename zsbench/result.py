@@ -406,7 +406,7 @@ class Result(Schema):
 
     @property
     def headline(self) -> str:
-        """What was measured on what: `zegclip on miniworld (val, 400 images), inductive, seed 0`."""
+        """What was measured on what: `zegclip on miniworld (val, 800 images), inductive, seed 0`."""
         data = f"{self.dataset.split}, {self.dataset.images} images{'' if self.dataset.complete else ', a part of it'}"
         method = " ".join(filter(None, (self.method.name, self.method.variant)))
         return f"{method} on {self.dataset.name} ({data}), {self.setting}, seed {self.seed}"

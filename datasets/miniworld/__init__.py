@@ -73,6 +73,7 @@ class Miniworld(World):
 class MiniworldScenes(World):
     """The same things and textures, crowded: two to five small things on one or two stuffs."""
 
+    like = "miniworld"
     splits = {"train": "scenes-train", "val": "scenes-val"}
 
 

@@ -10,13 +10,12 @@ from pydantic import Field
 from zsbench.options import Options, Preset
 
 PLAIN: Mapping[str, Any] = {"schedule": "constant", "warmup_iterations": 0, "learning_rate": 1e-3, "weight_decay": 0.01}
-MINIWORLDS = ("miniworld", "miniworld-scenes")
 
 
 class LinearHeadOptions(Options):
     presets: ClassVar = {
         "*": Preset(recipe={**PLAIN, "iterations": 2000}),
-        **dict.fromkeys(MINIWORLDS, Preset(recipe={"iterations": 200, "batch_size": 16})),
+        "miniworld": Preset(recipe={"iterations": 200, "batch_size": 16}),
     }
     variants: ClassVar = {"identity": {"start": "identity"}}
 

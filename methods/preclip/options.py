@@ -40,7 +40,6 @@ WARPED: Mapping[str, Any] = {
 }
 """Images lose their aspect, are scaled, and padded all around."""
 
-MINIWORLDS = ("miniworld", "miniworld-scenes")
 MINIWORLD: Mapping[str, Any] = {
     "optimiser": "adamw",
     "learning_rate": 1e-3,
@@ -94,9 +93,7 @@ class SpNetOptions(DeepLabOptions):
         "pascal-voc": Preset({"calibration": 0.6}),
         "coco-stuff": Preset({"calibration": 0.4}, {"iterations": 100_000}),
         COCO_182: Preset({"calibration": 0.4}, {"iterations": 100_000}),
-        **dict.fromkeys(
-            MINIWORLDS, Preset({**SMALL, "stretch": None, "scales": (1.0,)}, {**MINIWORLD, "iterations": 900})
-        ),
+        "miniworld": Preset({**SMALL, "stretch": None, "scales": (1.0,)}, {**MINIWORLD, "iterations": 900}),
     }
 
     stretch: int | None = Field(
@@ -148,12 +145,9 @@ class StrictOptions(SpNetOptions):
         ),
         "coco-stuff": Preset({}, STRICT_ON_COCO),
         COCO_182: Preset({}, STRICT_ON_COCO),
-        **dict.fromkeys(
-            MINIWORLDS,
-            Preset(
-                {**SMALL, "stretch": None},
-                {**MINIWORLD, "iterations": 1000, "self_training_from": 0.7, "pseudo_labels": "unseen"},
-            ),
+        "miniworld": Preset(
+            {**SMALL, "stretch": None},
+            {**MINIWORLD, "iterations": 1000, "self_training_from": 0.7, "pseudo_labels": "unseen"},
         ),
     }
 
@@ -202,9 +196,8 @@ class JoEmOptions(DeepLabOptions):
             },
             {**PADDED, "schedule_every": "epoch", "iterations": 31_200, "batch_size": 32},
         ),
-        **dict.fromkeys(
-            MINIWORLDS,
-            Preset({**SMALL, "width": 64, "classes": 60}, {**MINIWORLD, "iterations": 900, "schedule_every": 1}),
+        "miniworld": Preset(
+            {**SMALL, "width": 64, "classes": 60}, {**MINIWORLD, "iterations": 900, "schedule_every": 1}
         ),
     }
 
@@ -271,21 +264,18 @@ class Zs3Options(DeepLabOptions):
         ),
         "coco-stuff": Preset({"classes": 171}),
         COCO_182: Preset({"classes": 182}),
-        **dict.fromkeys(
-            MINIWORLDS,
-            Preset(
-                {
-                    **SMALL,
-                    "classes": 60,
-                    "width": 64,
-                    "noise": 24,
-                    "segment_share": 0.6,
-                    "generation_batch": 16,
-                    "unseen_weight": 10.0,
-                },
-                {**MINIWORLD, "iterations": 900},
-                WHOLE,
-            ),
+        "miniworld": Preset(
+            {
+                **SMALL,
+                "classes": 60,
+                "width": 64,
+                "noise": 24,
+                "segment_share": 0.6,
+                "generation_batch": 16,
+                "unseen_weight": 10.0,
+            },
+            {**MINIWORLD, "iterations": 900},
+            WHOLE,
         ),
     }
 
@@ -354,23 +344,20 @@ class CaGNetOptions(DeepLabOptions):
         ),
         "coco-stuff": Preset({"classes": 171, **CAGNET_ON_COCO}, {"schedule_every": 100}),
         COCO_182: Preset({"classes": 182, **CAGNET_ON_COCO}, {"schedule_every": 100}),
-        **dict.fromkeys(
-            MINIWORLDS,
-            Preset(
-                {
-                    **SMALL,
-                    "classes": 60,
-                    "stretch": None,
-                    "mixed_share": 0.4,
-                    "alternate": 10,
-                    "discriminator_rate": 1e-3,
-                    "generator_rate": 1e-3,
-                    "mixed_rate": 1e-3,
-                    "decay": (1_000_000, 1, 1.0),
-                    "mixed_decay": (1_000_000, 1, 1.0),
-                },
-                {**MINIWORLD, "iterations": 700},
-            ),
+        "miniworld": Preset(
+            {
+                **SMALL,
+                "classes": 60,
+                "stretch": None,
+                "mixed_share": 0.4,
+                "alternate": 10,
+                "discriminator_rate": 1e-3,
+                "generator_rate": 1e-3,
+                "mixed_rate": 1e-3,
+                "decay": (1_000_000, 1, 1.0),
+                "mixed_decay": (1_000_000, 1, 1.0),
+            },
+            {**MINIWORLD, "iterations": 700},
         ),
     }
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from zsbench.options import Preset
 
-MINIWORLDS = ("miniworld", "miniworld-scenes")
 BACKGROUND = ("voc21", "context60", "coco-object")
 """Those of the usual eight that have a background, which a threshold finds; the others are below."""
 OTHERS = ("voc20", "context59", "coco-stuff", "cityscapes", "ade20k")
@@ -139,7 +138,7 @@ MASKCLIP_SIZES: Mapping[str, Mapping[str, Any]] = {
 MASKCLIP = {
     **{name: Preset(protocol=size, names="maskclip", templates="maskclip85") for name, size in MASKCLIP_SIZES.items()},
     # its CLIP is no release of OpenAI's: GELU and a mean of its own are right, not a mistake
-    **dict.fromkeys(MINIWORLDS, Preset({"normalisation": "clip"})),
+    "miniworld": Preset({"normalisation": "clip"}),
 }
 
 PLUS_RECIPE: Mapping[str, Any] = {
@@ -177,24 +176,21 @@ MASKCLIP_PLUS = {
             "pascal-context": "context59",
         }.items()
     },
-    **dict.fromkeys(
-        MINIWORLDS,
-        Preset(
-            {"backbone": "miniature", "normalisation": "clip"},
-            {
-                "iterations": 600,
-                "optimiser": "adamw",
-                "learning_rate": 1e-3,
-                "weight_decay": 0.01,
-                "min_learning_rate": 1e-6,
-                "warmup_iterations": 30,
-                "self_training_from": 0.3,
-                "crop": 96,
-                "short_side": None,
-            },
-            {"short_side": None, "max_long_side": None, **WHOLE},
-            templates="single",
-        ),
+    "miniworld": Preset(
+        {"backbone": "miniature", "normalisation": "clip"},
+        {
+            "iterations": 600,
+            "optimiser": "adamw",
+            "learning_rate": 1e-3,
+            "weight_decay": 0.01,
+            "min_learning_rate": 1e-6,
+            "warmup_iterations": 30,
+            "self_training_from": 0.3,
+            "crop": 96,
+            "short_side": None,
+        },
+        {"short_side": None, "max_long_side": None, **WHOLE},
+        templates="single",
     ),
 }
 PLUS_VARIANTS: Mapping[str, Mapping[str, Any]] = {

@@ -14,7 +14,6 @@ from .presets import (
     COCO_STUFF_RECIPE,
     MINIWORLD,
     MINIWORLD_RECIPE,
-    MINIWORLDS,
     PAPER_RECIPE,
     PRETRAINED,
     PROMPT_RECIPE,
@@ -68,7 +67,7 @@ class ZegFormerOptions(ProposalOptions):
     }
     presets: ClassVar = {
         # its CLIP knows things at the size they have in an image, and not enlarged
-        **dict.fromkeys(MINIWORLDS, Preset(options={**MINIWORLD, "crop": "mask"}, recipe=MINIWORLD_RECIPE)),
+        "miniworld": Preset(options={**MINIWORLD, "crop": "mask"}, recipe=MINIWORLD_RECIPE),
         "*": Preset(recipe=PAPER_RECIPE, protocol=WHOLE_IMAGES),
         "pascal-voc": Preset(recipe={"iterations": 10_000, "batch_size": 32}, protocol={"max_long_side": 2048}),
         "coco-stuff": Preset(
@@ -99,7 +98,7 @@ class ZssegOptions(ProposalOptions):
     }
     presets: ClassVar = {
         # its CLIP knows things at the size they have in an image, and not enlarged
-        **dict.fromkeys(MINIWORLDS, Preset(options={**MINIWORLD, "expand": 3.0}, recipe=MINIWORLD_RECIPE)),
+        "miniworld": Preset(options={**MINIWORLD, "expand": 3.0}, recipe=MINIWORLD_RECIPE),
         "*": Preset(recipe=PAPER_RECIPE, protocol=WHOLE_IMAGES),
         "pascal-voc": Preset(
             recipe={"iterations": 20_000, "batch_size": 16, "short_side": 640, "scale": (0.5, 1.5)},
@@ -137,7 +136,7 @@ class ZssegOptions(ProposalOptions):
 class PromptOptions(RegionOptions):
     presets: ClassVar = {
         "*": Preset(recipe=PROMPT_RECIPE, protocol=WHOLE_IMAGES),
-        **dict.fromkeys(MINIWORLDS, Preset(options={"expand": 3.0}, recipe={"iterations": 200})),
+        "miniworld": Preset(options={"expand": 3.0}, recipe={"iterations": 200}),
         "pascal-voc": Preset(recipe={"iterations": 3_200}),
         "coco-stuff": Preset(recipe={"iterations": 16_000}),
     }
@@ -154,7 +153,7 @@ class ClipRegionOptions(RegionOptions):
     }
     presets: ClassVar = {
         "*": Preset(protocol=WHOLE_IMAGES),
-        **dict.fromkeys(MINIWORLDS, Preset(options={"templates": "dataset", "crop": "mask", "expand": 3.0})),
+        "miniworld": Preset(options={"templates": "dataset", "crop": "mask", "expand": 3.0}),
     }
 
     proposals: Source = Field("grid", description="where segments come from; oracle is the ground truth")

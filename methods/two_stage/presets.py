@@ -16,7 +16,6 @@ PAPER_RECIPE = {
 COCO_STUFF_RECIPE = {"iterations": 60_000, "batch_size": 32, "short_side": 640, "crop": 640, "scale": (0.5, 1.5)}
 COCO_STUFF_PROTOCOL = {"short_side": 640, "max_long_side": 2560}
 RANDOM, PRETRAINED, SHIPPED = "random", "imagenet", "miniworld"
-MINIWORLDS = ("miniworld", "miniworld-scenes")
 SMALL = {
     "backbone": "resnet18-miniature",
     "backbone_norm": "batch",

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torchvision.transforms.functional import normalize
 
 from zsbench.dataset import IGNORE, Dataset
 from zsbench.registry import load_dataset_class
@@ -39,8 +40,7 @@ class Classifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, classes) of images (B, 3, H, W), RGB in 0..255, normalised here as MaskFormer does."""
-        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
-        features = self.backbone((images - mean) / std)[-1]
+        features = self.backbone(normalize(images, IMAGENET_MEAN, IMAGENET_STD))[-1]
         logits: Tensor = self.head(features.mean((2, 3)))
         return logits
 
@@ -77,9 +77,8 @@ class Examples:
         found = np.unique(sample.label[sample.label != IGNORE])
         if not np.isin(found, self.seen).all():
             return None
-        return torch.from_numpy(sample.image).permute(2, 0, 1).float(), torch.from_numpy(
-            np.isin(self.seen, found)
-        ).float()
+        image, present = (torch.from_numpy(each) for each in (sample.image, np.isin(self.seen, found)))
+        return image.permute(2, 0, 1).float(), present.float()
 
 
 def pretrain(examples: Examples, backbone: str, steps: int, size: int, seed: int) -> Classifier:
@@ -97,12 +96,12 @@ def pretrain(examples: Examples, backbone: str, steps: int, size: int, seed: int
         loss.backward()
         optimiser.step()
         if (step + 1) % 50 == 0 or step + 1 == steps:
-            print(f"step {step + 1}: loss {loss.item():.3f}, found {found(model, held_out):.1f} %", flush=True)
+            print(f"step {step + 1}: loss {loss.item():.3f}, found {share_found(model, held_out):.1f} %", flush=True)
     return model
 
 
 @torch.no_grad()
-def found(model: Classifier, examples: Sequence[tuple[Tensor, Tensor]]) -> float:
+def share_found(model: Classifier, examples: Sequence[tuple[Tensor, Tensor]]) -> float:
     """Percentage of what is in the images that is among as many best-scored classes as there are in each."""
     model.eval()
     hits, total = 0.0, 0.0

@@ -8,7 +8,6 @@ from typing import Any
 
 from zsbench.options import Ablation, Preset
 
-MINIWORLDS = ("miniworld", "miniworld-scenes")
 PRESETS: Mapping[str, Preset] = {
     "pascal-voc": Preset({"prompts": 10, "idle_parameters": True}, {"iterations": 20_000}),
     # no configuration was released for PASCAL Context, and its number of prompts is not known: one between the other two
@@ -16,27 +15,24 @@ PRESETS: Mapping[str, Preset] = {
     "coco-stuff": Preset({"prompts": 100, "idle_parameters": True}, {"iterations": 80_000}),
     # 96-px images and a minute or two of training: one head and clipped gradients allow a rate at which hundreds of steps
     # do what takes the release 20,000
-    **dict.fromkeys(
-        MINIWORLDS,
-        Preset(
-            {
-                "prompts": 8,
-                "heads": 1,
-                "ffn": 256,
-                "normalisation": "clip",
-                "class_embedding": "once",
-                "position_size": None,
-                "loss_stride": 2,
-            },
-            {
-                "iterations": 900,
-                "batch_size": 8,
-                "learning_rate": 1e-3,
-                "betas": (0.9, 0.98),
-                "gradient_clip": 0.1,
-                "warmup_iterations": 30,
-            },
-        ),
+    "miniworld": Preset(
+        {
+            "prompts": 8,
+            "heads": 1,
+            "ffn": 256,
+            "normalisation": "clip",
+            "class_embedding": "once",
+            "position_size": None,
+            "loss_stride": 2,
+        },
+        {
+            "iterations": 900,
+            "batch_size": 8,
+            "learning_rate": 1e-3,
+            "betas": (0.9, 0.98),
+            "gradient_clip": 0.1,
+            "warmup_iterations": 30,
+        },
     ),
 }
 

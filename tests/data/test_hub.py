@@ -134,7 +134,7 @@ def test_a_row_that_names_a_file_elsewhere_on_the_disk_is_refused(tmp_path, name
     data = rows(1, Image.fromarray(LABEL), datasets.Image(), {"bytes": None, "path": str(tmp_path / name)})
     pyarrow.parquet.write_table(data.data.table, tmp_path / "copy/test-0.parquet")  # to_parquet puts the bytes in
     if refused:
-        with pytest.raises(UserError, match=r"a row names the file .*secret\.jpg, which is not of the data set"):
+        with pytest.raises(UserError, match=r"copy: a row names the file .*secret\.jpg, which is not of the data set"):
             imported(tmp_path / "copy", tmp_path, classes=("ground", "tree"))
     else:
         _, dataset = imported(tmp_path / "copy", tmp_path, classes=[*"abcdefgh"])

@@ -2,8 +2,14 @@
 
 import subprocess
 import sys
+from typing import ClassVar
 
 from zsbench import registry
+from zsbench.options import Options, Preset
+from zsbench.runs.own_classes import own_classes
+from zsbench.runs.request import Request
+from zsbench.runs.resolve import resolve
+from zsbench.runs.stand_ins import StandIns
 
 CODE = """
 import sys
@@ -25,3 +31,20 @@ def test_options_import_nothing_heavy():
 def test_a_method_takes_the_options_that_are_read_without_it():
     for plugin in registry.plugins("method"):
         assert registry.load_method_class(plugin.name).Options is registry.load_options(plugin.name)
+
+
+def test_a_dataset_takes_the_presets_of_the_one_that_it_is_like():
+    class Own(Options):
+        presets: ClassVar = {"*": Preset({"a": 1, "b": 1}), "first": Preset({"a": 2}), "second": Preset({"a": 3})}
+
+    assert Own.preset("first", "second").options == {"a": 2, "b": 1}
+    assert Own.preset("third", "second").options == {"a": 3, "b": 1}
+    assert Own.preset("third").options == {"a": 1, "b": 1}
+
+
+def test_crowded_scenes_are_learnt_as_the_others_are():
+    scenes = registry.load_dataset_class("miniworld-scenes")()
+    for dataset in (scenes, StandIns(scenes, 2, 20), own_classes(["boat", "sky"], type(scenes))):
+        for name in ("zegclip", "maskclip", "linear-head"):
+            found = resolve(Request(method=name), dataset).preset
+            assert found == registry.load_options(name).preset("miniworld") != Preset()

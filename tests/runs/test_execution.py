@@ -219,8 +219,24 @@ def test_other_software_is_said_and_goes_on(run, tmp_path):
     assert f"torch was 1.0 and is {torch.__version__}; threads was 99 and is" in (out / "run.log").read_text()
 
 
+@pytest.fixture
+def heeded():
+    """A function: a signal does what it usually does. `nohup`, and a script's `&`, leave some ignored."""
+    before = {}
+
+    def heed(number):
+        before[number] = signal.signal(
+            number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        )
+
+    yield heed
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
-def test_a_training_that_is_told_to_end_has_kept_its_last_step(run, tmp_path, number):
+def test_a_training_that_is_told_to_end_has_kept_its_last_step(run, tmp_path, number, heeded):
+    heeded(number)
     handlers = [signal.getsignal(each) for each in (signal.SIGINT, number)]
     with pytest.raises(KeyboardInterrupt if number == signal.SIGINT else Interrupted):
         run("train", out=tmp_path / "cut", events={3: lambda: os.kill(os.getpid(), number)})

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from zsbench.cli.errors import console, errors
+from zsbench.cli.pictures import DataRoot, Files, Predictions, Recompute
 from zsbench.cli.program import app
 from zsbench.errors import UserError
 from zsbench.utils.files import make_folder, write_text
@@ -24,18 +25,10 @@ def compare(
     pictures: Annotated[
         Path | None, typer.Option(help="PNG of the worst and the most changed images, of each method", metavar="PATH")
     ] = None,
-    predictions: Annotated[
-        list[Path] | None,
-        typer.Option(help="for --pictures: what --save-predictions wrote, once for each method", metavar="PATH"),
-    ] = None,
-    recompute: Annotated[
-        bool, typer.Option("--recompute", help="for --pictures: predict these images again, from the runs' folders")
-    ] = False,
-    file: Annotated[
-        list[Path] | None,
-        typer.Option(help="for --recompute: a file that a run was given, such as weights; repeat", metavar="PATH"),
-    ] = None,
-    data_root: Annotated[Path | None, typer.Option(help="for --pictures: where data are", metavar="PATH")] = None,
+    predictions: Predictions = None,
+    recompute: Recompute = False,
+    files: Files = None,
+    data_root: DataRoot = None,
 ) -> None:
     """Compare runs on the same images: every metric with interval and p-value, classes and images won and lost.
 
@@ -50,7 +43,7 @@ def compare(
     if pictures is not None:
         from zsbench.reports.pictures import save_pictures
 
-        save_pictures(make_folder(pictures.parent) / pictures.name, found, predictions or (), data_root, file or ())
+        save_pictures(make_folder(pictures.parent) / pictures.name, found, predictions or (), data_root, files or ())
         errors.print(f"wrote {pictures}", soft_wrap=True)
     text = FORMATS[to](found)
     if out is None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from zsbench.cli.errors import console
+from zsbench.cli.pictures import DataRoot, Files, Predictions, Recompute
 from zsbench.cli.program import app
 
 
@@ -17,20 +18,10 @@ def report(
         list[Path], typer.Argument(help="folders of runs, or results; with records beside them, more is said")
     ],
     out: Annotated[Path, typer.Option(help="the page, a file of its own", metavar="PATH")] = Path("report.html"),
-    predictions: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="what --save-predictions wrote, once for each run in their order: shows images", metavar="PATH"
-        ),
-    ] = None,
-    recompute: Annotated[
-        bool, typer.Option("--recompute", help="shows images, too: they are predicted again, from the runs' folders")
-    ] = False,
-    file: Annotated[
-        list[Path] | None,
-        typer.Option(help="for --recompute: a file that a run was given, such as weights; repeat", metavar="PATH"),
-    ] = None,
-    data_root: Annotated[Path | None, typer.Option(help="where data are, to show images", metavar="PATH")] = None,
+    predictions: Predictions = None,
+    recompute: Recompute = False,
+    files: Files = None,
+    data_root: DataRoot = None,
     outside: Annotated[
         bool, typer.Option("--outside", help="show what was predicted outside of the labelled area, too")
     ] = False,
@@ -50,6 +41,6 @@ def report(
         replicates=replicates,
         outside=outside,
         recompute=recompute,
-        files=file or (),
+        files=files or (),
     )
     console.print(f"wrote {page}", soft_wrap=True)

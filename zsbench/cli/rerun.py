@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from zsbench.cli.errors import console
 from zsbench.cli.program import app
 from zsbench.runs.request import OUTPUT, RUNS, WHERE, Request
-from zsbench.runs.rerun import Again, again, outcome
+from zsbench.runs.rerun import again, carry_out, outcome
 from zsbench.runs.resolve import resolve
 from zsbench.utils.distributed import leave
-
-if TYPE_CHECKING:
-    from zsbench.result import Result
 
 FIELDS = Request.model_fields
 
@@ -47,33 +45,12 @@ def rerun(
         resolve(asked.request)
     say("differs", list(asked.differences) or ["nothing in versions, commit and files"])
     console.print(asked.request.command(asked.verb), soft_wrap=True)
-    say("differs", list(outcome(asked.result, carry_out(asked))))
-    leave()
-
-
-def carry_out(asked: Again) -> Result:
     from zsbench.cli.console import show_plan, show_result
 
-    if asked.verb == "score":
-        from zsbench.runs.scoring import score
-
-        found = score(asked.request, console)  # type: ignore[arg-type]  # of the verb's own model
-    elif asked.verb == "calibrate":
-        from zsbench.runs.calibration import calibrate
-
-        found = calibrate(asked.request, console)  # type: ignore[arg-type]
-    else:
-        from zsbench.runs.execution import execute
-        from zsbench.runs.plan import make_plan
-
-        plan = make_plan(asked.verb, asked.request)
-        show_plan(console, plan)
-        done = execute(plan, console)
-        assert done.result is not None, "only `train` has none"
-        found = done.result
-        console.print(f"written to {done.out}", soft_wrap=True)
+    found = carry_out(asked, console, partial(show_plan, console))
     show_result(console, found)
-    return found
+    say("differs", list(outcome(asked.result, found)))
+    leave()
 
 
 def say(word: str, lines: list[str]) -> None:

@@ -175,10 +175,10 @@ def lay_out(what: str, data: Any, meaning: Meaning | None, homes: Sequence[Path]
         for number, row in enumerate(rows):
             key = id_of(row[image], number, taken)
             folder = make_folder(staging / "rows" / split)
-            stored = bytes_of(row[image], homes)
+            stored = bytes_of(what, row[image], homes)
             photo, mask = folder / f"{key}{suffix_of(what, stored, number)}", folder / f"{key}.mask"
             write_bytes(photo, stored)
-            write_bytes(mask, bytes_of(row[label], homes))
+            write_bytes(mask, bytes_of(what, row[label], homes))
             pictures.append(Picture(split, key, photo, partial(read_values, mask, meaning)))
     note = f"images from the column {image}, labels from {label}, classes from {meaning.source}"
     return Found("Hugging Face data set", meaning.classes, pictures, notes=[note])
@@ -192,7 +192,7 @@ def id_of(value: Any, number: int, taken: set[str]) -> str:
     return key
 
 
-def bytes_of(value: Any, homes: Sequence[Path]) -> bytes:
+def bytes_of(what: str, value: Any, homes: Sequence[Path]) -> bytes:
     """A picture as it is stored; label values that are numbers become a PNG.
 
     Raises `UserError` where a row names a file outside `homes`: a data set does not say what else of a disk is read.
@@ -203,7 +203,7 @@ def bytes_of(value: Any, homes: Sequence[Path]) -> bytes:
         return bytes(value["bytes"])
     path = Path(str(value.get("path"))).resolve()
     if not any(path.is_relative_to(home.resolve()) for home in homes):
-        raise UserError(f"a row names the file {value.get('path')}, which is not of the data set.")
+        raise UserError(f"{what}: a row names the file {value.get('path')}, which is not of the data set.")
     return path.read_bytes()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,6 @@ from zsbench.reports.rows import StoredResult, by_row, choices
 QUALITY = "hIoU"
 LEAST = 3
 """Methods in common, from which on a rank correlation is told."""
-XMLNS = "http://www.w3.org/2000/svg"
 
 Pair = tuple[str, str]
 """A method and its setting."""
@@ -90,8 +90,7 @@ class Agreement:
         )
         x = Axis(f"{QUALITY} on {self.dataset}, measured", 0, round_up(max(dot.x for dot in dots)), LEFT, RIGHT)
         y = Axis(f"{QUALITY} elsewhere, as printed", 0, round_up(max(dot.y for dot in dots)), BOTTOM, TOP)
-        drawn = render("agreement.svg", picture=Picture(x, y, dots), others=list(self.printed), dataset=self.dataset)
-        return drawn.replace("<svg ", f'<svg xmlns="{XMLNS}" ', 1)
+        return render("agreement.svg", picture=Picture(x, y, dots), others=list(self.printed), dataset=self.dataset)
 
 
 def plain_rows(entries: Iterable[StoredResult]) -> dict[Pair, float]:
@@ -105,13 +104,13 @@ def plain_rows(entries: Iterable[StoredResult]) -> dict[Pair, float]:
         value = statistics.fmean(member.result.metrics[QUALITY].value for member in members)
         if pair not in found or chosen < found[pair][0]:
             found[pair] = chosen, value
-    return {pair: value for pair, (_, value) in found.items() if value == value}
+    return {pair: value for pair, (_, value) in found.items() if not math.isnan(value)}
 
 
 def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float:
-    """Spearman's, equals sharing the mean of their ranks."""
+    """Spearman's, equals sharing the mean of their ranks; scipy's takes longer to import than all tables to check."""
     ranks = [[(a > b) + (a == b) / 2 for b in values] for values in map(np.asarray, (one, other)) for a in values]
     first, second = np.asarray(ranks).sum(1).reshape(2, -1)
     if not np.ptp(first) or not np.ptp(second):
-        return float("nan")
+        return math.nan
     return float(np.corrcoef(first, second)[0, 1])

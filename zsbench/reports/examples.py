@@ -6,7 +6,7 @@ import base64
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -56,10 +56,10 @@ class Maps:
 
 @dataclass(frozen=True)
 class MapSource:
-    """Where label maps come from: `predictions`, a folder for each row; without them, rows predict again by what their first
-    run left in its folder (`zsbench.runs.recompute`) and by the `files` that it was given. `root`: of the data."""
+    """Where label maps come from: `predictions`, a folder by the path of a result; without any, rows predict again by what
+    their first run left in its folder (`zsbench.runs.recompute`) and the `files` that it was given. `root`: of the data."""
 
-    predictions: Sequence[Path] = ()
+    predictions: Mapping[Path, Path] = field(default_factory=dict)
     root: Path | None = None
     files: Sequence[Path] = ()
 
@@ -69,9 +69,10 @@ class MapSource:
         found = []
         with TemporaryDirectory(prefix="zsbench-") as temporary:
             for number, row in enumerate(rows):
-                folder = self.predictions[number] if self.predictions else Path(temporary) / letter(number)
+                first = row.runs[0].path
+                folder = self.predictions[first] if self.predictions else Path(temporary) / letter(number)
                 if not self.predictions:
-                    recompute(home(row.runs[0].path), ids, folder, self.root, self.files)
+                    recompute(home(first), ids, folder, self.root, self.files)
                 found.append(Maps(letter(number), folder, row.records[0], recomputed=not self.predictions))
             yield found
 

@@ -56,7 +56,8 @@ def save_pictures(
             f"{len(predictions)} folders of --predictions for {len(found.contenders)} methods: one for each, in their order."
         )
     shown = chosen(found)
-    with MapSource(predictions, data_root, files).maps(found.contenders, shown) as maps:
+    folders = {each.runs[0].path: folder for each, folder in zip(found.contenders, predictions, strict=False)}
+    with MapSource(folders, data_root, files).maps(found.contenders, shown) as maps:
         dataset = open_dataset(found.first.dataset.name, data_root)
         rows = [each.row for each in gather(dataset, found.first.dataset.split, maps, shown)]
     names = [f"{letter(number)}: {each.name}" for number, each in enumerate(found.contenders)]

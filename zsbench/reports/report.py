@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -51,17 +51,6 @@ class Compared:
 
     entries: Sequence[Entry]
     pairs: Sequence[PairText]
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """Where those of images come from: `folders` of predictions by the path of the result, without them from the runs
-    themselves and the `files` that they were given. `root`: of the data. `outside`: as in `report`."""
-
-    folders: Mapping[Path, Path]
-    root: Path | None
-    files: Sequence[Path]
-    outside: bool
 
 
 def compared(entries: Sequence[Entry], replicates: int) -> tuple[list[Compared], list[str]]:
@@ -132,8 +121,8 @@ def report(
         raise UserError("--predictions and --recompute both say where pictures come from: leave one out.")
     folders = {run.path: Path(folder) for run, folder in zip(stored, predictions, strict=False)}
     root = None if data_root is None else Path(data_root)
-    pictures = Pictures(folders, root, tuple(map(Path, files)), outside) if predictions or recompute else None
-    text = page(stored, replicates, pictures)
+    source = MapSource(folders, root, [Path(file) for file in files]) if predictions or recompute else None
+    text = page(stored, replicates, source, outside)
     write_text(make_folder(target.parent) / target.name, text)
     return target
 
@@ -141,9 +130,11 @@ def report(
 def page(
     runs: Sequence[StoredResult],
     replicates: int = 1000,
-    pictures: Pictures | None = None,
+    source: MapSource | None = None,
+    outside: bool = False,
 ) -> str:
-    """The report as HTML; `pictures`: where those of images come from, None for none."""
+    """The report as HTML. `source`: of the label maps that pictures are made of, None for no pictures; `outside`: as in
+    `report`."""
     if not runs or len({run.path.resolve() for run in runs}) < len(runs):
         raise UserError("a report takes runs, each given once: their folders, or their result.json.")
     for run in runs:
@@ -167,12 +158,12 @@ def page(
         class_tables=list(class_tables(entries)),
         comparisons=comparisons,
         refused=refused if len(entries) > 1 else [],
-        examples=examples(entries, comparisons, pictures) if pictures else None,
+        examples=examples(entries, comparisons, source, outside) if source else None,
         headers=HEADERS,
     )
 
 
-def examples(entries: Sequence[Entry], comparisons: Sequence[Compared], pictures: Pictures) -> Examples:
+def examples(entries: Sequence[Entry], comparisons: Sequence[Compared], source: MapSource, outside: bool) -> Examples:
     """Pictures of the worst images of each run, and of those that changed most between two; of seeds the first."""
     if len({(entry.first.dataset.name, entry.first.dataset.split) for entry in entries}) > 1:
         raise UserError("pictures are of runs on one dataset: leave --predictions out, or make a report of each.")
@@ -197,9 +188,8 @@ def examples(entries: Sequence[Entry], comparisons: Sequence[Compared], pictures
         for change in side[: PICTURED // 2]
     ]
     shown = reasons(worst, changed)
-    folders = [pictures.folders[row.runs[0].path] for row in rows] if pictures.folders else []
-    with MapSource(folders, pictures.root, pictures.files).maps(rows, shown) as maps:
-        return draw(entries[0].first, pictures.root, maps, shown, pictures.outside)
+    with source.maps(rows, shown) as maps:
+        return draw(entries[0].first, source.root, maps, shown, outside)
 
 
 def title(entries: Sequence[Entry]) -> str:

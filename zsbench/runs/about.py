@@ -17,7 +17,6 @@ from pydantic.fields import FieldInfo
 from zsbench import registry
 from zsbench.data.card import dataset_class
 from zsbench.errors import UserError, did_you_mean
-from zsbench.options import Options
 from zsbench.recipe import MANY, MAX_SIDE, Recipe
 from zsbench.registry import Plugin
 from zsbench.runs.class_source import attributes
@@ -59,7 +58,11 @@ def about_method(plugin: Plugin, dataset: str | None = None) -> dict[str, Any]:
     needs = ["CLIP"] if source.get("needs_clip") else ["word vectors (--words FILE)"]
     needs = needs if source.get("needs_clip") is not None else []
     trainable = source.get("trainable")
-    changed = {name: preset_of(options, name) for name in options.presets}
+    changed = {name: dict(plain(preset)) for name, preset in options.presets.items()}
+    merged = None
+    if dataset is not None:
+        cls = dataset_class(dataset)
+        merged = dict(plain(options.preset(cls.name, cls.like)))
     return {
         "kind": "method",
         "name": plugin.name,
@@ -75,7 +78,7 @@ def about_method(plugin: Plugin, dataset: str | None = None) -> dict[str, Any]:
         else [],
         "needs": [*needs, *(f"{need}{', which is not installed' * (need in plugin.missing)}" for need in plugin.needs)],
         "options": [{**each, "presets": of_datasets(changed, each["name"])} for each in fields_of(options)],
-        "preset": None if dataset is None else preset_of(options, dataset, merged=True),
+        "preset": merged,
         "presets": changed,
         "variants": {name: plain(values) for name, values in options.variants.items()},
         "tables": {str(number): [row.label for row in rows] for number, rows in options.tables.items()},
@@ -95,7 +98,7 @@ def about_recipe(dataset: str | None = None, method: str | None = None) -> dict[
     if dataset is not None:
         cls = dataset_class(dataset)
         preset |= cls.defaults.recipe
-        preset |= registry.load_options(method).preset(cls.name).recipe if method else {}
+        preset |= registry.load_options(method).preset(cls.name, cls.like).recipe if method else {}
     said = [{"preset": plain(preset[each])} if each in preset else {} for each in Recipe.model_fields]
     entries = [{**each, **more} for each, more in zip(fields_of(Recipe), said, strict=True)]
     return {"kind": "recipe", "dataset": dataset, "method": method, "entries": entries}
@@ -104,11 +107,6 @@ def about_recipe(dataset: str | None = None, method: str | None = None) -> dict[
 def of_datasets(presets: Mapping[str, Any], option: str) -> dict[str, Any]:
     """What the presets of datasets say of an option."""
     return {name: said["options"][option] for name, said in presets.items() if option in said["options"]}
-
-
-def preset_of(options: type[Options], dataset: str, merged: bool = False) -> dict[str, Any]:
-    """What a method changes for a dataset; `merged`: with what it changes for all."""
-    return dict(plain(options.preset(dataset) if merged else options.presets[dataset]))
 
 
 def paper(plugin: Plugin) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from zsbench import registry
 from zsbench.data.suite import read_suite
@@ -32,7 +32,7 @@ from zsbench.runs.request import (
     Verb,
     parse_seeds,
 )
-from zsbench.runs.rerun import Rerun, again, outcome
+from zsbench.runs.rerun import Rerun, again, carry_out, outcome
 from zsbench.runs.resolve import open_dataset, resolve
 from zsbench.runs.sweep_file import read_sweep, sweep_cells
 from zsbench.utils.progress import shown_progress
@@ -194,19 +194,7 @@ def rerun(
     >>> again.result.metrics["hIoU"].value, again.differences
     """
     asked = again(Path(result), [Path(file) for file in files], **changes)
-    if asked.verb == "score":
-        from zsbench.runs import scoring
-
-        found = scoring.score(cast(ScoreRequest, asked.request), shown_progress(progress))
-    elif asked.verb == "calibrate":
-        from zsbench.runs import calibration
-
-        found = calibration.calibrate(cast(CalibrationRequest, asked.request), shown_progress(progress))
-    else:
-        resolve(asked.request)
-        from zsbench.runs.plan import make_plan
-
-        found = carried_out(make_plan(asked.verb, asked.request), progress)
+    found = carry_out(asked, shown_progress(progress))
     return Rerun(found, [*asked.differences, *outcome(asked.result, found)])
 
 

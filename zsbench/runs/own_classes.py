@@ -38,6 +38,7 @@ def own_classes(classes: Sequence[str], home: type[Dataset] | None = None) -> Da
         raise UserError(f"classes {', '.join(classes) or 'nothing'}: expected one name or more, each of them once.")
     attributes = {
         "name": home.name if home else OwnClasses.name,
+        "like": home.like if home else OwnClasses.like,
         "classes": tuple(classes),
         "unseen": tuple(classes),
         "palette": distinct_palette(len(classes)),

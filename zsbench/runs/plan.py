@@ -116,7 +116,7 @@ def make_plan(verb: Verb, request: Request, dataset: Dataset | None = None) -> P
     if eval_ids:
         options.verify(checked_ids(dataset, protocol.split))
     recipe = resolved.recipe()
-    if trains:
+    if trains and request.recipe:
         check_entries(request, method_class.phases(setting, recipe, options), method_class)
     train_ids, validation_ids = choose_images(recipe, request, dataset) if trains else ((), ())
     return Plan(

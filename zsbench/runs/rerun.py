@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from zsbench import __version__
 from zsbench.errors import UserError
@@ -15,6 +15,11 @@ from zsbench.runs.folder import RESULT
 from zsbench.runs.request import UNSAID, CalibrationRequest, Request, ScoreRequest, Verb
 from zsbench.runs.software import revision, versions
 from zsbench.utils.files import sha256
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from zsbench.runs.plan import Plan
 
 MODELS: Mapping[str, type[Request]] = {
     "run": Request,
@@ -97,6 +102,26 @@ def again(path: Path, files: Sequence[Path] = (), **changes: Any) -> Again:
     chosen = {name: value for name, value in changes.items() if value is not None}
     request = model.of(verb, {**given, **chosen})
     return Again(result, verb, request, [*software(result), *search.others])
+
+
+def carry_out(asked: Again, progress: Console | None, told: Callable[[Plan], None] = lambda plan: None) -> Result:
+    """The result of the same request; a run's plan is `told` before it begins."""
+    if asked.verb == "score":
+        from zsbench.runs.scoring import score
+
+        return score(cast(ScoreRequest, asked.request), progress)
+    if asked.verb == "calibrate":
+        from zsbench.runs.calibration import calibrate
+
+        return calibrate(cast(CalibrationRequest, asked.request), progress)
+    from zsbench.runs.execution import execute
+    from zsbench.runs.plan import make_plan
+
+    plan = make_plan(asked.verb, asked.request)
+    told(plan)
+    result = execute(plan, progress).result
+    assert result is not None, "only `train` has none"
+    return result
 
 
 def software(result: Result) -> Iterator[str]:

@@ -46,7 +46,7 @@ class Resolved:
     @property
     def preset(self) -> Preset:
         """What the method changes for the dataset."""
-        return self.options_class.preset(self.dataset.name)
+        return self.options_class.preset(self.dataset.name, self.dataset.like)
 
     def options(self, checkpoint: CheckpointInfo | None) -> Options:
         """Defaults, then the method's preset for the dataset, the variant, the checkpoint's, and the user's own."""

@@ -45,6 +45,7 @@ class StandIns(Dataset):
         if len(self.classes) < 2:
             raise UserError(f"{inner.name} has {len(self.classes)} seen classes: none can stand in for an unseen one.")
         self.palette = tuple(inner.palette[index] for index in self.kept)
+        self.like = inner.like
         self.background = inner.background if inner.background in self.classes else None
         protocol = replace(inner.defaults.protocol, split=HELD_OUT)
         self.defaults = replace(inner.defaults, protocol=protocol)
