@@ -34,7 +34,7 @@ class TwoStage(Method):
 
     def __init__(self, clip: Clip, options: RegionOptions, crop: Cropper) -> None:
         super().__init__(clip, options)
-        self.regions = RegionEncoder(clip, crop, options.chunk)
+        self.regions = RegionEncoder(clip, crop, options.chunk, options.fill)
         self.trace = Trace()
 
     @property

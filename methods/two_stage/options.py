@@ -14,6 +14,7 @@ from .presets import (
     COCO_STUFF_RECIPE,
     MINIWORLD,
     MINIWORLD_RECIPE,
+    MINIWORLD_REGIONS,
     PAPER_RECIPE,
     PRETRAINED,
     PROMPT_RECIPE,
@@ -25,6 +26,7 @@ from .templates import DATASET, LEARNED, checked_templates
 
 Norm = Literal["frozen", "batch"]
 CropStyle = Literal["cropmask", "crop", "mask"]
+Fill = Literal["mean", "black"]
 ZegFormerFusion = Literal["ensemble", "ensemble-all", "clip", "query"]
 Source = Literal["grid", "whole", "oracle", "file", "detectron2"]
 Templates = Annotated[str, checked_templates(DATASET)]
@@ -33,6 +35,7 @@ LearntTemplates = Annotated[str, checked_templates(DATASET, LEARNED)]
 
 class RegionOptions(Options):
     chunk: int | None = Field(None, ge=1, description="regions that CLIP encodes together; none: what measured fastest")
+    fill: Fill = Field("mean", description="what stands outside a region: CLIP's mean colour, as released, or black")
     stride: int = Field(
         1,
         ge=1,
@@ -98,7 +101,7 @@ class ZssegOptions(ProposalOptions):
     }
     presets: ClassVar = {
         # its CLIP knows things at the size they have in an image, and not enlarged
-        "miniworld": Preset(options={**MINIWORLD, "expand": 3.0}, recipe=MINIWORLD_RECIPE),
+        "miniworld": Preset(options={**MINIWORLD, "expand": 5.0}, recipe=MINIWORLD_RECIPE),
         "*": Preset(recipe=PAPER_RECIPE, protocol=WHOLE_IMAGES),
         "pascal-voc": Preset(
             recipe={"iterations": 20_000, "batch_size": 16, "short_side": 640, "scale": (0.5, 1.5)},
@@ -136,7 +139,7 @@ class ZssegOptions(ProposalOptions):
 class PromptOptions(RegionOptions):
     presets: ClassVar = {
         "*": Preset(recipe=PROMPT_RECIPE, protocol=WHOLE_IMAGES),
-        "miniworld": Preset(options={"expand": 3.0}, recipe={"iterations": 200}),
+        "miniworld": Preset(options={**MINIWORLD_REGIONS, "expand": 5.0}, recipe={"iterations": 200}),
         "pascal-voc": Preset(recipe={"iterations": 3_200}),
         "coco-stuff": Preset(recipe={"iterations": 16_000}),
     }
@@ -153,7 +156,7 @@ class ClipRegionOptions(RegionOptions):
     }
     presets: ClassVar = {
         "*": Preset(protocol=WHOLE_IMAGES),
-        "miniworld": Preset(options={"templates": "dataset", "crop": "mask", "expand": 3.0}),
+        "miniworld": Preset(options={**MINIWORLD_REGIONS, "templates": "dataset", "crop": "mask", "expand": 5.0}),
     }
 
     proposals: Source = Field("grid", description="where segments come from; oracle is the ground truth")

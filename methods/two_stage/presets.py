@@ -27,7 +27,15 @@ SMALL = {
     "width": 128,
 }
 """A network that learns from scratch on small images. With dropout or a deeper decoder, queries take longer to differ."""
-MINIWORLD = {**SMALL, "backbone_weights": SHIPPED, "query_templates": "dataset", "region_templates": "dataset"}
+MINIWORLD_REGIONS = {"fill": "black"}
+"""Chosen on seen classes alone (datasets/miniworld/README.md)."""
+MINIWORLD = {
+    **SMALL,
+    **MINIWORLD_REGIONS,
+    "backbone_weights": SHIPPED,
+    "query_templates": "dataset",
+    "region_templates": "dataset",
+}
 MINIWORLD_RECIPE = {
     "iterations": 850,
     "batch_size": 8,

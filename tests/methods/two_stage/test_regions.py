@@ -1,5 +1,8 @@
 """Crops against plain statements of how they are sampled; encoding in chunks."""
 
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -76,6 +79,13 @@ def test_zsseg_expanded_crop_shows_mean_colour_around_the_mask():
     filled = torch.where(mask, image, TO.mean)[:, 6:14, 8:16]
     expected = F.interpolate(((filled - TO.mean) / TO.std)[None], (8, 8), mode="bicubic", align_corners=False)
     torch.testing.assert_close(zsseg_crops(image, mask, TO, expand=2.0), expected)
+
+
+@pytest.mark.parametrize("crop", [partial(zegformer_crops, style="mask"), partial(zsseg_crops, expand=9.0)])
+def test_outside_a_region_is_black_where_asked_for(crop):
+    image, mask = torch.rand(3, 16, 16), box_mask(16, 16, 4, 4, 12, 12)
+    black = crop(image, mask, replace(TO, size=16, fill="black"))
+    torch.testing.assert_close(black, crop(image * mask, torch.ones_like(mask), replace(TO, size=16)))
 
 
 def test_zsseg_crop_of_one_pixel_is_that_colour():
