@@ -371,3 +371,10 @@ def test_ablation_rows_have_a_page_of_their_own(make_result, tmp_path):
     assert "table 6 of its paper" in pages["d-ablation.md"]
     lines = pages["d-ablation.md"].splitlines()
     assert next(line for line in lines if line.startswith("| plain")).split("|")[2:4] == [" 2       ", " 11.0 ± 1.4 "]
+    chosen = {"request": {"options": {"scale": 9}}}
+    add(board, tmp_path, make_result(20.0, method=info | {"options": {"scale": 9}}, **chosen))
+    assert tables(board)["d-ablation.md"].count("table 6 of") == 1  # another half
+    info = zegclip.model_copy(update={"variant": "loss-plain", "options": {"scale": 9}}).model_dump()
+    add(board, tmp_path, make_result(30.0, method=info, **chosen))
+    assert "table 6 of its paper, -o scale=9" in tables(board)["d-ablation.md"]
+    assert "--seeds 1 -o scale=9`" in tables(board)["d-ablation.md"]

@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,8 +20,17 @@ QUALITY = "hIoU"
 LEAST = 3
 """Methods in common, from which on a rank correlation is told."""
 
-Pair = tuple[str, str]
-"""A method and its setting."""
+
+class System(NamedTuple):
+    """What two numbers have to be of, to stand beside each other."""
+
+    method: str
+    variant: str
+    setting: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.method} {self.variant}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -28,27 +38,27 @@ class Agreement:
     """hIoU in percent of the same methods: `measured` on one data set, `printed` by papers of others, by their names."""
 
     dataset: str
-    measured: Mapping[Pair, float]
-    printed: Mapping[str, Mapping[Pair, float]]
+    measured: Mapping[System, float]
+    printed: Mapping[str, Mapping[System, float]]
 
     @classmethod
     def of(cls, dataset: str, entries: Iterable[StoredResult], published: Sequence[PublishedRow]) -> Agreement | None:
-        """Of the results on a data set: each method as it is by default. None where papers print too few of them."""
+        """Of the results on a data set: each method, and each variant. None where papers print too few of them."""
         measured = plain_rows(entries)
-        printed: dict[str, dict[Pair, float]] = {}
+        printed: dict[str, dict[System, float]] = {}
         for row in published:
-            pair = row["method_id"], row["setting"]
-            if row["dataset_id"] not in ("", dataset) and not row["variant_id"] and row[QUALITY] and pair in measured:
-                printed.setdefault(row["dataset_id"], {}).setdefault(pair, float(row[QUALITY]))
+            system = System(row["method_id"], row["variant_id"], row["setting"])
+            if row["dataset_id"] not in ("", dataset) and row[QUALITY] and system in measured:
+                printed.setdefault(row["dataset_id"], {}).setdefault(system, float(row[QUALITY]))
         enough = {name: found for name, found in sorted(printed.items()) if len(found) >= LEAST}
         there = set().union(*enough.values())
-        ordered = sorted(there, key=lambda pair: -measured[pair])
-        return cls(dataset, {pair: measured[pair] for pair in ordered}, enough) if enough else None
+        ordered = sorted(there, key=lambda system: -measured[system])
+        return cls(dataset, {system: measured[system] for system in ordered}, enough) if enough else None
 
     def correlation(self, other: str) -> float:
         """Spearman's, of the methods that both have; in -1..1, NaN where one ranks none of them."""
         common = self.printed[other]
-        return rank_correlation([self.measured[pair] for pair in common], list(common.values()))
+        return rank_correlation([self.measured[system] for system in common], list(common.values()))
 
     @property
     def text(self) -> list[str]:
@@ -57,15 +67,15 @@ class Agreement:
             f"{cell(name)} {self.correlation(name):.2f} ({len(found)} methods)" for name, found in self.printed.items()
         ]
         body = [
-            [letter(number), cell(method), cell(setting), f"{value:.1f}"]
-            + [f"{found[pair]:.1f}" if (pair := (method, setting)) in found else "" for found in self.printed.values()]
-            for number, ((method, setting), value) in enumerate(self.measured.items())
+            [letter(number), *map(cell, system), f"{value:.1f}"]
+            + [f"{found[system]:.1f}" if system in found else "" for found in self.printed.values()]
+            for number, (system, value) in enumerate(self.measured.items())
         ]
         return [
             "## Beside what papers print",
-            f"{QUALITY} of the same methods in the same setting, each as it is by default; of several printed numbers the "
-            f"first. Spearman's rank correlation with {cell(self.dataset)}: {', '.join(told)}.",
-            markdown_table(["", "method", "setting", cell(self.dataset), *map(cell, self.printed)], body),
+            f"{QUALITY} of the same methods and variants in the same setting, with the fewest choices besides; of several "
+            f"printed numbers the first. Spearman's rank correlation with {cell(self.dataset)}: {', '.join(told)}.",
+            markdown_table(["", "method", "variant", "setting", cell(self.dataset), *map(cell, self.printed)], body),
             f"![{QUALITY} measured here and printed elsewhere]({self.file})",
         ]
 
@@ -79,32 +89,33 @@ class Agreement:
         dots = tuple(
             Dot(
                 value,
-                found[pair],
+                found[system],
                 letter(number),
-                f"{pair[0]}, {name}: {found[pair]:g} printed, {value:.1f} here",
+                f"{system.name}, {name}: {found[system]:g} printed, {value:.1f} here",
                 series,
             )
             for series, (name, found) in enumerate(self.printed.items())
-            for number, (pair, value) in enumerate(self.measured.items())
-            if pair in found
+            for number, (system, value) in enumerate(self.measured.items())
+            if system in found
         )
         x = Axis(f"{QUALITY} on {self.dataset}, measured", 0, round_up(max(dot.x for dot in dots)), LEFT, RIGHT)
         y = Axis(f"{QUALITY} elsewhere, as printed", 0, round_up(max(dot.y for dot in dots)), BOTTOM, TOP)
         return render("agreement.svg", picture=Picture(x, y, dots), others=list(self.printed), dataset=self.dataset)
 
 
-def plain_rows(entries: Iterable[StoredResult]) -> dict[Pair, float]:
-    """Mean over seeds of each method without a variant and with the fewest choices of its own; oracles are left out."""
-    found: dict[Pair, tuple[int, float]] = {}
+def plain_rows(entries: Iterable[StoredResult]) -> dict[System, float]:
+    """Mean over seeds of each method and variant with the fewest choices besides; oracles are left out."""
+    found: dict[System, tuple[int, float]] = {}
     for members in by_row(entries).values():
         first = members[0].result
-        if first.method.variant or first.method.oracle or QUALITY not in first.metrics:
+        if first.method.oracle or QUALITY not in first.metrics:
             continue
-        pair, chosen = (first.method.name, first.setting), len(choices(first))
+        system = System(first.method.name, first.method.variant or "", first.setting)
+        chosen = len(choices(first))
         value = statistics.fmean(member.result.metrics[QUALITY].value for member in members)
-        if pair not in found or chosen < found[pair][0]:
-            found[pair] = chosen, value
-    return {pair: value for pair, (_, value) in found.items() if not math.isnan(value)}
+        if system not in found or chosen < found[system][0]:
+            found[system] = chosen, value
+    return {system: value for system, (_, value) in found.items() if not math.isnan(value)}
 
 
 def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float:

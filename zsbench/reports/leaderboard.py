@@ -124,9 +124,10 @@ def pages_of(folder: Path, entries: Sequence[StoredResult], ties: Ties) -> dict[
     pages = {}
     for name, source in sorted(datasets.items()):
         file_within(folder, f"{name}.md", source)
-        measured, ablations = parted(entry for entry in entries if entry.result.dataset.name == name)
+        of_dataset = [entry for entry in entries if entry.result.dataset.name == name]
+        measured, ablations = parted(of_dataset)
         reported = [row for row in published if row["dataset_id"] == name]
-        agreement = Agreement.of(name, measured, published)
+        agreement = Agreement.of(name, of_dataset, published)
         pages[f"{name}.md"] = page(name, measured, reported, ties, agreement)
         if agreement:
             pages[agreement.file] = agreement.drawn
@@ -186,12 +187,12 @@ class MeasuredAblation:
 
 def measured_ablations(entries: Iterable[StoredResult]) -> Iterator[MeasuredAblation]:
     """The ablation tables that were measured whole on a dataset, all else being equal, with one seed or more."""
-    alike: dict[tuple[str, str], list[StoredResult]] = defaultdict(list)
+    alike: dict[tuple[str, str, Sequence[str]], list[StoredResult]] = defaultdict(list)
     for entry in entries:
-        if entry.result.method.variant and not choices(entry.result):
-            alike[entry.result.method.name, conditions(entry)].append(entry)
-    papers = {method: ablation_tables(method) for method, _ in alike}
-    for (method, _), members in sorted(alike.items()):
+        if entry.result.method.variant:
+            alike[entry.result.method.name, conditions(entry), tuple(choices(entry.result))].append(entry)
+    papers = {method: ablation_tables(method) for method, *_ in alike}
+    for (method, *_), members in sorted(alike.items()):
         for number, rows in papers[method].items():
             wanted = {row.variant for row in rows}
             found = [entry for entry in members if entry.result.method.variant in wanted]
@@ -215,11 +216,13 @@ def ablation_page(dataset: str, ablations: Sequence[MeasuredAblation], ties: Tie
     for found in ablations:
         first = found.entries[0].result
         method, number = first.method.name, found.number
+        chosen = choices(first)
         command = f"zsbench ablate {method} --table {number} --dataset {dataset} --seeds {found.seeds}"
+        command, title = " ".join([command, *chosen]), ", ".join([f"table {number} of its paper", *map(cell, chosen)])
         rows = found.rows_of_results
         tested = ties.of(rows)
         parts += [
-            f"## {cell(method)}, {cell(first.setting)}: table {number} of its paper",
+            f"## {cell(method)}, {cell(first.setting)}: {title}",
             ablation_table(found.rows, [entry.result for entry in found.entries], tested.best(rows) if tested else ()),
             *explained(rows, tested),
             f"Measured by {code(command)}; the results are {code(f'results/{dataset}-{method}-*.json')}.",
