@@ -44,7 +44,10 @@ def leaderboard(
         return
     if more and not add:
         raise UserError(f"{more[0]}: to take in a result, give --add {more[0]}.")
-    for path in [*(add or []), *(more or [])]:
+    paths = [*(add or []), *(more or [])]
+    if absent := [path for path in paths if not path.is_file()]:
+        raise UserError(f"{absent[0]}: no such file; nothing was taken in. The folder of the tables is --folder.")
+    for path in paths:
         take_in(path, folder, efficiency)
     if check:
         from zsbench.reports.leaderboard import check_tables
