@@ -89,5 +89,5 @@ def test_files_that_a_shell_found_are_all_taken(zsbench, tmp_path, make_result):
 def test_nothing_is_taken_in_where_one_of_the_files_is_none(zsbench, tmp_path, make_result):
     make_result().save(tmp_path / "result.json")
     found = zsbench("leaderboard", "board", "--add", str(tmp_path / "result.json"), "--folder", str(tmp_path / "board"))
-    assert found.exit_code == 2 and "board: no such file; nothing was taken in" in found.output
+    assert found.exit_code == 2 and "board: no such result; nothing was taken in" in found.output
     assert not (tmp_path / "board").exists()

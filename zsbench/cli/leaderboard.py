@@ -46,7 +46,7 @@ def leaderboard(
         raise UserError(f"{more[0]}: to take in a result, give --add {more[0]}.")
     paths = [*(add or []), *(more or [])]
     if absent := [path for path in paths if not path.is_file()]:
-        raise UserError(f"{absent[0]}: no such file; nothing was taken in. The folder of the tables is --folder.")
+        raise UserError(f"{absent[0]}: no such result; nothing was taken in. The folder of the tables is --folder.")
     for path in paths:
         take_in(path, folder, efficiency)
     if check:
