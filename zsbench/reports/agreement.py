@@ -33,12 +33,19 @@ class System(NamedTuple):
         return f"{self.method} {self.variant}".rstrip()
 
 
+class Measured(NamedTuple):
+    """hIoU in percent, the mean over seeds, and what the user had chosen."""
+
+    percent: float
+    choices: Sequence[str]
+
+
 @dataclass(frozen=True)
 class Agreement:
     """hIoU in percent of the same methods: `measured` on one data set, `printed` by papers of others, by their names."""
 
     dataset: str
-    measured: Mapping[System, float]
+    measured: Mapping[System, Measured]
     printed: Mapping[str, Mapping[System, float]]
 
     @classmethod
@@ -52,13 +59,13 @@ class Agreement:
                 printed.setdefault(row["dataset_id"], {}).setdefault(system, float(row[QUALITY]))
         enough = {name: found for name, found in sorted(printed.items()) if len(found) >= LEAST}
         there = set().union(*enough.values())
-        ordered = sorted(there, key=lambda system: -measured[system])
+        ordered = sorted(there, key=lambda system: -measured[system].percent)
         return cls(dataset, {system: measured[system] for system in ordered}, enough) if enough else None
 
     def correlation(self, other: str) -> float:
         """Spearman's, of the methods that both have; in -1..1, NaN where one ranks none of them."""
         common = self.printed[other]
-        return rank_correlation([self.measured[system] for system in common], list(common.values()))
+        return rank_correlation([self.measured[system].percent for system in common], list(common.values()))
 
     @property
     def text(self) -> list[str]:
@@ -67,15 +74,17 @@ class Agreement:
             f"{cell(name)} {self.correlation(name):.2f} ({len(found)} methods)" for name, found in self.printed.items()
         ]
         body = [
-            [letter(number), *map(cell, system), f"{value:.1f}"]
+            [letter(number), *map(cell, system), cell(" ".join(row.choices)), f"{row.percent:.1f}"]
             + [f"{found[system]:.1f}" if system in found else "" for found in self.printed.values()]
-            for number, (system, value) in enumerate(self.measured.items())
+            for number, (system, row) in enumerate(self.measured.items())
         ]
         return [
             "## Beside what papers print",
             f"{QUALITY} of the same methods and variants in the same setting, with the fewest choices besides; of several "
             f"printed numbers the first. Spearman's rank correlation with {cell(self.dataset)}: {', '.join(told)}.",
-            markdown_table(["", "method", "variant", "setting", cell(self.dataset), *map(cell, self.printed)], body),
+            markdown_table(
+                ["", "method", "variant", "setting", "choices", cell(self.dataset), *map(cell, self.printed)], body
+            ),
             f"![{QUALITY} measured here and printed elsewhere]({self.file})",
         ]
 
@@ -88,14 +97,14 @@ class Agreement:
         """The picture as an SVG file: measured to the right, printed upwards, a colour for each of the other data sets."""
         dots = tuple(
             Dot(
-                value,
+                row.percent,
                 found[system],
                 letter(number),
-                f"{system.name}, {name}: {found[system]:g} printed, {value:.1f} here",
+                f"{system.name}, {name}: {found[system]:g} printed, {row.percent:.1f} here",
                 series,
             )
             for series, (name, found) in enumerate(self.printed.items())
-            for number, (system, value) in enumerate(self.measured.items())
+            for number, (system, row) in enumerate(self.measured.items())
             if system in found
         )
         x = Axis(f"{QUALITY} on {self.dataset}, measured", 0, round_up(max(dot.x for dot in dots)), LEFT, RIGHT)
@@ -103,19 +112,21 @@ class Agreement:
         return render("agreement.svg", picture=Picture(x, y, dots), others=list(self.printed), dataset=self.dataset)
 
 
-def plain_rows(entries: Iterable[StoredResult]) -> dict[System, float]:
-    """Mean over seeds of each method and variant with the fewest choices besides; oracles are left out."""
-    found: dict[System, tuple[int, float]] = {}
+def plain_rows(entries: Iterable[StoredResult]) -> dict[System, Measured]:
+    """Each method and variant with the fewest choices besides; oracles are left out."""
+    found: dict[System, Measured] = {}
     for members in by_row(entries).values():
         first = members[0].result
         if first.method.oracle or QUALITY not in first.metrics:
             continue
-        system = System(first.method.name, first.method.variant or "", first.setting)
-        chosen = len(choices(first))
-        value = statistics.fmean(member.result.metrics[QUALITY].value for member in members)
-        if system not in found or chosen < found[system][0]:
-            found[system] = chosen, value
-    return {system: value for system, (_, value) in found.items() if not math.isnan(value)}
+        percent = statistics.fmean(member.result.metrics[QUALITY].value for member in members)
+        system, row = (
+            System(first.method.name, first.method.variant or "", first.setting),
+            Measured(percent, choices(first)),
+        )
+        if not math.isnan(percent) and (system not in found or len(row.choices) < len(found[system].choices)):
+            found[system] = row
+    return found
 
 
 def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float:
