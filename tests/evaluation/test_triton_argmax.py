@@ -61,7 +61,7 @@ def scorings(draw: st.DrawFn, classes: int) -> Scoring:
 
 
 @runs_kernel
-@settings(max_examples=15 if CUDA else 8, deadline=None)  # the interpreter takes seconds for one
+@settings(max_examples=15 if CUDA else 8, deadline=None)  # the interpreter takes a second for one
 @given(data=st.data())
 def test_labels_have_the_highest_scores(data: st.DataObject) -> None:
     """Whatever windows, sizes, numbers of classes and scores; where rounding could decide, either label will do."""
@@ -133,7 +133,8 @@ def test_used_where_scores_are_declared(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_device_on_which_it_errs_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
     from zsbench.evaluation import triton_argmax as fused
 
-    fused.try_on(DEVICE)
+    if CUDA:  # 20 seconds in the interpreter, whose labels are compared above
+        fused.try_on(DEVICE)
     monkeypatch.setattr(fused, "fused_labels", lambda logits, tiling, size, scoring: logits.new_zeros(size))
     with pytest.raises(RuntimeError, match="agrees with the chunks on"):
         fused.try_on(DEVICE)
