@@ -44,7 +44,7 @@ def test_methods_stand_beside_what_is_printed_of_them(entries, tmp_path):
     text = "\n".join(found.text)
     assert (
         "| B  | middle   |           | inductive |           | 21.0 | 70.0    |" in text
-        and "other 0.50 (3 methods)" in text
+        and "other 0.50 (3 rows)" in text
     )
     dots = [dot.text for dot in ET.fromstring(found.drawn).iter(f"{SVG}title")][1:]
     assert dots == [
@@ -55,8 +55,10 @@ def test_methods_stand_beside_what_is_printed_of_them(entries, tmp_path):
 
 
 def test_variants_are_systems_of_their_own(entries, tmp_path):
-    entries += [measured(tmp_path, "high", 5.0, variant="v")]
+    entries += [measured(tmp_path, "high", 5.0, variant="v", options={"changed": True})]
+    entries += [measured(tmp_path, "low", 11.0, variant="same")]  # what changes nothing is its method, and counted once
     published = [printed("other", name, "1") for name in ("low", "high")] + [printed("other", "high", "7", variant="v")]
+    published += [printed("other", "low", "1", variant="same")]
     found = Agreement.of("d", entries, published)
     assert found is not None and [system.name for system in found.measured] == ["high", "low", "high v"]
     assert "| C  | high     | v         | inductive |           | 5.0  | 7.0     |" in "\n".join(found.text)

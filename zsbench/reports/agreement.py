@@ -14,11 +14,12 @@ from zsbench.reports.drawing import BOTTOM, LEFT, RIGHT, TOP, Axis, Dot, Picture
 from zsbench.reports.html import letter, render
 from zsbench.reports.markup import cell, markdown_table
 from zsbench.reports.published import PublishedRow
-from zsbench.reports.rows import StoredResult, by_row, choices
+from zsbench.reports.rows import StoredResult, by_row, canonical, choices
+from zsbench.result import Result
 
 QUALITY = "hIoU"
 LEAST = 3
-"""Methods in common, from which on a rank correlation is told."""
+"""Rows in common, from which on a rank correlation is told."""
 
 
 class System(NamedTuple):
@@ -63,7 +64,7 @@ class Agreement:
         return cls(dataset, {system: measured[system] for system in ordered}, enough) if enough else None
 
     def correlation(self, other: str) -> float:
-        """Spearman's, of the methods that both have; in -1..1, NaN where one ranks none of them."""
+        """Spearman's, of the rows that both have; in -1..1, NaN where one ranks none of them."""
         common = self.printed[other]
         return rank_correlation([self.measured[system].percent for system in common], list(common.values()))
 
@@ -71,7 +72,7 @@ class Agreement:
     def text(self) -> list[str]:
         """What a page says of it: sentences, the table, and a link to the picture."""
         told = [
-            f"{cell(name)} {self.correlation(name):.2f} ({len(found)} methods)" for name, found in self.printed.items()
+            f"{cell(name)} {self.correlation(name):.2f} ({len(found)} rows)" for name, found in self.printed.items()
         ]
         body = [
             [letter(number), *map(cell, system), cell(" ".join(row.choices)), f"{row.percent:.1f}"]
@@ -113,20 +114,31 @@ class Agreement:
 
 
 def plain_rows(entries: Iterable[StoredResult]) -> dict[System, Measured]:
-    """Each method and variant with the fewest choices besides; oracles are left out."""
+    """Each method and variant with the fewest choices besides. Left out are oracles, and variants that change nothing, which
+    would count their method twice."""
+    rows = [members for members in by_row(entries).values() if counts(members[0].result)]
+    methods = {effect(members[0].result) for members in rows if not members[0].result.method.variant}
     found: dict[System, Measured] = {}
-    for members in by_row(entries).values():
+    for members in rows:
         first = members[0].result
-        if first.method.oracle or QUALITY not in first.metrics:
+        if first.method.variant and effect(first) in methods:
             continue
+        system = System(first.method.name, first.method.variant or "", first.setting)
         percent = statistics.fmean(member.result.metrics[QUALITY].value for member in members)
-        system, row = (
-            System(first.method.name, first.method.variant or "", first.setting),
-            Measured(percent, choices(first)),
-        )
-        if not math.isnan(percent) and (system not in found or len(row.choices) < len(found[system].choices)):
+        row = Measured(percent, choices(first))
+        if system not in found or len(row.choices) < len(found[system].choices):
             found[system] = row
     return found
+
+
+def counts(result: Result) -> bool:
+    """Whether there is a number to compare, and no oracle made it."""
+    return not result.method.oracle and QUALITY in result.metrics and not math.isnan(result.metrics[QUALITY].value)
+
+
+def effect(result: Result) -> tuple[str, str, str]:
+    """What a method is, whatever its variant is called."""
+    return result.method.name, result.setting, canonical(result.method.options)
 
 
 def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float:

@@ -217,8 +217,8 @@ def ablation_page(dataset: str, ablations: Sequence[MeasuredAblation], ties: Tie
         first = found.entries[0].result
         method, number = first.method.name, found.number
         chosen = choices(first)
-        command = f"zsbench ablate {method} --table {number} --dataset {dataset} --seeds {found.seeds}"
-        command, title = " ".join([command, *chosen]), ", ".join([f"table {number} of its paper", *map(cell, chosen)])
+        ablate = f"zsbench ablate {method} --table {number} --dataset {dataset} --seeds {found.seeds}"
+        command, title = " ".join([ablate, *chosen]), ", ".join([f"table {number} of its paper", *map(cell, chosen)])
         rows = found.rows_of_results
         tested = ties.of(rows)
         parts += [
