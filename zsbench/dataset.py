@@ -74,6 +74,8 @@ class Defaults:
     """An open_clip tag, a local file, or `random`."""
     trained_on: str | None = None
     """What these weights have seen, where no tag says it."""
+    words: str | None = None
+    """A file of word vectors that has all class names, for methods without CLIP."""
     templates: str = "single"
     """The set of prompt templates (`zsbench.clip.templates.TEMPLATES`)."""
     names: str = PLAIN

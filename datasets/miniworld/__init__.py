@@ -31,6 +31,7 @@ class World(Dataset):
     defaults = Defaults(
         clip=str(HERE / "clip.json"),
         weights=str(HERE / "clip.safetensors"),
+        words=str(HERE / "words.npz"),
         trained_on="other scenes of the same world, with captions that name all classes (datasets/miniworld/CLIP.md)",
         templates="single",
         protocol=EvalProtocol(short_side=None, crop=None, stride=None),

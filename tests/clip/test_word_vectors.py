@@ -278,6 +278,12 @@ def test_a_method_without_clip_from_training_to_its_result(call: Call) -> None:
     assert (np.asarray(Image.open("pictures/red-labels.png")) == 1).all()
 
 
+def test_a_dataset_may_come_with_word_vectors(call: Call) -> None:
+    """miniworld's have a width of their own, and one look at them is enough to be told that."""
+    text = call("profile", "--method", "spnet", "--dataset", "miniworld", "-o", "dim=23", "--out", "costs", code=2)
+    assert "24" in text and "--words of that width" in text
+
+
 def test_a_checkpoint_wants_the_vectors_that_it_was_trained_with(call: Call) -> None:
     call("train", *THERE, "--words", "words.npz", "--iterations", "1", "--out", "run")
     given = ("--checkpoint", "run/checkpoint.safetensors", "--words", "other.npz")

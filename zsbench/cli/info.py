@@ -97,6 +97,8 @@ def show_dataset(found: Mapping[str, Any], dataset: str | None) -> None:
     console.print(in_words(found), soft_wrap=True)
     defaults = found["defaults"]
     console.print(f"CLIP       {Path(defaults['clip']).name}, weights {Path(defaults['weights']).name}", soft_wrap=True)
+    if defaults["words"]:
+        console.print(f"vectors    {Path(defaults['words']).name}", soft_wrap=True)
     if defaults["recipe"]:
         console.print(Text("recipe     " + words_of(defaults["recipe"])), soft_wrap=True)
     console.print(Text("all        " + ", ".join(found["classes"])))

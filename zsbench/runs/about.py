@@ -55,7 +55,7 @@ def find(name: str) -> list[Plugin]:
 def about_method(plugin: Plugin, dataset: str | None = None) -> dict[str, Any]:
     """A method: what it needs, its options with those of a dataset's preset, its variants and tables."""
     options, source = registry.load_options(plugin.name), attributes(plugin)
-    needs = ["CLIP"] if source.get("needs_clip") else ["word vectors (--words FILE)"]
+    needs = ["CLIP"] if source.get("needs_clip") else ["word vectors (of the dataset, or --words FILE)"]
     needs = needs if source.get("needs_clip") is not None else []
     trainable = source.get("trainable")
     changed = {name: dict(plain(preset)) for name, preset in options.presets.items()}

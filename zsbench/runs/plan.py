@@ -223,11 +223,12 @@ def choose_vectors(
             raise UserError(
                 f"--{name.replace('_', '-')}: {request.method} needs no CLIP; give it word vectors by --words."
             )
-    if request.words is None:
+    file = request.words or dataset.defaults.words
+    if file is None:
         raise UserError(
             f"{request.method} needs word vectors: --words FILE, of word2vec, GloVe or fastText (.npz, .vec, .txt or .bin)."
         )
-    words = read_word_vectors(request.words).of(names, dataset.classes)
+    words = read_word_vectors(Path(file)).of(names, dataset.classes)
     if checkpoint is not None and request.checkpoint is not None and not request.transfer:
         check_vectors(checkpoint, request.checkpoint, words)
     return words
