@@ -218,6 +218,40 @@ def test_label_studios_masks_are_those_of_the_image_that_its_json_says(tmp_path)
         imported(folder, tmp_path / "again")
 
 
+@pytest.mark.parametrize("kind", ["BRUSH_TO_PNG", "BRUSH_TO_COCO"])
+def test_what_label_studio_itself_exports_is_read(tmp_path, kind):
+    converter = pytest.importorskip("label_studio_sdk.converter", reason="Label Studio writes these: label-studio-sdk")
+    regions = [
+        {
+            "from_name": "tag",
+            "to_name": "image",
+            "type": "brushlabels",
+            "original_width": WIDTH,
+            "original_height": HEIGHT,
+            "value": {"rle": converter.brush.mask2rle(255 * drawn.astype(np.uint8)), "brushlabels": [name]},
+        }
+        for name, drawn in zip(("tree", "dirt/road"), tree_and_road(), strict=True)
+    ]
+    task = {"id": 3, "data": {"image": "/data/upload/1/0a1b2c3d-leaf%20one.png"}}
+    task["annotations"] = [{"id": 4, "completed_by": {"id": 1, "email": "a-b@c.org"}, "result": regions}]
+    folder = tmp_path / "ls"
+    photo(folder / "images/leaf one.png")
+    (folder / "project.json").write_text(json.dumps([task]))
+    config = (
+        '<View><Image name="image" value="$image"/><BrushLabels name="tag" toName="image"><Label value="tree"/>'
+        '<Label value="dirt/road"/></BrushLabels></View>'
+    )
+    converter.Converter(config, project_dir=None).convert(str(folder / "project.json"), str(folder), kind, is_dir=False)
+    dataset, said = imported(folder, tmp_path)
+    (found,) = labels(dataset).values()
+    tree, road = tree_and_road()
+    wanted = np.where(tree, "tree", np.where(road, "dirt/road", ""))
+    if kind == "BRUSH_TO_COCO":  # outlines through the outermost pixels, which belong to no region then
+        assert "found       COCO" in said
+        found, wanted = found[[*range(1, 11), *range(13, 23)], 1:19], wanted[[*range(1, 11), *range(13, 23)], 1:19]
+    np.testing.assert_array_equal(found, wanted)
+
+
 def roboflow(folder):
     for split in ("train", "valid"):
         photo(folder / split / "a_jpg.rf.0f.jpg")
@@ -227,17 +261,31 @@ def roboflow(folder):
 
 
 def hasty(folder):
-    listed = [{"class_name": "tree", "png_index": 3, "color": "#f00"}, {"class_name": "road", "png_index": 1}]
-    photo(folder / "images/a.jpg")
-    mask(folder / "masks/a.png", np.array([3, 1, 0])[expected(2)])
-    (folder / "label_classes.json").write_text(json.dumps([*listed, {"class_name": "tag", "png_index": None}]))
-    return [("val", "a")], ""
+    """As docs.cloudfactory.com/export-formats/semantic-segmentation-png-images has it, with the images put beside."""
+    listed = [
+        {"png_index": 3, "class_name": "tree", "color": "#4df3ce", "class_type": "object"},
+        {"png_index": 1, "class_name": "road", "color": "#4c4ffc", "class_type": "background"},
+        {"png_index": None, "class_name": "tag", "color": "#4c4f00", "class_type": "object"},
+    ]
+    for batch in ("first batch", "second batch"):
+        photo(folder / f"images/{batch}/a.png")
+        mask(folder / batch / "a.png", np.array([3, 1, 0])[expected(2)])
+    (folder / "label_classes.json").write_text(json.dumps(listed))
+    return [("val", "first batch/a"), ("val", "second batch/a")], ""
 
 
 def labelme2voc(folder):
     photo(folder / "JPEGImages/a.jpg")
-    mask(folder / "SegmentationClassPNG/a.png", np.array([1, 2, 0])[expected(2)])
-    mask(folder / "SegmentationClassVisualization/a.jpg", expected(2))
+    drawn = Image.fromarray(np.array([1, 2, 0], np.uint8)[expected(2)])
+    drawn.putpalette([channel for value in range(256) for channel in (value, 255 - value, value)])
+    (folder / "SegmentationClass").mkdir()
+    drawn.save(folder / "SegmentationClass/a.png")
+    for kind in (
+        "SegmentationClassVisualization/a.jpg",
+        "SegmentationObject/a.png",
+        "SegmentationObjectVisualization/a.jpg",
+    ):
+        mask(folder / kind, expected(2))
     (folder / "class_names.txt").write_text("_background_\ntree\nroad\n")
     return [("val", "a")], "background"
 
@@ -311,18 +359,30 @@ def test_black_and_white_masks_are_two_classes_where_all_are(tmp_path):
 
 
 def test_masks_in_folders_of_any_name_are_known_by_their_channel(tmp_path):
-    hasty(tmp_path / "x")
-    (tmp_path / "x/images").rename(tmp_path / "x/first batch")
-    (tmp_path / "x/masks").rename(tmp_path / "x/export of monday")
-    dataset, _ = imported(tmp_path / "x", tmp_path)
-    np.testing.assert_array_equal(labels(dataset)["val", "a"], in_names(""))
+    photo(tmp_path / "x/first batch/a.jpg")
+    mask(tmp_path / "x/export of monday/a.png", expected(255))
+    dataset, _ = imported(tmp_path / "x", tmp_path, classes=("tree", "road"))
+    np.testing.assert_array_equal(labels(dataset)["val", "first batch/a"], in_names(""))
+
+
+def test_what_masks_exclude_is_not_the_background(tmp_path):
+    """labelme's `__ignore__` is 255."""
+    labelme2voc(tmp_path / "x")
+    excluded = np.array([1, 2, 0])[expected(2)]
+    excluded[:, :3] = 255
+    mask(tmp_path / "x/SegmentationClass/a.png", excluded)
+    dataset, said = imported(tmp_path / "x", tmp_path)
+    wanted = in_names("background")
+    wanted[:, :3] = ""
+    np.testing.assert_array_equal(labels(dataset)["val", "a"], wanted)
+    assert "ignored     255 in masks: 9.4 % of the pixels" in said
 
 
 def test_names_decide_what_is_ignored_unless_the_user_does(tmp_path):
     hasty(tmp_path / "x")
     dataset, said = imported(tmp_path / "x", tmp_path, ignored=("road",))
     assert dataset.classes == ("tree",) and "ignored     road, pixels without annotation: 50.0 %" in said
-    assert (dataset.read("val", "a").label == np.where(tree_and_road()[0], 0, IGNORE)).all()
+    assert (dataset.read("val", "first batch/a").label == np.where(tree_and_road()[0], 0, IGNORE)).all()
     for wishes, told in (
         ({"ignored": ("rod",)}, "--ignored 'rod': it is none of tree, road. Did you mean 'road'"),
         ({"unseen": ("tre",)}, "--unseen 'tre': .* Did you mean 'tree'"),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
+from urllib.parse import unquote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +16,8 @@ from zsbench.data.layout import is_picture, walk
 from zsbench.errors import UserError
 from zsbench.utils.colours import RGB
 
-UNANNOTATED = -1
-"""Where a tool says nothing of a pixel."""
+UNANNOTATED, EXCLUDED = -1, -2
+"""Where a tool says nothing of a pixel, and where it says that nobody scores it."""
 SPLITS = {
     "train": "train",
     "training": "train",
@@ -29,10 +31,14 @@ SPLITS = {
 """What folders and files are called that hold a split, and what it is called here."""
 ONLY = "val"
 """The split of images that are in none."""
+UPLOADED = re.compile(r"^[0-9a-f]{8}-")
 
 
 class Painted(NamedTuple):
-    """`label`: int32 (H, W), a class index or `UNANNOTATED`. `overlap`: pixels that masks of several classes claim."""
+    """`label`: int32 (H, W), a class index, `UNANNOTATED` or `EXCLUDED`.
+
+    `overlap`: pixels that masks of several classes claim.
+    """
 
     label: NDArray[np.int32]
     overlap: int = 0
@@ -101,7 +107,10 @@ def paint(
 
 
 class ByName:
-    """Finds the images that an annotation file names: by path where it leads somewhere, else by file name."""
+    """Finds the images that an annotation file names: by path where it leads somewhere, else by file name.
+
+    Label Studio writes names as in addresses, and gives uploads a prefix of eight digits.
+    """
 
     def __init__(self, paths: Iterable[Path]) -> None:
         self._paths: dict[str, list[Path]] = {}
@@ -114,7 +123,9 @@ class ByName:
         Raises `UserError` where there is none, or more than one that it could be.
         """
         wanted = PurePosixPath(name.replace("\\", "/"))
-        found = self._paths.get(wanted.name, [])
+        plain = unquote(wanted.name)
+        names = (wanted.name, plain, UPLOADED.sub("", plain))
+        found = next((self._paths[each] for each in names if each in self._paths), [])
         for fits in (
             lambda path: path.parts[-len(wanted.parts) :] == wanted.parts,
             lambda path: near in path.parts,

@@ -19,7 +19,7 @@ from zsbench.data.archives import unpack
 from zsbench.data.coco_folders import boxes_alone, read_coco
 from zsbench.data.conversion import encode_png
 from zsbench.data.folder import different_sizes
-from zsbench.data.found import UNANNOTATED, Found, Picture
+from zsbench.data.found import EXCLUDED, Found, Picture
 from zsbench.data.hub import HUB, read_copy, read_hub
 from zsbench.data.image import read_image
 from zsbench.data.label_studio import read_label_studio
@@ -60,7 +60,7 @@ class Wishes:
 
 @dataclass(frozen=True)
 class Roles:
-    """`classes`: that are scored, in order. `values`: of each class found, then of pixels without annotation."""
+    """`classes`: that are scored, in order. `values`: of each class found, then of excluded and of unannotated pixels."""
 
     classes: tuple[str, ...]
     background: str | None
@@ -73,10 +73,11 @@ class Roles:
 
 @dataclass
 class Written:
-    """What has been written: images of each split, pixels of each value, images and pixels where masks overlap."""
+    """What has been written: images of each split, pixels of each value and excluded ones, images and pixels of overlaps."""
 
     images: Counter[str] = field(default_factory=Counter)
     pixels: Counter[int] = field(default_factory=Counter)
+    excluded: int = 0
     overlapping: int = 0
     overlap: int = 0
 
@@ -168,14 +169,15 @@ def decide(found: Found, wishes: Wishes) -> Roles:
     colours = dict(zip(names, found.colours, strict=True)) if found.colours else {}
     if wishes.background is not None:
         background = None if wishes.background == NONE else plain(wishes.background)
+    excluded = nobody = 255 if len(classes) < 255 else 65535
     if background is not None and background not in classes:
         classes.append(background)
+        excluded = len(classes) - 1  # where the masks have no background of their own, it has their 255, too
     if not classes:
         raise UserError("all classes are ignored: give --ignored none, or fewer of them.")
-    nobody = 255 if len(classes) <= 255 else 65535
     value = {name: index for index, name in enumerate(classes)}
     rest = nobody if background is None else value[background]
-    values = np.array([*(value.get(name, nobody) for name in names), rest])
+    values = np.array([*(value.get(name, nobody) for name in names), excluded, rest])
     palette = tuple(colours[name] for name in classes) if set(classes) <= colours.keys() else None
     palette = palette if palette and len(set(palette)) == len(palette) else None
     unseen_known(wishes.unseen, classes)
@@ -208,7 +210,7 @@ def write_one(picture: Picture, roles: Roles, folder: Path, written: Written) ->
     if painted.label.shape != shape:
         of_image = Pair(picture.image, Path(f"the mask of {picture.id}"))
         raise UserError(different_sizes(of_image, shape, painted.label.shape))
-    raw = roles.values[np.where(painted.label == UNANNOTATED, len(roles.values) - 1, painted.label)]
+    raw = roles.values[painted.label]  # what is no class counts from the end
     image = folder / "images" / picture.split / f"{picture.id}{picture.image.suffix.lower()}"
     mask = folder / "masks" / picture.split / f"{picture.id}.png"
     for path in (image, mask):
@@ -221,6 +223,7 @@ def write_one(picture: Picture, roles: Roles, folder: Path, written: Written) ->
     write_bytes(mask, encode_png(raw.astype(np.uint8 if roles.nobody == 255 else np.uint16)))
     written.images[picture.split] += 1
     written.pixels.update(dict(zip(*(each.tolist() for each in np.unique(raw, return_counts=True)), strict=True)))
+    written.excluded += int(((painted.label == EXCLUDED) & (raw == roles.nobody)).sum())
     written.overlap += painted.overlap
     written.overlapping += painted.overlap > 0
 
@@ -261,6 +264,7 @@ def report(found: Found, roles: Roles, wishes: Wishes, written: Written, out: Pa
     splits = ", ".join(f"{count:,} {split}" for split, count in written.images.items())
     unannotated = "pixels without annotation"
     nobody = [*roles.ignored, *([unannotated] if roles.background is None else [])]
+    nobody += ["255 in masks"] if written.excluded else []
     hidden = ", ".join(wishes.unseen) or "none; --unseen NAMES, or the card, says what the inductive setting hides"
     background = "none; --background NAME makes pixels without annotation a class"
     if roles.background is not None:

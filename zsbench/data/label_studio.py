@@ -43,7 +43,7 @@ def read_label_studio(folder: Path) -> Found | None:
                 f"{drawn[0][1]}: the JSON export beside it has no task {task}: export both at the same time."
             )
         source, name = images[task]
-        image = uploaded(photos, name, source)
+        image = photos.one(PurePosixPath(file_of(name)).name, source)
         read = partial(read_brushes, [(classes.index(cls), path) for cls, path in drawn], image)
         pictures.append(Picture(split_of(PurePosixPath(image.relative_to(folder).as_posix())), image.stem, image, read))
     several = len(brushes) - sum(map(len, masks.values()))
@@ -89,7 +89,8 @@ def words_in(content: Any) -> Iterator[str]:
 def class_of(path: Path, middle: str, words: set[str]) -> str:
     """The class in `<who>-<control>-<class>`: one that the export names, else what follows its control, or one word."""
     for word in sorted(words, key=len, reverse=True):
-        if not word.endswith("-") and middle.endswith(f"-{word}"):
+        drawn = word.replace("/", "-").replace("\\", "-")  # what Label Studio makes of them in names of files
+        if not word.endswith("-") and middle.endswith(f"-{drawn}"):
             return word
     for control in (word for word in words if word.endswith("-")):
         _, found, rest = middle.partition(f"-{control}")
@@ -105,15 +106,6 @@ def file_of(name: str) -> str:
     """The path in the address of an image; local files have it in a query, `?d=`."""
     parts = urlsplit(name)
     return unquote(parse_qs(parts.query).get("d", [parts.path])[0])
-
-
-def uploaded(photos: ByName, name: str, source: Path) -> Path:
-    """The image of a task; Label Studio gives uploads a prefix of eight digits."""
-    given = PurePosixPath(file_of(name)).name
-    try:
-        return photos.one(given, source)
-    except UserError:
-        return photos.one(re.sub(r"^[0-9a-f]{8}-", "", given), source)
 
 
 def read_brushes(masks: Sequence[tuple[int, Path]], image: Path) -> Painted:

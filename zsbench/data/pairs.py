@@ -17,10 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from zsbench.data.found import ONLY, SPLITS, UNANNOTATED, Found, Painted, Picture, files_called, pictures_below
+from zsbench.data.found import (
+    EXCLUDED,
+    ONLY,
+    SPLITS,
+    UNANNOTATED,
+    Found,
+    Painted,
+    Picture,
+    files_called,
+    pictures_below,
+)
 from zsbench.data.label_map import LabelMap
 from zsbench.data.mask import EXACT_FORMATS, INDEX_MODES, open_mask, read_binary, read_mask
-from zsbench.dataset import IGNORE
 from zsbench.errors import UserError
 from zsbench.utils.colours import RGB
 from zsbench.utils.documents import read_json
@@ -46,7 +55,10 @@ IMAGE_WORDS = {
 }
 OTHER_WORDS = {"dir", "ground", "data", "png", "raw"}
 """Words that folders are called by, which say nothing of the images in them."""
-UNREAD = {"segmentationclassvisualization", "segmentationobject", "segmentationobjectpng", "visualization"}
+UNREAD = {
+    "segmentationclassvisualization", "segmentationobject", "segmentationobjectpng", "segmentationobjectvisualization",
+    "visualization", "visualizations",
+}  # fmt: skip
 MASK_ENDING = re.compile(
     r"[_.-](masks?|labels?|seg|segmentation|gt|annotation|gtfine_label(train)?ids)$", re.IGNORECASE
 )
@@ -83,16 +95,16 @@ class Meaning:
 
 
 def read_values(path: Path, meaning: Meaning) -> Painted:
-    """A mask as classes. 0 and 255 are unannotated unless they are classes; others not listed are a `UserError`."""
+    """A mask as classes. Unless they are classes, 0 is unannotated, 255 excluded; others not listed are a `UserError`."""
     picture = open_mask(path)
     if meaning.colours is not None:
         return Painted(read_colours(path, picture, meaning))
     raw = plain_channel(path, picture) if picture.mode not in INDEX_MODES else read_mask(path)
-    listed = LabelMap({0: IGNORE, 255: IGNORE, **meaning.values})
+    listed = LabelMap({0: UNANNOTATED, 255: EXCLUDED, **meaning.values})
     label = listed(raw)
-    if label.min(initial=0) < UNANNOTATED:
+    if label.min(initial=0) < EXCLUDED:
         raise UserError(f"{path}: {listed.explain(raw)} They are those of {meaning.source}.")
-    return Painted(np.where(label == IGNORE, UNANNOTATED, label).astype(np.int32))
+    return Painted(label)
 
 
 def black_and_white(path: Path) -> bool:
@@ -154,50 +166,76 @@ def place_of(path: PurePosixPath) -> Place:
     return Place(split, "/".join([*kept, stem]), is_mask)
 
 
+Placed = tuple[Place, Path]
+Twos = Callable[[Sequence[Placed]], list[Placed] | None]
+NAMINGS: tuple[Callable[[Place], object], ...] = (
+    lambda place: (place.split, place.key),
+    lambda place: place.key,
+    lambda place: PurePosixPath(place.key).name,
+)
+"""What an image and its mask have in common, the closest first: images or masks alone may be in folders."""
+
+
 def find_pairs(folder: Path, paths: Sequence[Path]) -> tuple[list[tuple[Place, Path, Path]], int]:
     """Images with their masks, and how many images have none.
 
     Raises `UserError` for a mask without its image, and for two of one name.
     """
-    images, masks = dict[tuple[str, str], Path](), dict[tuple[str, str], Path]()
-    for path in paths:
-        inner = PurePosixPath(path.relative_to(folder).as_posix())
-        if UNREAD & {part.lower() for part in inner.parts}:
-            continue
-        place = place_of(inner)
-        taken = (masks if place.is_mask else images).setdefault((place.split, place.key), path)
-        if taken != path:
-            kind = "masks" if place.is_mask else "images"
+    inner = {path: PurePosixPath(path.relative_to(folder).as_posix()) for path in paths}
+    placed = [
+        (place_of(part), path) for path, part in inner.items() if not UNREAD & {word.lower() for word in part.parts}
+    ]
+    if not any(place.is_mask for place, _ in placed):
+        placed = by_content(placed)
+    taken = dict[Place, Path]()
+    for place, path in placed:
+        if taken.setdefault(place, path) != path:
             raise UserError(
-                f"{taken} and {path} are two {kind} that go by the name {place.key!r} ({place.split}): keep one."
+                f"{taken[place]} and {path} are two {'masks' if place.is_mask else 'images'} that go by the name "
+                f"{place.key!r} ({place.split}): keep one."
             )
-    if not masks:
-        images, masks = by_content(images)
-    anywhere = {key: split for split, key in images}  # images or masks alone may be in folders of splits
-    found = []
-    for (split, key), mask in masks.items():
-        image = images.get((split, key)) or images.get((anywhere.get(key, split), key))
-        if image is None:
-            raise UserError(
-                f"{mask}: its image is missing: expected one called {key} beside it or in a folder of images."
-            )
-        found.append((Place(anywhere[key] if split == ONLY else split, key, True), image, mask))
-    return found, len(images) - len(found)
+    found, left = in_twos(placed, image_and_mask)
+    missing = next((each for each in left if each[0].is_mask), None)
+    if missing:
+        raise UserError(
+            f"{missing[1]}: its image is missing: expected one called {missing[0].key} beside it or in a folder of images."
+        )
+    pairs = [
+        (image if mask.split == ONLY else image._replace(split=mask.split), path, other)
+        for (image, path), (mask, other) in found
+    ]
+    return pairs, len(left)
 
 
-def by_content(
-    pictures: Mapping[tuple[str, str], Path],
-) -> tuple[dict[tuple[str, str], Path], dict[tuple[str, str], Path]]:
+def image_and_mask(twos: Sequence[Placed]) -> list[Placed] | None:
+    return sorted(twos, key=lambda each: each[0].is_mask) if twos[0][0].is_mask != twos[1][0].is_mask else None
+
+
+def by_content(pictures: Sequence[Placed]) -> list[Placed]:
     """Images and masks that nothing but their folders tells apart: of two pictures of one name, the mask has one channel."""
-    named: dict[tuple[str, str], list[Path]] = {}
-    for (split, _), path in pictures.items():
-        named.setdefault((split, path.stem), []).append(path)
-    images, masks = dict[tuple[str, str], Path](), dict[tuple[str, str], Path]()
-    for key, paths in named.items():
-        values = [path for path in paths if path.suffix.lower() == ".png" and open_mask(path).mode in INDEX_MODES]
-        if len(paths) == 2 and len(values) == 1:
-            masks[key], images[key] = values[0], next(path for path in paths if path != values[0])
-    return images, masks
+
+    def told(twos: Sequence[Placed]) -> list[Placed] | None:
+        values = [path.suffix.lower() == ".png" and open_mask(path).mode in INDEX_MODES for _, path in twos]
+        if values[0] == values[1]:
+            return None
+        return [(place._replace(is_mask=mask), path) for (place, path), mask in zip(twos, values, strict=True)]
+
+    found, left = in_twos(pictures, told)
+    return [each for twos in found for each in twos] + left
+
+
+def in_twos(pictures: Sequence[Placed], fit: Twos) -> tuple[list[list[Placed]], list[Placed]]:
+    """The pictures of one name that are two and `fit`, as that gives them, by one naming after the other; and the rest."""
+    found: list[list[Placed]] = []
+    left = list(pictures)
+    for name in NAMINGS:
+        groups: dict[object, list[Placed]] = {}
+        for each in left:
+            groups.setdefault(name(each[0]), []).append(each)
+        fitting = {key: twos for key, group in groups.items() if len(group) == 2 and (twos := fit(group))}
+        found += fitting.values()
+        left = [each for each in left if name(each[0]) not in fitting]
+    return found, left
 
 
 def read_pairs(folder: Path, classes: Sequence[str]) -> Found | None:
