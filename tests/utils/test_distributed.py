@@ -20,12 +20,13 @@ from torch import nn
 from toys import Squares
 
 import zsbench
-from zsbench.checkpoint import trainable_state_dict
+from zsbench.checkpoint import read_checkpoint, trainable_state_dict
 from zsbench.cli import errors as cli_errors
 from zsbench.dataset import IGNORE
 from zsbench.errors import UserError
 from zsbench.method import Losses, Method
 from zsbench.recipe import Recipe
+from zsbench.runs.folder import BEST, CHECKPOINT
 from zsbench.settings import Phase, TrainingView
 from zsbench.training import state as training
 from zsbench.training.loop import Session, train
@@ -295,6 +296,26 @@ def test_a_killed_process_stops_the_others_and_any_number_completes_the_run(tmp_
     assert resumed.returncode == 0, resumed.stderr
     same_result(tmp_path / "whole", tmp_path / "cut")
     assert resumed.stdout.count("written to") == 1
+
+
+@pytest.mark.slow
+def test_two_processes_validate_as_one_keep_the_same_best_weights_and_lose_patience_at_the_same_step(tmp_path):
+    """25 images, which two processes cannot share out evenly; the last validation is worse than the one before."""
+    recipe = {"iterations": 60, "batch_size": 4, "warmup_iterations": 0, "learning_rate": 0.3}
+    recipe |= {"validate_every": 5, "validate_images": 25, "patience": 1}
+    zsbench.train("linear-head", recipe=recipe, device="cpu", out=tmp_path / "1")
+    words = ["-m", "zsbench", "train", "--method", "linear-head", "--device", "cpu", "--out", tmp_path / "2"]
+    finished = torchrun(2, *words, *(word for entry in recipe.items() for word in ("-r", "{}={}".format(*entry))))
+    assert finished.returncode == 0, finished.stderr
+    for name in (CHECKPOINT, BEST):
+        (one, weights), (other, learnt) = (read_checkpoint(tmp_path / run / name) for run in "12")
+        found, expected = other.validation, one.validation
+        torch.testing.assert_close(learnt, weights, rtol=1e-3, atol=1e-4)
+        assert list(found.history) == list(expected.history) and found.images == 25
+        assert list(found.history.values()) == pytest.approx(list(expected.history.values()), abs=0.01)
+        assert (found.best_step, found.ended_early) == (expected.best_step, expected.ended_early)
+    assert expected.best_step < max(expected.history) < 60
+    assert (tmp_path / "2/run.log").read_text().count("this phase ends at step") == 1
 
 
 @pytest.mark.slow
