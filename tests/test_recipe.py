@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from zsbench.errors import UserError
 from zsbench.optimisation import build_optimiser
-from zsbench.recipe import READ_WITH, Recipe, idle, learning_rate
+from zsbench.recipe import NEEDED, READ_WITH, Recipe, idle, learning_rate
 from zsbench.runs.resolve import merge
 
 
@@ -78,6 +78,10 @@ def test_an_entry_that_nothing_reads_beside_the_others_is_named():
     assert idle("momentum", [plain, sgd]) is None and idle("betas", [plain]) is None
     assert idle("betas", [sgd]) == "betas is of optimiser adamw and adam, and this training has sgd"
     assert idle("min_learning_rate", [sgd]) and idle("decay_from", [plain]) and idle("iterations", [sgd]) is None
+    at_once = sgd.model_copy(update={"warmup_iterations": 0, "short_side": None})
+    for entry in NEEDED:
+        assert idle(entry, [at_once]).startswith(f"{entry} ") and idle(entry, [plain, at_once]) is None
+    assert idle("schedule_every", [sgd]) is None and idle("long_side", [Recipe(stretch=True)])
 
 
 @pytest.mark.parametrize("entry", READ_WITH)

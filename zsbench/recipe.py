@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -111,9 +111,28 @@ READ_WITH: Mapping[str, tuple[str, tuple[str, ...]]] = {
 }
 """Entries that are read under some choices of another entry alone: that entry, and these choices."""
 
+NEEDED: Mapping[str, tuple[str, Callable[[Recipe], bool]]] = {
+    "warmup_ratio": ("is of the warm-up, and warmup_iterations is 0", lambda recipe: recipe.warmup_iterations > 0),
+    "schedule_every": (
+        "is of a rate that changes, and this one is constant, without a warm-up",
+        lambda recipe: recipe.schedule != "constant" or recipe.warmup_iterations > 0,
+    ),
+    "stretch": ("is of short_side, which is none", lambda recipe: recipe.short_side is not None),
+    "long_side": (
+        "bounds what short_side makes of an image, and that is none, or stretch is on",
+        lambda recipe: recipe.short_side is not None and not recipe.stretch,
+    ),
+}
+"""Entries that need others: why they do nothing, and whether a recipe reads them."""
+RATES = frozenset({*READ_WITH, "warmup_ratio", "schedule_every"})
+"""Entries of `READ_WITH` and `NEEDED` that optimisers and rates read."""
+
 
 def idle(entry: str, recipes: Iterable[Recipe]) -> str | None:
     """Why an entry does nothing in any of the recipes, those of a training's phases; None where it does."""
+    if entry in NEEDED:
+        reason, read = NEEDED[entry]
+        return None if any(map(read, recipes)) else f"{entry} {reason}"
     if entry not in READ_WITH:
         return None
     other, choices = READ_WITH[entry]

@@ -85,6 +85,21 @@ def test_limit_takes_the_first_images_of_each_split():
             {"recipe": {"momentum": "0.5"}},
             "-r momentum=0.5: momentum is of optimiser sgd, and this training has adamw",
         ),
+        (
+            "run",
+            {"recipe": {"warmup_ratio": 0.5, "warmup_iterations": 0}},
+            "warmup_ratio=0.5: warmup_ratio is of the warm-up",
+        ),
+        (
+            "run",
+            {"recipe": {"self_training_from": 0.2}},
+            "is of the transductive setting, and this training is inductive",
+        ),
+        (
+            "train",
+            {"recipe": {"evaluated": "best", "validate_every": 2}},
+            "-r evaluated=best: `zsbench train` evaluates no",
+        ),
         ("run", {"variant": "dep"}, "no variant 'dep'; it has: deep. Did you mean 'deep'"),
         ("run", {"setting": "training-free"}, "toy cannot run in the training-free setting"),
         ("run", {"method": "free", "setting": "inductive"}, "free cannot run in the inductive setting"),

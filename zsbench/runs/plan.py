@@ -20,7 +20,7 @@ from zsbench.errors import UserError
 from zsbench.image_metric import ImageMetric
 from zsbench.method import Method, ReleasedCheckpoint
 from zsbench.options import Options
-from zsbench.recipe import Recipe, idle
+from zsbench.recipe import RATES, Recipe, idle
 from zsbench.result import File
 from zsbench.runs.compatibility import check_vectors, open_release
 from zsbench.runs.finished import unlike
@@ -117,7 +117,7 @@ def make_plan(verb: Verb, request: Request, dataset: Dataset | None = None) -> P
         options.verify(checked_ids(dataset, protocol.split))
     recipe = resolved.recipe()
     if trains and request.recipe:
-        check_entries(request, method_class.phases(setting, recipe, options), method_class)
+        check_entries(request, method_class.phases(setting, recipe, options), method_class, setting)
     train_ids, validation_ids = choose_images(recipe, request, dataset) if trains else ((), ())
     return Plan(
         verb=verb,
@@ -173,14 +173,19 @@ def check_useful(verb: Verb, request: Request, method_class: type[Method], train
         raise useless(
             training, f"nothing is trained: {method_class.name} learns nothing, or its checkpoint is used as it is"
         )
+    if verb == "train" and "evaluated" in request.recipe:
+        raise useless([f"-r evaluated={as_word(request.recipe['evaluated'])}"], "`zsbench train` evaluates no weights")
 
 
-def check_entries(request: Request, phases: Sequence[Phase], method_class: type[Method]) -> None:
+def check_entries(request: Request, phases: Sequence[Phase], method_class: type[Method], setting: Setting) -> None:
     """Raise `UserError` for an entry of the recipe that nothing reads beside the others, such as momentum with AdamW. A
-    method with optimisers or rates of its own may read any."""
+    method with optimisers or rates of its own may read any of theirs."""
     own = method_class.optimisers is not Method.optimisers or method_class.learning_rate is not Method.learning_rate
-    for entry in () if own else request.recipe:
-        if reason := idle(entry, [phase.recipe for phase in phases]):
+    for entry in request.recipe:
+        reason = None if own and entry in RATES else idle(entry, [phase.recipe for phase in phases])
+        if entry in ("pseudo_labels", "self_training_from") and setting != "transductive":
+            reason = f"{entry} is of the transductive setting, and this training is {setting}"
+        if reason:
             raise useless([f"-r {entry}={as_word(request.recipe[entry])}"], reason)
 
 
