@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+import os
+import subprocess
+import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -114,6 +121,88 @@ def test_what_is_fetched_is_read_like_a_copy(parquet, tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda name, file, repo_type: str(tmp_path / file))
     _, dataset = imported("hf:owner/name", tmp_path)
     assert dataset.classes == ("ground", "tree", "road") and dataset.defaults.protocol.split == "train"
+
+
+COMMIT = "c" * 40
+
+
+class Hub(BaseHTTPRequestHandler):
+    """Answers as the Hub does what huggingface_hub and datasets ask for one data set, owner/name, in `folder`."""
+
+    protocol_version = "HTTP/1.1"
+    folder = None
+
+    def answer(self, body, status=200, **headers):
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.send_response(status)
+        for name, value in {"Content-Length": len(content), "X-Repo-Commit": COMMIT, **headers}.items():
+            self.send_header(name, str(value))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    def file(self, path):
+        path = self.folder / path
+        if not path.is_file():
+            return self.answer({"error": "Entry not found"}, 404, **{"X-Error-Code": "EntryNotFound"})
+        return self.answer(path.read_bytes(), ETag=f'"{hashlib.sha1(path.read_bytes()).hexdigest()}"')
+
+    def tree(self, inner):
+        listed = [
+            {"type": "file" if each.is_file() else "directory", "size": each.stat().st_size, "oid": "d" * 40}
+            | {"path": each.relative_to(self.folder).as_posix()}
+            for each in sorted((self.folder / inner).iterdir())
+        ]
+        return self.answer(listed)
+
+    def do_GET(self):
+        path = urlsplit(self.path).path
+        for revision in ("main", COMMIT):
+            for start, reply in (
+                (f"/datasets/owner/name/resolve/{revision}/", self.file),
+                (f"/api/datasets/owner/name/tree/{revision}", lambda inner: self.tree(inner.strip("/"))),
+                (
+                    f"/api/datasets/owner/name/revision/{revision}",
+                    lambda _: self.answer({"id": "owner/name", "sha": COMMIT}),
+                ),
+            ):
+                if path.startswith(start):
+                    return reply(path.removeprefix(start))
+        return self.answer({"error": "Repository not found"}, 404, **{"X-Error-Code": "RepoNotFound"})
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.slow
+def test_what_the_clients_of_the_hub_fetch_becomes_a_card(parquet, tmp_path):
+    """Through all of datasets and huggingface_hub: only the Hub itself is another."""
+    (parquet / "id2label.json").write_text(json.dumps({"0": "ground", "1": "tree", "7": "road"}))
+    (parquet / "README.md").write_text("---\nlicense: mit\n---\n")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("OfFolder", (Hub,), {"folder": parquet}))
+    Thread(target=server.serve_forever, daemon=True).start()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    environment |= {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HOME": str(tmp_path / "home")}
+
+    def run(name):
+        command = [sys.executable, "-m", "zsbench", "data", "import", name, "--out", str(tmp_path / "mine.toml")]
+        return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+    absent = run("hf:owner/absent")
+    assert absent.returncode == 2 and "hf:owner/absent cannot be read (DatasetNotFoundError:" in absent.stderr
+    done = run("hf:owner/name")
+    server.shutdown()
+    assert done.returncode == 0, done.stderr
+    assert (
+        "3 images (2 train, 1 val); images from the column image, labels from mask, classes from id2label"
+        in done.stdout
+    )
+    dataset = load_card(tmp_path / "mine.toml")(None)
+    assert dataset.classes == ("ground", "tree", "road")
+    np.testing.assert_array_equal(dataset.label("val", dataset.ids("val")[0]), np.array([0, 1, *[-1] * 5, 2])[LABEL])
+    assert dataset.pair("train", dataset.ids("train")[1]).image.read_bytes() == jpeg(1)
 
 
 def test_a_version_of_the_library_that_may_run_code_of_a_data_set_is_refused(parquet, tmp_path, monkeypatch):

@@ -180,7 +180,7 @@ def lay_out(what: str, data: Any, meaning: Meaning | None, homes: Sequence[Path]
             write_bytes(photo, stored)
             write_bytes(mask, bytes_of(what, row[label], homes))
             pictures.append(Picture(split, key, photo, partial(read_values, mask, meaning)))
-    note = f"images from the column {image}, labels from {label}, classes from {meaning.source}"
+    note = f"images from the column {image}, labels from {label}, classes from {PurePosixPath(meaning.source).name}"
     return Found("Hugging Face data set", meaning.classes, pictures, notes=[note])
 
 
