@@ -46,7 +46,7 @@ class Recipe(BaseModel):
         512, ge=8, le=MAX_SIDE, description="side of the square training crop in pixels; smaller images are padded"
     )
     short_side: int | None = Field(
-        512, ge=1, le=MAX_SIDE, description="short side before the random scale; None keeps the image's size"
+        512, ge=1, le=MAX_SIDE, description="short side before the random scale; none keeps the image's size"
     )
     stretch: bool = Field(False, description="both sides become short_side: the aspect is lost")
     long_side: int = Field(2048, ge=1, le=MAX_SIDE, description="bound on the long side before the random scale")

@@ -69,6 +69,7 @@ MISSPELT = {
     "eval --method toy --checkpoint absent": "checkpoint absent does not exist",
     "eval --method toy --limit -3": "--limit",
     "eval --method toy --dtype float61": "Did you mean 'float16'",
+    "eval --method toy --device gpu": "give cpu, cuda or cuda:N",
     "profile --method toy --size 12": "expected HEIGHTxWIDTH",
     "profile --method toy,toi": "Did you mean 'toy'",
     "ablate toy --table 3": "no ablation table 3; it has: 2",

@@ -27,7 +27,7 @@ from zsbench.runs.finished import unlike
 from zsbench.runs.folder import changes, free_folder, is_finished, leftovers, names_after
 from zsbench.runs.image_metrics import open_metrics
 from zsbench.runs.request import Request, Verb, as_word
-from zsbench.runs.resolve import Resolved, about_training, is_dataset, resolve, resolve_clip, useless
+from zsbench.runs.resolve import Resolved, about_training, is_dataset, no_device, resolve, resolve_clip, useless
 from zsbench.runs.stand_ins import hold_out
 from zsbench.settings import Phase, Setting, parse_setting
 from zsbench.utils.validation import from_file
@@ -297,7 +297,7 @@ def choose_device(text: str | None) -> torch.device:
     try:
         device = torch.device(text)
     except RuntimeError as error:
-        raise UserError(f"--device {text!r} is no device; give cpu, cuda or cuda:N.") from error
+        raise no_device(text) from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError(
             "--device cuda: this torch finds no CUDA device. Use --device cpu, or install a CUDA build of torch "

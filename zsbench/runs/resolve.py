@@ -30,6 +30,8 @@ from zsbench.utils.validation import from_file, holds_text, named_path, validate
 
 CALIBRATION = "calibration"
 """The option of methods that subtract a constant from the scores of seen classes."""
+DEVICES = ("cpu", "cuda", "mps", "xpu", "hpu", "npu", "mtia")
+"""The kinds of devices of torch and its extensions; whether one is there is asked of torch, later."""
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -200,6 +202,8 @@ def resolve(request: Request, dataset: Dataset | None = None) -> Resolved:
         if file is not None and not file.is_file():
             raise UserError(f"{name.replace('_', ' ')} {file} does not exist.")
     check_trackers(request.track)
+    if request.device is not None and request.device.partition(":")[0] not in DEVICES:
+        raise no_device(request.device)
     learnt = None
     if request.checkpoint is not None and request.checkpoint.suffix == ".safetensors":
         learnt = read_info(request.checkpoint)
@@ -211,6 +215,10 @@ def resolve(request: Request, dataset: Dataset | None = None) -> Resolved:
     resolved.protocol()
     resolved.texts(learnt)
     return resolved
+
+
+def no_device(text: str) -> UserError:
+    return UserError(f"--device {text!r} is no device; give cpu, cuda or cuda:N.")
 
 
 def check_trackers(names: Sequence[str]) -> None:
