@@ -2,7 +2,8 @@
 
 import pytest
 
-from zsbench.errors import did_you_mean
+import zsbench
+from zsbench.errors import UserError, did_you_mean
 from zsbench.recipe import Recipe
 
 MODELS = ("ViT-B-16", "ViT-B-16-quickgelu", "ViT-L-14", "RN50")
@@ -16,7 +17,7 @@ MODELS = ("ViT-B-16", "ViT-B-16-quickgelu", "ViT-L-14", "RN50")
         ("optimizer", Recipe.model_fields, "optimiser"),
         ("epochs", Recipe.model_fields, "iterations"),
         ("clip_grad", Recipe.model_fields, "gradient_clip"),
-        ("warmup", Recipe.model_fields, "warmup_ratio"),
+        ("warmup", Recipe.model_fields, "warmup_iterations"),
         ("Batch-Size", Recipe.model_fields, "batch_size"),
         ("vit-b-16", MODELS, "ViT-B-16"),
         ("ViT_L/14", MODELS, "ViT-L-14"),
@@ -32,3 +33,29 @@ def test_the_nearest_word_means_the_same(word, choices, meant):
 @pytest.mark.parametrize("word", ["", "?", "xyzzy", "color"])
 def test_nothing_is_near_what_is_far(word):
     assert did_you_mean(word, Recipe.model_fields) == ""
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda: zsbench.load_dataset("miniworld", rot="x"), "load_dataset has no keyword 'rot'. Did you mean 'root'?"),
+        (
+            lambda: zsbench.compare("a", "b", replicate=3),
+            "compare has no keyword 'replicate'. Did you mean 'replicates'?",
+        ),
+        (lambda: zsbench.push("a", "me/a", licence="mit"), "push has no keyword 'licence'. Did you mean 'license'?"),
+    ],
+)
+def test_a_wrong_keyword_of_a_function_is_told(call, told):
+    with pytest.raises(UserError) as found:
+        call()
+    assert str(found.value).startswith(told)
+
+
+def test_a_notebook_shows_the_users_own_line_and_the_message_alone():
+    with pytest.raises(UserError) as found:
+        zsbench.evaluate("maskclop")
+    line, message = found.value._render_traceback_()
+    assert line.endswith(': zsbench.evaluate("maskclop")') and message.startswith(
+        "UserError: unknown method 'maskclop'"
+    )

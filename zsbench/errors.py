@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import re
-from collections.abc import Iterable, Sequence
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+Given = ParamSpec("Given")
+Found = TypeVar("Found")
 
 
 class UserError(Exception):
@@ -13,6 +21,12 @@ class UserError(Exception):
     The message names the file, class or option at fault, says what was expected and what to do.
     """
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows: the line of the user's own code that led here, and the message."""
+        ours = Path(__file__).parent
+        own = [each for each in traceback.extract_tb(self.__traceback__) if ours not in Path(each.filename).parents]
+        return [*(f"line {each.lineno}: {each.line}" for each in own[-1:]), f"UserError: {self}"]
+
 
 SAME_MEANING = {
     "epoch": "iterations",
@@ -20,6 +34,7 @@ SAME_MEANING = {
     "steps": "iterations",
     "iters": "iterations",
     "max_iters": "iterations",
+    "warmup": "warmup_iterations",
     "samples_per_gpu": "batch_size",
     "decay": "weight_decay",
     "augmentation": "photometric",
@@ -80,6 +95,22 @@ def words_of(text: str) -> list[str]:
 def bare(word: str) -> str:
     """Lower-case letters and digits of a word alone."""
     return re.sub(r"[^a-z0-9]", "", word.lower())
+
+
+def told_by_name(function: Callable[Given, Found]) -> Callable[Given, Found]:
+    """The function, for which a keyword that it does not have is a `UserError` with the nearest."""
+    parameters = inspect.signature(function).parameters.values()
+    known = [each.name for each in parameters if each.name != "self" and each.kind != each.VAR_POSITIONAL]
+
+    @wraps(function)
+    def call(*args: Given.args, **given: Given.kwargs) -> Found:
+        for name in given:
+            if name not in known:
+                near = did_you_mean(name, known)
+                raise UserError(f"{function.__qualname__} has no keyword {name!r}.{near} Known: {', '.join(known)}.")
+        return function(*args, **given)
+
+    return call
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -154,3 +154,13 @@ def test_a_result_shows_itself(segmenter, miniworld, folder):
     assert zsbench.Result.load(folder / "r.json").model_dump_json() == result.model_dump_json()
     pytest.importorskip("pandas", reason="frames are pandas': pip install 'zsbench[frames]'")
     assert list(result.per_class.to_frame()["name"]) == list(miniworld.classes)
+
+
+def test_a_method_that_has_learnt_nothing_says_so(segmenter, miniworld):
+    assert "learnt" not in repr(segmenter)
+    empty = zsbench.load_method("linear-head", device="cpu")
+    assert repr(empty) == "<linear-head, which has learnt nothing, told 60 classes of miniworld>"
+    with pytest.warns(UserWarning, match=r"linear-head, which has learnt nothing.*checkpoint="):
+        empty(miniworld[0].image)
+    with pytest.raises(UserError, match=r"Segmenter.__call__ has no keyword 'clases'\. Did you mean 'classes'"):
+        empty(miniworld[0].image, clases=["boat"])

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from zsbench.errors import UserError
+from zsbench.errors import UserError, told_by_name
 from zsbench.metrics.records import Records
 from zsbench.metrics.resampling import Resampling
 from zsbench.metrics.significance import Difference
@@ -80,6 +80,7 @@ class Comparison:
         return self.contenders[0].runs[0].result
 
 
+@told_by_name
 def compare(*runs: str | Path, replicates: int = 1000, seed: int = 0) -> Comparison:
     """Compare runs, each given by its folder or its result, with records beside it.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zsbench.checkpoint import read_checkpoint, read_info
-from zsbench.errors import UserError
+from zsbench.errors import UserError, told_by_name
 from zsbench.metrics.records import Records
 from zsbench.result import Result
 from zsbench.runs.folder import BEST, CHECKPOINT, RECORDS, RESULT, weights_in
@@ -25,6 +25,7 @@ FILES = (RESULT, RECORDS, CHECKPOINT, BEST)
 """What is pushed and pulled, where it is there: nothing else is ever asked for."""
 
 
+@told_by_name
 def push(
     run: str | Path, repo: str, *, private: bool = False, license: str | None = None, revision: str | None = None
 ) -> str:
@@ -52,6 +53,7 @@ def push(
     return str(address)
 
 
+@told_by_name
 def pull(repo: str, out: str | Path | None = None, *, revision: str | None = None) -> Path:
     """Fetch what `push` sent, into the folder `out`, by default `runs/<repository>`: `zsbench pull`. Returns the folder.
 

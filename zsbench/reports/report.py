@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-from zsbench.errors import UserError
+from zsbench.errors import UserError, told_by_name
 from zsbench.reports.audit import audit
 from zsbench.reports.comparison import (
     Change,
@@ -88,6 +88,7 @@ def pairs_of(entries: Sequence[Entry], replicates: int) -> Compared:
     return Compared(entries, pairs)
 
 
+@told_by_name
 def report(
     *runs: str | Path,
     out: str | Path = "report.html",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from zsbench import registry
 from zsbench.data.suite import read_suite
-from zsbench.errors import UserError
+from zsbench.errors import UserError, told_by_name
 from zsbench.result import Profile, Result
 from zsbench.runs.backends import Local
 from zsbench.runs.folder import CHECKPOINT, free_folder
@@ -53,6 +53,7 @@ OF_THE_TABLE = ("variant", "seed", "resume")
 """Options of a run that an ablation decides itself."""
 
 
+@told_by_name
 def load_dataset(name: str, root: str | Path | None = None) -> Dataset:
     """The dataset `name` (or a card, `.toml`); `root` as in `--data-root`.
 
@@ -266,6 +267,7 @@ def ablation_rows(request: Request, table: int) -> Sequence[Ablation]:
     return tables[table]
 
 
+@told_by_name
 def sweep(
     file: str | Path, *, jobs: int | None = None, out: str | Path | None = None, say: Say = silent
 ) -> Finished[Result]:

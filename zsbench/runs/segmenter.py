@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from zsbench.clip.model import Clip
 from zsbench.clip.text import Vocabulary
 from zsbench.data.image import read_image
-from zsbench.errors import UserError
+from zsbench.errors import UserError, told_by_name
 from zsbench.evaluation.argmax import RunningMax
 from zsbench.evaluation.evaluator import as_classes, by_size
 from zsbench.evaluation.prediction import predict_labels, resize
@@ -86,8 +87,17 @@ class Segmenter:
         return getattr(self.method, name)
 
     def __repr__(self) -> str:
-        return f"<{self.plan.method_class.name}, told {len(self.classes)} classes of {self.plan.dataset.name}>"
+        unlearnt = ", which has learnt nothing" if self.unlearnt else ""
+        return (
+            f"<{self.plan.method_class.name}{unlearnt}, told {len(self.classes)} classes of {self.plan.dataset.name}>"
+        )
 
+    @property
+    def unlearnt(self) -> bool:
+        """Whether it is a method that learns, and no weights were given."""
+        return self._home.method_class.trainable and self._home.request.checkpoint is None
+
+    @told_by_name
     def __call__(
         self,
         images: Picture | Sequence[Picture],
@@ -96,6 +106,8 @@ class Segmenter:
         scores: bool = False,
         progress: bool | None = None,
     ) -> Any:
+        if self.unlearnt:
+            warnings.warn(f"{self!r}: give its weights by load_method(..., checkpoint=...).", stacklevel=3)
         if classes is not None:
             self.tell([word.strip() for word in classes.split(",")] if isinstance(classes, str) else classes)
         several = isinstance(images, list | tuple)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -21,6 +22,7 @@ from rich.progress import Progress as RichProgress
 BAR_WIDTH = 32
 LINE_EVERY = 60.0
 """Seconds between two lines of progress where there is no terminal."""
+warnings.filterwarnings("ignore", message="IProgress not found")  # of tqdm, which others import; bars here are text
 
 
 class Bar:
