@@ -89,3 +89,11 @@ def test_in_python_it_gives_the_result_and_what_differs(ran, tmp_path, monkeypat
     assert "the same predictions in every pixel that was counted" in found.differences
     with pytest.raises(UserError, match="devise"):
         zsbench.rerun(ran / "runs" / "b", files=[ran], devise="cpu")
+
+
+def test_a_training_is_listed_by_what_its_checkpoint_says(ran):
+    given = {"plugin": ran / "plugin.py", "limit": 2, "device": "cpu", "recipe": {"learning_rate": 0.5}}
+    zsbench.train("linear-head", "run-halves", out=ran / "trainings" / "one", **given)
+    (run,) = list_runs(ran / "trainings")
+    assert run.state == "trained" and run.changed["-r learning_rate"] == "0.5"
+    assert (run.about["method"], run.about["dataset"], run.about["verb"]) == ("linear-head", "run-halves", "train")

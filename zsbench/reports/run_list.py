@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from zsbench.checkpoint import CheckpointInfo, read_info
 from zsbench.errors import UserError
 from zsbench.reports.rows import changes, trained_request
 from zsbench.result import Result
@@ -47,9 +48,15 @@ def listed(folder: Path, name: str) -> Listed:
             return finished(Result.load(folder / RESULT), name)
         if (folder / IDENTITY).exists():
             return begun(json.loads((folder / IDENTITY).read_text(encoding="utf-8"))["identity"], name)
+        return trained(read_info(folder / CHECKPOINT), name)
     except (UserError, OSError, ValueError, KeyError, TypeError) as error:
         return Listed(name, f"unreadable: {str(error).splitlines()[0][:60]}")
-    return Listed(name, "trained")
+
+
+def trained(info: CheckpointInfo, name: str) -> Listed:
+    changed = {flag: value_of(flag, word) for flag, word in changes(info.request or {}).items()}
+    about = {"method": info.method, "dataset": info.dataset, "names": info.names or "", "setting": info.setting or ""}
+    return Listed(name, "trained", changed, {**about, "verb": "train", "seed": info.seed})
 
 
 def finished(result: Result, name: str) -> Listed:
