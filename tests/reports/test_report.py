@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
+from pathlib import Path
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -19,6 +22,7 @@ from zsbench.reports.drawing import Curve
 from zsbench.reports.entries import Entry
 from zsbench.result import Result
 
+ROOT = Path(__file__).resolve().parents[2]
 NASTY = "</script><script>alert(1)</script>|\"'`&\n=1+1\\"
 RIGHT = np.random.default_rng(0).integers(30, 90, (12, 2))
 
@@ -135,6 +139,28 @@ def test_costs_make_a_picture_with_its_front(run, read, make_result):
     ]
     page = read(*folders)
     assert "as those on it (A, B)." in page.text and page.tags.count("svg") == 2
+
+
+def test_plots_are_files_that_say_what_their_letters_mean(run, tmp_path):
+    folders = rename(run("a", RIGHT)), run("b", RIGHT + 9)
+    zsbench.report(*folders, out=tmp_path / "page.html", replicates=20, plots=tmp_path / "plots")
+    assert [file.name for file in (tmp_path / "plots").iterdir()] == ["plane.svg"]  # no cost was measured
+    drawn = ElementTree.parse(tmp_path / "plots" / "plane.svg").getroot()
+    of = Result.load(folders[1] / "result.json").metrics["hIoU"]
+    texts = ["".join(each.itertext()) for each in drawn.iter("{http://www.w3.org/2000/svg}text")]
+    assert texts[-1] == f"B b: hIoU {of.value:.1f} ({of.low:.1f} to {of.high:.1f})"
+    assert texts[-2].startswith("A </script><script>alert(1)") and "…: hIoU" in texts[-2]
+
+
+def test_plots_of_the_readme_are_of_the_committed_results(tmp_path):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    names, ending = re.search(r"zsbench report .*--plots .*\\\n +miniworld-{(.*)}(.*)", readme).groups()
+    results = ROOT / "leaderboards" / "results"
+    runs = [path for name in names.split(",") for path in sorted(results.glob(f"miniworld-{name}{ending}"))]
+    zsbench.report(*runs, out=tmp_path / "page.html", replicates=2, plots=tmp_path)
+    for name in ("plane.svg", "cost.svg"):
+        old, new = (ElementTree.parse(folder / name).getroot() for folder in (ROOT / "docs", tmp_path))
+        assert old[1].text == new[1].text, f"docs/{name} is stale: README says what draws it"
 
 
 def test_a_curve_is_drawn_where_a_run_recorded_one(run, read, monkeypatch):

@@ -25,6 +25,9 @@ def report(
     outside: Annotated[
         bool, typer.Option("--outside", help="show what was predicted outside of the labelled area, too")
     ] = False,
+    plots: Annotated[
+        Path | None, typer.Option(help="write the page's plots as SVG files, too", metavar="FOLDER")
+    ] = None,
     replicates: Annotated[int, typer.Option(min=2, help="how often images are drawn anew", metavar="N")] = 1000,
 ) -> None:
     """Write one page about runs: numbers with intervals, classes, confusion, cost, pictures, comparison, origin.
@@ -42,5 +45,6 @@ def report(
         outside=outside,
         recompute=recompute,
         files=files or (),
+        plots=plots,
     )
     console.print(f"wrote {page}", soft_wrap=True)

@@ -19,7 +19,7 @@ from zsbench.reports.comparison import (
     named,
 )
 from zsbench.reports.comparison_text import HEADERS, MOST, metric_rows, most_changed, tally
-from zsbench.reports.drawing import Dot, costs, front_of, plane
+from zsbench.reports.drawing import Curve, Dot, Picture, costs, front_of, plane
 from zsbench.reports.entries import Entry, class_tables, entry_of
 from zsbench.reports.examples import Examples, MapSource, draw, reasons
 from zsbench.reports.html import render
@@ -98,6 +98,7 @@ def report(
     outside: bool = False,
     recompute: bool = False,
     files: Sequence[str | Path] = (),
+    plots: str | Path | None = None,
 ) -> Path:
     """Write one page about runs, each given by its folder or its result: `zsbench report`. Returns where it is.
 
@@ -105,8 +106,9 @@ def report(
     each run the folder that its `save_predictions` wrote, to show the worst and the most changed images; `recompute`: they
     are predicted again, by what each run left in its folder and the `files` that it was given. `data_root` as in
     `--data-root`. `replicates`: of the bootstrap, where something is compared. `outside`: pictures show what was predicted
-    where nothing is labelled, too. Raises `UserError` where a result is missing, edited or given twice, and where
-    predictions are not those of their run.
+    where nothing is labelled, too. `plots`: a folder for the page's plots as files, `plane.svg` and `cost.svg`, where there
+    is something to draw. Raises `UserError` where a result is missing, edited or given twice, and where predictions are
+    not those of their run.
 
     >>> zsbench.report("runs/zegclip-miniworld-seed0", "runs/maskclip-miniworld", out="report.html")
     """
@@ -123,39 +125,63 @@ def report(
     folders = {run.path: Path(folder) for run, folder in zip(stored, predictions, strict=False)}
     root = None if data_root is None else Path(data_root)
     source = MapSource(folders, root, [Path(file) for file in files]) if predictions or recompute else None
-    text = page(stored, replicates, source, outside)
+    entries = entries_of(stored, replicates)
+    drawn = Plots.of(entries)
+    text = page(entries, drawn, replicates, source, outside)
     write_text(make_folder(target.parent) / target.name, text)
+    if plots is not None:
+        drawn.save(Path(plots), entries)
     return target
 
 
-def page(
-    runs: Sequence[StoredResult],
-    replicates: int = 1000,
-    source: MapSource | None = None,
-    outside: bool = False,
-) -> str:
-    """The report as HTML. `source`: of the label maps that pictures are made of, None for no pictures; `outside`: as in
-    `report`."""
+def entries_of(runs: Sequence[StoredResult], replicates: int) -> list[Entry]:
+    """A row for each method, of results that are what their counts and records say."""
     if not runs or len({run.path.resolve() for run in runs}) < len(runs):
         raise UserError("a report takes runs, each given once: their folders, or their result.json.")
     for run in runs:
         records = records_beside(run.path)
         audit(run.result, run.path, records if records.is_file() else None)
     rows = named(list(by_row(runs).values()))
-    entries = [entry_of(number, name, members, replicates) for number, (name, members) in enumerate(rows.items())]
+    return [entry_of(number, name, members, replicates) for number, (name, members) in enumerate(rows.items())]
+
+
+@dataclass(frozen=True)
+class Plots:
+    """The plots of a page: seen and unseen classes, with curves over calibrations; cost and quality, with the front."""
+
+    plane: Picture
+    curves: Sequence[Curve]
+    cost: Picture
+    cost_front: Sequence[Dot]
+
+    @classmethod
+    def of(cls, entries: Sequence[Entry]) -> Plots:
+        curves = [entry.curve for entry in entries if entry.curve]
+        dots = [dot(entry, entry.efficiency.gmacs, entry.first.quality) for entry in entries if entry.efficiency]
+        cost = costs(dots, "GMACs of one image (logarithmic)", f"{entries[0].first.quality}, percent")
+        return cls(plane([dot(entry) for entry in entries], curves), curves, cost, front_of(dots))
+
+    def save(self, folder: Path, entries: Sequence[Entry]) -> None:
+        """Those that the page shows, as files of SVG that say what their letters mean."""
+        for name, picture, least in (("plane", self.plane, 1), ("cost", self.cost, 2)):
+            if len(picture.dots) >= least:
+                drawn = render("plot.svg", name=name, picture=picture, plots=self, entries=entries)
+                write_text(make_folder(folder) / f"{name}.svg", drawn)
+
+
+def page(
+    entries: Sequence[Entry], plots: Plots, replicates: int, source: MapSource | None = None, outside: bool = False
+) -> str:
+    """The report as HTML. `source`: of the label maps that pictures are made of, None for no pictures; `outside`: as in
+    `report`."""
     comparisons, refused = compared(entries, replicates)
-    curves = [entry.curve for entry in entries if entry.curve]
-    cost_dots = [dot(entry, entry.efficiency.gmacs, entry.first.quality) for entry in entries if entry.efficiency]
     return render(
         "report.html",
         title=title(entries),
         entries=entries,
         titles=metric_titles(entries),
         remarks={said: [e for e in entries if said in e.remarks] for entry in entries for said in entry.remarks},
-        plane=plane([dot(entry) for entry in entries], curves),
-        curves=curves,
-        cost=costs(cost_dots, "GMACs of one image (logarithmic)", f"{entries[0].first.quality}, percent"),
-        cost_front=front_of(cost_dots),
+        **vars(plots),
         class_tables=list(class_tables(entries)),
         comparisons=comparisons,
         refused=refused if len(entries) > 1 else [],
