@@ -118,7 +118,7 @@ def test_a_tracker_that_takes_no_images_of_accelerate_gets_its_own_kind(
     tracking = tracking_of("trackio")
     tracking.conclude(make_result(), gallery, 7)
     (tracker,) = Standing.began
-    assert tracker.settings == {"name": "run", "resume": "allow"} and not tracking.said
+    assert tracker.settings == {"name": "run", "resume": "never"} and not tracking.said
     assert tracker.told[-1] == ({"gallery": f"picture {gallery}"}, 7)
 
 
@@ -219,6 +219,29 @@ def test_mlflow_has_them_in_a_store_of_files_and_a_resumed_run_is_one(
     assert run.data.params["method"] == "m" and run.data.metrics["test/hIoU"] == make_result().metrics["hIoU"].value
     assert [each.path for each in client.list_artifacts(run.info.run_id)] == ["gallery.png"]
     assert not tracking.said
+
+
+def test_trackio_has_them_in_its_store_and_only_a_resumed_run_is_the_same(
+    tracking_of, gallery, make_result, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "store"))  # read when trackio is imported
+    trackio = pytest.importorskip("trackio")
+    storage = pytest.importorskip("trackio.sqlite_storage").SQLiteStorage
+    for done in (0, 1, 0):
+        tracking = tracking_of("trackio", done=done)
+        tracking.log("train", {"loss": 2.0 - done}, done + 1)
+        if done:
+            tracking.conclude(make_result(), gallery, 2)
+        tracking.close()
+        assert not tracking.said
+    logs = {run.id: storage.get_logs("zsbench", run.name, run_id=run.id) for run in trackio.Api().runs("zsbench")}
+    first, second = sorted(logs.values(), key=len, reverse=True)
+    losses = [[(each["step"], each["train/loss"]) for each in log if "train/loss" in each] for log in (first, second)]
+    assert losses == [[(1, 2.0), (2, 1.0)], [(1, 2.0)]]
+    assert [each["test/hIoU"] for each in first if "test/hIoU" in each] == [make_result().metrics["hIoU"].value]
+    (picture,) = (each["gallery"] for each in first if "gallery" in each)
+    with Image.open(storage.get_project_db_path("zsbench").parent / "media" / picture["file_path"]) as kept:
+        assert kept.size == (6, 4)
 
 
 @pytest.mark.slow

@@ -77,7 +77,7 @@ class Tracking:
             return {"name": called, "dir": str(self.folder), "id": identity, "resume": "allow"}
         if name == "mlflow":
             return {"run_name": called, "run_id": ids.get(name)}
-        return {"name": called, "resume": "allow"}
+        return {"name": called, "resume": "allow" if done else "never"}  # trackio finds a run by its name alone
 
     def log(self, group: str, values: Mapping[str, float], step: int) -> None:
         """Numbers under `<group>/<name>`; those that are undefined are left out."""
