@@ -1,6 +1,6 @@
 """How often each kind of 95 % interval holds the truth: the tables of docs/statistics.md.
 
-    python tests/benchmarks/coverage.py [--minutes 25]
+    python tests/benchmarks/coverage.py [--minutes 25] [--shape ADE-847]
 
 A large drawn set of images is the world, whose metrics are the truth. Test sets are drawn from it, and intervals made of
 each. Replaces what lies between the markers of docs/statistics.md.
@@ -9,6 +9,7 @@ each. Replaces what lies between the markers of docs/statistics.md.
 from __future__ import annotations
 
 import argparse
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -158,6 +159,8 @@ WAYS: Mapping[str, Callable[[Statistic], Ends]] = {
     "percentile": percentile, "basic": basic, "normal": normal, "BCa": bca, "jackknife": jackknife, "zsbench": chosen,
 }  # fmt: skip
 STUDENTISED = "studentised"
+HEADS = ["shape", "classes", "images", "rare, %", "trials", *list(WAYS)[:-1], STUDENTISED, "**zsbench**"]
+STYLE = {"tablefmt": "github", "disable_numparse": True}
 
 
 def influences(table: Floats, seen: NDArray[np.bool_]) -> Floats:
@@ -295,34 +298,48 @@ def measure(minutes: float) -> str:
     seeds = [several_seeds(world, number, images, next(share)) for number in (3, 5) for images in (100, 500)]
     paired = [pairs(world, images, next(share)) for images in (50, 100, 200, 500)]
     print(seeds, paired, flush=True)
-    table = []
-    for shape in SHAPES:
-        world = draw_world(shape)
-        for images in shape.images:
-            table.append(single_runs(shape, world, images, next(share)))
-            print(*table[-1], sep=" | ", flush=True)
-    heads = ["shape", "classes", "images", "rare, %", "trials", *list(WAYS)[:-1], STUDENTISED, "**zsbench**"]
-    style = {"tablefmt": "github", "disable_numparse": True}
     return "\n\n".join(
         [
             "Percent of 95 % intervals that hold the truth, of mIoU, mIoU(S), mIoU(U), hIoU. *rare*: classes in fewer than "
             f"{ENOUGH_OF_A_CLASS} of the images.",
-            tabulate(table, heads, **style),
+            tabulate([row for shape in SHAPES for row in single_rows(shape, share)], HEADS, **STYLE),
             "Several seeds (60 classes): the interval that knows other images only, and the one over seeds and images.",
-            tabulate(seeds, ["seeds", "images", "trials", "images only", "**seeds and images**"], **style),
+            tabulate(seeds, ["seeds", "images", "trials", "images only", "**seeds and images**"], **STYLE),
             "Two methods on the same images (60 classes): intervals of the difference that hold it, and how often one was "
             "found (p < 0.05) between two that do not differ.",
-            tabulate(paired, ["images", "trials", "holds the difference", "found one where there is none"], **style),
+            tabulate(paired, ["images", "trials", "holds the difference", "found one where there is none"], **STYLE),
         ]
     )
 
 
+def single_rows(shape: Shape, share: Iterator[float]) -> list[list[object]]:
+    world, rows = draw_world(shape), []
+    for images in shape.images:
+        rows.append(single_runs(shape, world, images, next(share)))
+        print(*rows[-1], sep=" | ", flush=True)
+    return rows
+
+
+def measure_again(shape: Shape, minutes: float, text: str) -> str:
+    """What stands between the markers, with the rows of one shape measured again."""
+    rows = single_rows(shape, shares(minutes, len(shape.images)))
+    first, table, rest = re.split(r"(?s)\n\n(\|.*?\|)\n\n", text, maxsplit=1)
+    old = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
+    kept = {each.name: [row for row in old if row[0] == each.name] for each in SHAPES}
+    table = tabulate([row for part in (kept | {shape.name: rows}).values() for row in part], HEADS, **STYLE)
+    return "\n\n".join([first, table, rest])
+
+
 def main() -> None:
+    shapes = {shape.name: shape for shape in SHAPES}
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=25)
-    text = measure(parser.parse_args().minutes)
+    parser.add_argument("--shape", choices=shapes, help="measure its rows alone, and keep the rest of the tables")
+    given = parser.parse_args()
     before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
-    PAGE.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+    text, after = rest.split(END)
+    text = measure_again(shapes[given.shape], given.minutes, text.strip()) if given.shape else measure(given.minutes)
+    PAGE.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
     print(text)
 
 
