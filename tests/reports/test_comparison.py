@@ -70,7 +70,7 @@ def test_seeds_are_one_contender(run):
     ("changes", "reason"),
     [
         ({"setting": "transductive"}, "setting: inductive and transductive"),
-        ({"protocol": {"short_side": 512}}, "protocol, short_side: None and 512"),
+        ({"protocol": {"short_side": 512}}, "protocol, short_side: 448 and 512"),
         ({"shown": {"pixels": "seen", "names": "all"}}, "names seen and pixels seen, names all"),
         ({"dataset": {"name": "e"}}, "dataset: d, val and e, val"),
         ({"dataset": {"classes_sha256": "f" * 64, "names": "mine"}}, "plain 9ab9de25768a and mine ffffffffffff"),
@@ -79,7 +79,17 @@ def test_seeds_are_one_contender(run):
 def test_what_cannot_be_compared_is_refused_with_the_reason(run, changes, reason):
     right = right_pixels(0, 1)
     with pytest.raises(UserError, match=f"cannot be compared: .*{reason}"):
-        compare(run("a", right), run("b", right, **changes))
+        compare(run("a", right, protocol={"short_side": 448}), run("b", right, **changes))
+
+
+def test_scored_predictions_whose_protocol_nobody_knows_are_compared_and_told(run):
+    right = right_pixels(0, 1)
+    scored, small = run("scored", right), run("small", right_pixels(0, 2), protocol={"short_side": 448})
+    text = markdown(compare(small, scored))
+    assert text.count("how their images were resized and cut is not known") == 1
+    assert "- scored: predictions made elsewhere" in text
+    with pytest.raises(UserError, match="protocol, short_side: 448 and 512"):
+        compare(scored, small, run("large", right, protocol={"short_side": 512}))
 
 
 def test_other_images_are_refused(run):

@@ -103,6 +103,8 @@ def test_what_cannot_be_compared_is_said_exactly(run, read):
     text = read(a, b, other).text
     assert "A and B cannot be compared: setting: inductive and transductive." in text
     assert "C: no records lie beside its result" in text and "Nothing here can be compared." in text
+    small, large = (run(name, RIGHT, protocol={"short_side": side}) for name, side in (("d", 448), ("e", 512)))
+    assert "A, B and C cannot be compared: protocol, short_side: 448 and 512." in read(a, small, large).text
     assert "so it is not known what was taken for what" in text and "the worst images are not known" in text
 
 

@@ -19,6 +19,9 @@ from zsbench.reports.audit import audit
 from zsbench.reports.rows import StoredResult, by_row, label, records_beside
 from zsbench.result import Result
 
+ELSEWHERE = "predictions made elsewhere: how their images were resized and cut is not known"
+"""What is said of a result without a protocol."""
+
 
 @dataclass(frozen=True, eq=False)
 class Contender:
@@ -94,9 +97,9 @@ def compare(*runs: str | Path, replicates: int = 1000, seed: int = 0) -> Compari
     entries = [find_result(Path(run)) for run in runs]
     if len({entry.path.resolve() for entry in entries}) < max(2, len(entries)):
         raise UserError("a comparison takes two runs or more, each given once: their folders, or their result.json.")
-    for entry in entries[1:]:
-        if reasons := differences(entries[0].result, entry.result):
-            raise UserError(f"{entries[0].path} and {entry.path} cannot be compared: {'; '.join(reasons)}.")
+    for one, other in combinations(entries, 2):
+        if reasons := differences(one.result, other.result):
+            raise UserError(f"{one.path} and {other.path} cannot be compared: {'; '.join(reasons)}.")
     for entry in entries:
         check_records(entry)
     return compare_contenders(contend(entries), replicates, seed)
@@ -132,8 +135,9 @@ def check_records(entry: StoredResult) -> None:
 
 
 def differences(a: Result, b: Result) -> list[str]:
-    """Why two results cannot be compared; empty where they can."""
-    one, other = conditions(a), conditions(b)
+    """Why two results cannot be compared; empty where they can. A protocol that is not known (scored) is no reason."""
+    known = bool(a.protocol and b.protocol)
+    one, other = conditions(a, known), conditions(b, known)
     names = dict.fromkeys([*one, *other])
     return [
         f"{name}: {brief(one.get(name))} and {brief(other.get(name))}"
@@ -142,8 +146,8 @@ def differences(a: Result, b: Result) -> list[str]:
     ]
 
 
-def conditions(result: Result) -> dict[str, object]:
-    """What two results must have in common, in words."""
+def conditions(result: Result, protocol: bool) -> dict[str, object]:
+    """What two results must have in common, in words; with the `protocol` or without."""
     dataset = result.dataset
     return {
         "dataset": f"{dataset.name}, {dataset.split}",
@@ -154,7 +158,7 @@ def conditions(result: Result) -> dict[str, object]:
         "ground truth": dataset.labels_sha256[:12],
         "setting": result.setting,
         "what was shown before the test": f"pixels {result.shown.pixels}, names {result.shown.names}",
-        **{f"protocol, {name}": value for name, value in result.protocol.items()},
+        **{f"protocol, {name}": value for name, value in result.protocol.items() if protocol},
     }
 
 

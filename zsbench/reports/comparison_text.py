@@ -12,7 +12,7 @@ from typing import Any
 from tabulate import tabulate
 
 from zsbench.metrics.significance import Difference
-from zsbench.reports.comparison import Change, Comparison, Pair
+from zsbench.reports.comparison import ELSEWHERE, Change, Comparison, Pair
 from zsbench.reports.markup import cell, code, markdown_table, plain, spreadsheet_value
 from zsbench.reports.tables import TITLES
 from zsbench.result import Result
@@ -44,6 +44,7 @@ def introduction(found: Comparison) -> str:
         f"for {len(found.pairs)} pair{'s' if len(found.pairs) > 1 else ''}."
     ]
     lines += [f"- {cell(each.name)}: {', '.join(code(run.path) for run in each.runs)}" for each in found.contenders]
+    lines += [f"- {cell(each.name)}: {ELSEWHERE}" for each in found.contenders if not each.runs[0].result.protocol]
     lines += sorted({f"- {cell(run.result.note)}" for each in found.contenders for run in each.runs if run.result.note})
     return "\n".join([lines[0], "", *lines[1:]])
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from zsbench.metrics.confusion import UnseenPixels, taken_for
 from zsbench.metrics.intervals import Estimate, over_seeds
-from zsbench.reports.comparison import Contender, load_records, resampling_of
+from zsbench.reports.comparison import ELSEWHERE, Contender, load_records, resampling_of
 from zsbench.reports.drawing import Curve
 from zsbench.reports.html import data_uri, letter
 from zsbench.reports.markup import sentence
@@ -102,6 +102,8 @@ def remarks(result: Result) -> Iterator[str]:
         yield sentence(result.note)
     if result.random:
         yield "Random weights: these numbers mean nothing."
+    if not result.protocol:
+        yield f"{sentence(ELSEWHERE)}."
     if not result.dataset.complete:
         yield f"Only {result.dataset.images} images of the split were evaluated."
     if result.method.oracle:

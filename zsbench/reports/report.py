@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 
 from zsbench.errors import UserError, told_by_name
@@ -60,14 +60,15 @@ def compared(entries: Sequence[Entry], replicates: int) -> tuple[list[Compared],
         if not entry.contender.records:
             refused.append(f"{entry.letter}: no records lie beside its result, without which nothing can be paired.")
             continue
-        group = next((group for group in groups if not differences(group[0].first, entry.first)), None)
+        alike = (group for group in groups if not any(differences(each.first, entry.first) for each in group))
+        group = next(alike, None)
         if group is None:
             groups.append([entry])
         else:
             group.append(entry)
     for one, other in combinations(groups, 2):
-        why = "; ".join(differences(one[0].first, other[0].first))
-        refused.append(f"{letters(one)} and {letters(other)} cannot be compared: {why}.")
+        reasons = next(filter(None, (differences(a.first, b.first) for a, b in product(one, other))))
+        refused.append(f"{letters(one)} and {letters(other)} cannot be compared: {'; '.join(reasons)}.")
     found = [pairs_of(group, replicates) for group in groups if len(group) > 1]
     return found, refused
 
