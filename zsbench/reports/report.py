@@ -111,7 +111,7 @@ def report(
     is something to draw. Raises `UserError` where a result is missing, edited or given twice, and where predictions are
     not those of their run.
 
-    >>> zsbench.report("runs/zegclip-miniworld-seed0", "runs/maskclip-miniworld", out="report.html")
+    >>> zsbench.report("runs/zegclip-miniworld-seed0", "runs/maskclip-miniworld-seed0", out="report.html")
     """
     target = Path(out)
     if target.suffix.lower() not in (".html", ".htm"):
