@@ -320,9 +320,8 @@ def single_rows(shape: Shape, share: Iterator[float]) -> list[list[object]]:
     return rows
 
 
-def measure_again(shape: Shape, minutes: float, text: str) -> str:
-    """What stands between the markers, with the rows of one shape measured again."""
-    rows = single_rows(shape, shares(minutes, len(shape.images)))
+def with_rows(text: str, shape: Shape, rows: list[list[object]]) -> str:
+    """What stands between the markers, with other rows of one shape."""
     first, table, rest = re.split(r"(?s)\n\n(\|.*?\|)\n\n", text, maxsplit=1)
     old = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
     kept = {each.name: [row for row in old if row[0] == each.name] for each in SHAPES}
@@ -336,9 +335,12 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=25)
     parser.add_argument("--shape", choices=shapes, help="measure its rows alone, and keep the rest of the tables")
     given = parser.parse_args()
+    shape = shapes.get(given.shape)
+    rows = single_rows(shape, shares(given.minutes, len(shape.images))) if shape else []
+    text = "" if shape else measure(given.minutes)
     before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
-    text, after = rest.split(END)
-    text = measure_again(shapes[given.shape], given.minutes, text.strip()) if given.shape else measure(given.minutes)
+    old, after = rest.split(END)
+    text = with_rows(old.strip(), shape, rows) if shape else text
     PAGE.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
     print(text)
 
