@@ -91,3 +91,8 @@ def test_nothing_is_taken_in_where_one_of_the_files_is_none(zsbench, tmp_path, m
     found = zsbench("leaderboard", "board", "--add", str(tmp_path / "result.json"), "--folder", str(tmp_path / "board"))
     assert found.exit_code == 2 and "board: no such result; nothing was taken in" in found.output
     assert not (tmp_path / "board").exists()
+
+
+def test_a_suite_without_results_says_where_it_looked(tmp_path):
+    done = CliRunner().invoke(app, ["leaderboard", "--suite", "gzlss", "--folder", str(tmp_path / "boards")])
+    assert done.exit_code == 2 and "no result lies in" in done.output and "--folder" in done.output

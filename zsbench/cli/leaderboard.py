@@ -86,7 +86,10 @@ def show_suite(suite: str, folder: Path) -> None:
     from zsbench.reports.leaderboard import read_entries
     from zsbench.reports.suites import suite_page
 
-    print(suite_page(read_suite(suite, installed=False), read_entries(folder)), end="")
+    named, entries = read_suite(suite, installed=False), read_entries(folder)
+    if not entries:
+        raise UserError(f"no result lies in {folder}: give the folder of a leaderboard by --folder.")
+    print(suite_page(named, entries), end="")
 
 
 def write(folder: Path, costs: bool) -> None:
