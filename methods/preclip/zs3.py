@@ -190,6 +190,8 @@ class Zs3(WordMethod):
     @torch.no_grad()
     def pseudo_label(self, sample: Sample) -> NDArray[np.int32]:
         """A sample's label int32 (H, W), with unseen classes at its surest unlabelled pixels."""
+        if not (sample.label == UNLABELLED).any():
+            return sample.label
         image = torch.from_numpy(sample.image).to(self.vectors.device).movedim(-1, 0)[None].float() / 255
         probabilities = self.predict(image)[0].softmax(0) * ~self.seen[:, None, None]
         labels = torch.from_numpy(sample.label).to(probabilities.device).long()

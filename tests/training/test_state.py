@@ -136,6 +136,16 @@ def test_where_no_state_is_whole_the_message_says_what_to_do(fit, tmp_path):
         fit(PixelClassifier, "cut")
 
 
+def test_where_the_beginning_of_a_phase_is_gone_nothing_is_learnt_from_another(fit, tmp_path):
+    """A teacher is made of it: to begin again, unasked, would be another training than the one to be resumed."""
+    with pytest.raises(Killed):
+        fit(Phased, "cut", die_at=7)
+    for path in (tmp_path / "cut").glob("training-phase*.pt"):
+        path.unlink()
+    with pytest.raises(UserError, match=r"training-phase\.pt is gone: .* in training\.pt began with, and its teacher"):
+        fit(Phased, "cut")
+
+
 def test_a_state_that_cannot_be_written_leaves_the_one_before(fit, tmp_path, monkeypatch):
     with pytest.raises(Killed):
         fit(PixelClassifier, "cut", die_at=3)

@@ -104,9 +104,13 @@ class TrainingState:
             return None, None
         start = next(self.sound(self.start), None)
         if start is None:
+            again = f"delete {self.start.parent} to begin again, or give another --out."
             if self.start.exists():
+                raise UserError(f"{self.start} is damaged: {again}")
+            if self.path.exists():
                 raise UserError(
-                    f"{self.start} is damaged: delete {self.start.parent} to begin again, or give another --out."
+                    f"{self.start} is gone: what the phase in {self.path.name} began with, and its teacher, where it has "
+                    f"one. Put it back, {again}"
                 )
             return None, None
         self.phase, self.before = start["phase"], start["seconds"]
