@@ -129,11 +129,6 @@ class JoEm(WordMethod):
 
     def begin_phase(self, phase: Phase, view: TrainingView) -> None:
         self.note_unseen(phase)
-        if len(view.names) > self.options.classes:
-            raise UserError(
-                f"joem: its auxiliary classifier has {self.options.classes} channels, too few for "
-                f"{len(view.names)} classes: -o classes={len(view.names)} or more."
-            )
 
     def optimisers(self, phase: Phase) -> Mapping[str, Optimizer]:
         """Of the network and its classifier, by the recipe; of the encoder of words, Adam at a constant rate."""
@@ -153,6 +148,12 @@ class JoEm(WordMethod):
 
     def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Of boundaries, of the auxiliary classifier, and of relations between the words shown."""
+        told = len(self.vectors)
+        if told > self.options.classes:
+            raise UserError(
+                f"joem: its auxiliary classifier has {self.options.classes} channels, too few for {told} classes: "
+                f"-o classes={told} or more."
+            )
         features = self.features(images)
         logits = aligned(self.classifier(features), labels.shape[-2:])
         options, prototypes = self.options, self.semantic(self.vectors)
