@@ -54,21 +54,21 @@ class Case:
     width: int = 600
 
 
-CAGNET = ({"mixed_share": str(4 / 9), "alternate": "1", "mixed_rate": "2e-4"}, {"self_training_from": str(9 / 13)})
+CAGNET = ({"mixed_share": str(4 / 7), "alternate": "1", "mixed_rate": "2e-4"}, {"self_training_from": str(7 / 9)})
 CASES = [
     Case("spnet", "inductive", {"train": 8}),
-    Case("strict", "transductive", {"train": 4, "round-1": 3, "round-2": 3}, recipe={"self_training_from": "0.4"}),
+    Case("strict", "transductive", {"train": 4, "round-1": 2, "round-2": 2}, recipe={"self_training_from": "0.5"}),
     Case("joem", "inductive", {"train": 10}),
     Case(  # with self-training it is ZS5
         "zs3",
         "transductive",
-        {"segment": 18, "generate": 12, "self-train": 12},
+        {"segment": 12, "generate": 8, "self-train": 8},
         {"segment_share": "0.6", "generation_batch": "2"},
         {"self_training_from": str(5 / 7), "crop": "97", "short_side": "97", "learning_rate": "1e-3"},
         300,
     ),
-    Case("cagnet", "transductive", {"train": 5, "mixed": 4, "self-train": 4}, *CAGNET),
-    Case("sign", "transductive", {"train": 5, "mixed": 4, "self-train": 4}, *CAGNET),
+    Case("cagnet", "transductive", {"train": 3, "mixed": 4, "self-train": 2}, *CAGNET),
+    Case("sign", "transductive", {"train": 3, "mixed": 4, "self-train": 2}, *CAGNET),
 ]
 
 

@@ -18,7 +18,7 @@ from zsbench.runs.execution import Run
 from zsbench.runs.plan import make_plan
 from zsbench.runs.request import Request
 
-STEPS = {"guided": 12, "self-train": 12}
+STEPS = {"guided": 6, "self-train": 6}
 
 
 @pytest.mark.slow
