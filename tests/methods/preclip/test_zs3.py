@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from zsbench.dataset import IGNORE, UNLABELLED
+from zsbench.dataset import IGNORE, UNLABELLED, Sample
 from zsbench.methods.deeplab import DeepLabV3Plus, aligned, imagenet_pixels
 from zsbench.methods.preclip import zs3
 from zsbench.methods.preclip.graph import GraphGenerator, region_graph
@@ -311,3 +311,8 @@ def test_confident_share_of_an_image():
     labels = torch.tensor([[0, UNLABELLED, UNLABELLED, UNLABELLED, UNLABELLED]])
     scores = F.one_hot(torch.tensor([[1, 1, 1, 1, 1]]), 2).movedim(-1, 0) * torch.tensor([[0.9, 0.2, 0.8, 0.4, 0.3]])
     assert zs3.confident(scores, labels, 0.25).tolist() == [[0, IGNORE, 1, IGNORE, IGNORE]]
+
+
+def test_an_image_without_unlabelled_pixels_needs_no_network():
+    sample = Sample("a", np.zeros((2, 2, 3), np.uint8), np.array([[0, 1], [IGNORE, 1]], np.int32))
+    assert zs3.Zs3.pseudo_label(object(), sample) is sample.label
