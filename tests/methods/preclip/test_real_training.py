@@ -62,9 +62,15 @@ CASES = [
     Case(  # with self-training it is ZS5
         "zs3",
         "transductive",
-        {"segment": 12, "generate": 8, "self-train": 8},
-        {"segment_share": "0.6", "generation_batch": "2"},
-        {"self_training_from": str(5 / 7), "crop": "97", "short_side": "97", "learning_rate": "1e-3"},
+        {"segment": 24, "generate": 40, "self-train": 24},
+        {"segment_share": "0.375", "generation_batch": "2"},
+        {
+            "self_training_from": str(8 / 11),
+            "crop": "97",
+            "short_side": "97",
+            "optimiser": "adamw",
+            "learning_rate": "3e-4",
+        },
         300,
     ),
     Case("cagnet", "transductive", {"train": 3, "mixed": 4, "self-train": 2}, *CAGNET),
