@@ -3,7 +3,8 @@
 The networks are the full ones, on ResNet-101, whose weights are drawn at random here. So that such a network can learn, its
 batch norm learns (`norm=batch`: as constants it would let activations grow from block to block), gradients are clipped, and
 rates are small where a released one is for features that are a hundred times smaller. Images are 41 pixels wide (ZS3's, at
-stride 16, 97), and steps few, as a step takes seconds on one core.
+stride 16, 97), and steps few, as a step takes seconds on one core. ZS3 has AdamW instead of SGD, with which its first phase
+did not move in so few steps.
 """
 
 from __future__ import annotations
