@@ -107,8 +107,10 @@ def test_an_old_profile_says_what_was_asked(tmp_path):
 
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
 def test_the_committed_results_follow_from_what_schema_1_knew(path):
-    """They were schema 1 once: their command lines, read again, are what their requests say."""
+    """They were schema 1 once, or could have been: their command lines, read again, are what their requests say."""
     content = json.loads(path.read_text(encoding="utf-8"))
+    if "metrics" in content and content["method"]["weights"] is None:
+        pytest.skip("schema 1 knew no method without CLIP")
     known = {"verb", "request", "shown"} & content.keys()
     new = upgrade({name: value for name, value in content.items() if name not in known})
     assert {name: new[name] for name in known - {"request"}} == {name: content[name] for name in known - {"request"}}
