@@ -37,7 +37,7 @@ class Pamr:
 
     def refine(self, scores: Tensor, affinities: Tensor) -> Tensor:
         """Scores float32 (c, H, W) of some classes, refined by the `affinities` of an image of that size."""
-        scores = scores.contiguous()  # those of one image in a batch may not be, which takes ten times as long
+        scores = scores.contiguous()  # those of one image in a batch may not be, and every step would stride
         for _ in range(self.iterations):
             total = torch.zeros_like(scores)
             for weight, neighbour in zip(affinities, shifted(scores, self.dilations), strict=True):

@@ -101,12 +101,11 @@ def class_weights(seen: Tensor, unseen_weight: float) -> Tensor:
 def confident(probabilities: Tensor, labels: Tensor, share: float) -> Tensor:
     """Labels int64 (H, W), with the best of probabilities (C, H, W) at the surest `share` of the `UNLABELLED` pixels.
 
-    ZS5's rule for one image; the other unlabelled pixels get `IGNORE`. A class that may not be chosen has probability 0.
+    ZS5's rule for one image, which has such pixels; the others of them get `IGNORE`. A class that may not be chosen has
+    probability 0.
     """
     best, choice = probabilities.max(0)
     free = labels == UNLABELLED
-    if not free.any():
-        return labels
     count = max(1, round(share * int(free.sum())))
     bound = best[free].topk(count).values[-1]
     return torch.where(free, torch.where(best >= bound, choice, IGNORE), labels)

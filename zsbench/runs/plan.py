@@ -20,7 +20,7 @@ from zsbench.errors import UserError
 from zsbench.image_metric import ImageMetric
 from zsbench.method import Method, ReleasedCheckpoint
 from zsbench.options import Options
-from zsbench.recipe import RATES, Recipe, idle
+from zsbench.recipe import RATES, SELF_TRAINING, Recipe, idle
 from zsbench.result import File
 from zsbench.runs.compatibility import check_vectors, open_release
 from zsbench.runs.finished import unlike
@@ -183,7 +183,7 @@ def check_entries(request: Request, phases: Sequence[Phase], method_class: type[
     own = method_class.optimisers is not Method.optimisers or method_class.learning_rate is not Method.learning_rate
     for entry in request.recipe:
         reason = None if own and entry in RATES else idle(entry, [phase.recipe for phase in phases])
-        if entry in ("pseudo_labels", "self_training_from") and setting != "transductive":
+        if entry in SELF_TRAINING and setting != "transductive":
             reason = f"{entry} is of the transductive setting, and this training is {setting}"
         if reason:
             raise useless([f"-r {entry}={as_word(request.recipe[entry])}"], reason)

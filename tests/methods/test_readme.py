@@ -1,0 +1,30 @@
+"""What methods/README.md says was measured is what the committed results say."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from statistics import fmean
+
+import pytest
+
+from zsbench.result import Result
+
+ROOT = Path(__file__).resolve().parents[2]
+ROW = re.compile(r"^\| (\S+)(?: \((\w+) seeds\))? \| (\w+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", re.MULTILINE)
+ROWS = ROW.findall((ROOT / "methods/README.md").read_text(encoding="utf-8"))
+
+
+def test_there_are_rows():
+    assert len(ROWS) == 7
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0])
+def test_a_row_is_what_was_measured(row):
+    name, seeds, setting, *printed = row
+    method = name.lower().replace("+", "-plus")
+    files = sorted((ROOT / "leaderboards/results").glob(f"miniworld-{method}-{setting}-seed?.json"))
+    assert len(files) == {"": 1, "two": 2, "three": 3}[seeds]
+    metrics = [Result.load(file).metrics for file in files]
+    means = [fmean(found[metric].value for found in metrics) for metric in ("mIoU_S", "mIoU_U", "hIoU")]
+    assert [f"{mean:.1f}" for mean in means] == printed
