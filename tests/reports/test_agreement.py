@@ -72,6 +72,12 @@ def test_other_variants_other_settings_and_the_data_set_itself_are_left_out(entr
     assert Agreement.of("d", entries, [printed("other", name, "") for name in names]) is None
 
 
+def test_equal_numbers_stand_by_name_in_every_process(tmp_path):
+    names = [f"m{number}" for number in range(9)]
+    tied = Agreement.of("d", [measured(tmp_path, n, 0.0) for n in names], [printed("other", n, "1") for n in names])
+    assert tied is not None and [system.name for system in tied.measured] == names
+
+
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=3, max_size=12))
 def test_the_rank_correlation_is_scipys(pairs):
     one, other = map(list, zip(*pairs, strict=True))

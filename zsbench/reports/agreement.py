@@ -59,8 +59,8 @@ class Agreement:
             if row["dataset_id"] not in ("", dataset) and row[QUALITY] and system in measured:
                 printed.setdefault(row["dataset_id"], {}).setdefault(system, float(row[QUALITY]))
         enough = {name: found for name, found in sorted(printed.items()) if len(found) >= LEAST}
-        there = set().union(*enough.values())
-        ordered = sorted(there, key=lambda system: -measured[system].percent)
+        # Ties by name: a set's own order is another in each process.
+        ordered = sorted(set().union(*enough.values()), key=lambda system: (-measured[system].percent, system))
         return cls(dataset, {system: measured[system] for system in ordered}, enough) if enough else None
 
     def correlation(self, other: str) -> float:
