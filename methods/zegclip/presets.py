@@ -13,7 +13,7 @@ PRESETS: Mapping[str, Preset] = {
     # no configuration was released for PASCAL Context, and its number of prompts is not known: one between the other two
     "pascal-context": Preset({"prompts": 35, "idle_parameters": True}, {"iterations": 40_000}),
     "coco-stuff": Preset({"prompts": 100, "idle_parameters": True}, {"iterations": 80_000}),
-    # 96-px images and a minute or two of training: one head and clipped gradients allow a rate at which hundreds of steps
+    # 96-px images and a few minutes of training: one head and clipped gradients allow a rate at which hundreds of steps
     # do what takes the release 20,000
     "miniworld": Preset(
         {
@@ -26,7 +26,7 @@ PRESETS: Mapping[str, Preset] = {
             "loss_stride": 2,
         },
         {
-            "iterations": 900,
+            "iterations": 1_200,
             "batch_size": 8,
             "learning_rate": 1e-3,
             "betas": (0.9, 0.98),
