@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from zsbench.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCKS = re.findall(r"```python\n# (\w+\.py)\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.S)
@@ -17,12 +18,12 @@ COMMANDS = re.findall(
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_example_runs_as_written(command, tmp_path):
+def test_the_example_runs_as_written(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     for name, code in BLOCKS:
         (tmp_path / name).write_text(code)
-    words = [*command.split()[1:], "--limit", "8", "--out", "out"]
-    run = subprocess.run([sys.executable, "-m", "zsbench", *words], cwd=tmp_path, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
+    run = CliRunner().invoke(app, [*command.split()[1:], "--limit", "8", "--out", "out"])
+    assert run.exit_code == 0, run.output
     assert (tmp_path / "out" / "result.json").exists()
     assert "hIoU" in run.stdout
 

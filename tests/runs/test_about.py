@@ -44,7 +44,7 @@ def test_a_method_says_presets_variants_needs_and_paper():
 
 def test_a_recipe_says_what_a_dataset_and_a_method_make_of_it():
     entries = {each["name"]: each for each in about_recipe("miniworld", "zegclip")["entries"]}
-    assert (entries["iterations"]["default"], entries["iterations"]["preset"]) == (20000, 900)
+    assert (entries["iterations"]["default"], entries["iterations"]["preset"]) == (20000, 1200)
     assert "preset" not in entries["momentum"] and entries["optimiser"]["type"] == "adamw | adam | sgd"
 
 
