@@ -27,7 +27,7 @@ NAMES = (
 UNSEEN = ("pottedplant", "sheep", "sofa", "train", "tvmonitor")
 WHERE = """\
 PASCAL VOC 2012: unpack VOCtrainval_11-May-2012.tar (2 GB), http://host.robots.ox.ac.uk/pascal/VOC/voc2012/
-Expected, with the data root at VOC2012 or any folder around it:
+Expected, with the data root at the folder of VOCdevkit (or at VOCdevkit or VOC2012):
   VOCdevkit/VOC2012/JPEGImages/<id>.jpg
   VOCdevkit/VOC2012/SegmentationClass/<id>.png
   VOCdevkit/VOC2012/ImageSets/Segmentation/{train,val}.txt

@@ -400,7 +400,7 @@ def test_an_ablation_survives_a_failing_cell_and_goes_on_where_it_stopped(zsbenc
     first = zsbench(*words)
     assert "failed: colours-broken-halves-seed0: RuntimeError: broken on purpose" in message(first, 1)
     table = (tmp_path / "runs" / "ablate-colours-table7-halves" / "table.md").read_text()
-    assert [line.split("|")[1:3] for line in table.splitlines()[2:]] == [
+    assert [line.split("|")[1:3] for line in table.splitlines()[2:] if line.startswith("|")] == [
         [" All of it ", " 1       "],
         [" Less      ", " 0       "],
     ]

@@ -95,4 +95,5 @@ def test_nothing_is_taken_in_where_one_of_the_files_is_none(zsbench, tmp_path, m
 
 def test_a_suite_without_results_says_where_it_looked(tmp_path):
     done = CliRunner().invoke(app, ["leaderboard", "--suite", "gzlss", "--folder", str(tmp_path / "boards")])
-    assert done.exit_code == 2 and "no result lies in" in done.output and "--folder" in done.output
+    assert done.exit_code == 2 and f"no result lies in {tmp_path / 'boards' / 'results'}: " in done.output
+    assert "--folder" in done.output and "--add" in done.output

@@ -13,11 +13,12 @@ from zsbench.utils.files import make_folder
 
 @pytest.fixture
 def run(make_result, tmp_path):
-    """The folder of a run that has `right` (N, 2) of 100 pixels right of each class, and takes the rest for the other."""
+    """The folder of a run that has `right` (N, 2) of 100 pixels right of each class that is `labelled`, and takes the rest
+    for the other."""
 
-    def call(name, right, ids=None, method=(), dataset=(), **changes):
+    def call(name, right, ids=None, method=(), dataset=(), labelled=(0, 1), **changes):
         rows = [
-            np.array([[c, p, n] for c in (0, 1) for p, n in ((c, hits[c]), (1 - c, 100 - hits[c])) if n])
+            np.array([[c, p, n] for c in labelled for p, n in ((c, hits[c]), (1 - c, 100 - hits[c])) if n])
             for hits in right
         ]
         records = Records.of(ids or [f"image{number:03d}" for number in range(len(rows))], rows)

@@ -56,6 +56,21 @@ def test_images_and_classes_are_those_of_the_records(run):
     assert "A is ahead in 1, B in 1, equal in 1. Most for A: won (100.0, 33.3). Most for B: lost (12.5, 33.3)." in text
 
 
+def test_one_image_has_no_interval(run):
+    text = markdown(compare(run("a", np.array([[60, 80]])), run("b", np.array([[50, 50]]))))
+    row = next(line for line in text.splitlines() if line.startswith("| pAcc"))
+    assert [word.strip() for word in row.split("|")[2:-1]] == ["70.0", "50.0", "+20.0", "-", "-", "-"]
+
+
+def test_what_takes_the_numbers_their_worth_is_told(run):
+    random = {"source": "random", "sha256": None, "random": True, "missing": [], "unexpected": []}
+    right = right_pixels(0, 1)
+    trials = [run(name, right, method={"weights": random}, dataset={"complete": False}) for name in ("a", "b")]
+    text = markdown(compare(*trials, run("c", right, dataset={"complete": False})))
+    assert "- a, b: Random weights: these numbers mean nothing." in text
+    assert "- Only 120 images of the split were evaluated." in text
+
+
 def test_seeds_are_one_contender(run):
     runs = [
         run(name, right_pixels(ease, seed), seed=seed) for name, ease in (("a", 0.1), ("b", 0)) for seed in (0, 1, 2)
@@ -87,7 +102,7 @@ def test_scored_predictions_whose_protocol_nobody_knows_are_compared_and_told(ru
     scored, small = run("scored", right), run("small", right_pixels(0, 2), protocol={"short_side": 448})
     text = markdown(compare(small, scored))
     assert text.count("how their images were resized and cut is not known") == 1
-    assert "- scored: predictions made elsewhere" in text
+    assert "- scored: Predictions made elsewhere" in text
     with pytest.raises(UserError, match="protocol, short_side: 448 and 512"):
         compare(scored, small, run("large", right, protocol={"short_side": 512}))
 

@@ -27,8 +27,12 @@ from zsbench.reports import hub
 from zsbench.utils.files import sha256
 
 
+def branch_of(name, revision="main"):
+    return name if revision == "main" else f"{name}@{revision}"
+
+
 class Hub(BaseHTTPRequestHandler):
-    """Keeps repositories as dictionaries of files. Only the token `right` may write."""
+    """Keeps repositories, and their branches as `NAME@BRANCH`, as dictionaries of files. The token `right` may write."""
 
     repos: dict[str, dict[str, bytes]] = {}
     commit = "0" * 40
@@ -64,6 +68,12 @@ class Hub(BaseHTTPRequestHandler):
         name = "/".join(self.path.split("/")[3:5])
         if name not in self.repos:
             return self.refuse(404, "RepoNotFound")
+        branch = branch_of(name, self.path.split("/")[6])
+        if "/branch/" in self.path:
+            self.repos.setdefault(branch, dict(self.repos[name]))
+            return self.answer({})
+        if branch not in self.repos:
+            return self.refuse(404, "RevisionNotFound")
         if "/preupload/" in self.path:
             modes = [
                 {"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in json.loads(sent)["files"]
@@ -72,7 +82,9 @@ class Hub(BaseHTTPRequestHandler):
         assert "/commit/" in self.path, self.path
         for line in map(json.loads, sent.splitlines()):
             if line["key"] == "file":
-                self.repos[name][line["value"]["path"]] = base64.b64decode(line["value"]["content"])
+                self.repos[branch][line["value"]["path"]] = base64.b64decode(line["value"]["content"])
+            if line["key"] == "deletedFile":
+                del self.repos[branch][line["value"]["path"]]
         return self.answer({"commitUrl": f"{self.url(name)}/commit/{self.commit}", "commitOid": self.commit})
 
     def do_GET(self):
@@ -81,10 +93,13 @@ class Hub(BaseHTTPRequestHandler):
             name = "/".join(words[2:4])
             if name not in self.repos:
                 return self.refuse(404, "RepoNotFound")
-            siblings = [{"rfilename": path} for path in self.repos[name]]
+            branch = branch_of(name, *words[5:])
+            if branch not in self.repos:
+                return self.refuse(404, "RevisionNotFound")
+            siblings = [{"rfilename": path} for path in self.repos[branch]]
             return self.answer({"id": name, "sha": self.commit, "siblings": siblings})
-        name, path = "/".join(words[:2]), "/".join(words[4:])
-        content = self.repos[name].get(path)
+        branch, path = branch_of("/".join(words[:2]), words[3]), "/".join(words[4:])
+        content = self.repos[branch].get(path)
         if content is None:
             return self.refuse(404, "EntryNotFound")
         return self.answer(content, ETag=f'"{hashlib.sha1(content).hexdigest()}"', X_Repo_Commit=self.commit)
@@ -141,6 +156,24 @@ def test_what_is_pushed_is_what_is_pulled(remote, run, tmp_path):
         assert (folder / name).read_bytes() == (run / name).read_bytes()
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".pull")] == []
     zsbench.push(run, "me/best-model")  # again, into what is there
+
+
+def test_what_another_run_left_in_the_repository_goes(remote, run, tmp_path):
+    zsbench.push(run, "me/m")
+    remote["me/m"]["notes.txt"] = b"mine"
+    (run / "checkpoint.safetensors").unlink()
+    zsbench.push(run, "me/m")
+    assert remote["me/m"].keys() == {"README.md", "result.json", "records.npz", "notes.txt"}
+    assert not (zsbench.pull("me/m", tmp_path / "pulled") / "checkpoint.safetensors").exists()
+
+
+def test_a_branch_is_made_where_it_is_not_there(remote, run, tmp_path):
+    for _ in range(2):
+        zsbench.push(run, "me/m", revision="v2")
+    assert remote["me/m"] == {} and "result.json" in remote["me/m@v2"]
+    assert (zsbench.pull("me/m", tmp_path / "pulled", revision="v2") / "result.json").exists()
+    with pytest.raises(UserError, match=r"me/m: the Hub has no such revision of it\..*--revision"):
+        zsbench.pull("me/m", tmp_path / "other", revision="v3")
 
 
 def test_the_card_has_what_the_hub_reads_and_what_people_ask(remote, run):
@@ -247,6 +280,14 @@ def test_nothing_is_overwritten_and_what_is_no_run_is_not_pushed(remote, run, tm
     shutil.rmtree(run)
     with pytest.raises(UserError, match="no finished run"):
         zsbench.push(run, "me/m")
+
+
+def test_one_image_has_no_interval_in_the_card():
+    from zsbench.reports.model_card import model_card
+
+    records = Records.of(["a"], [np.array([[0, 0, 9], [1, 0, 3], [1, 1, 2]])])
+    text = str(model_card(recorded_result(records), "me/m", None, True, None))
+    assert " | - |" in text and "nan" not in text
 
 
 def test_what_takes_a_number_its_worth_stands_in_the_card():

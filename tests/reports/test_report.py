@@ -83,6 +83,12 @@ def test_one_run_is_told_whole(run, read):
     assert "Comparison" not in page.text
 
 
+def test_one_image_without_unseen_classes_has_no_interval_and_no_shares(run, read):
+    page = read(run("one", RIGHT[:1], labelled=(0,)))
+    assert "No pixel of an unseen class is in the labels of these images." in page.text
+    assert "nan" not in page.text and "another unseen class" not in page.text
+
+
 def test_a_page_asks_no_network_for_anything(run, read):
     addresses = read(run("a", RIGHT), run("b", RIGHT + 1)).addresses
     assert addresses and all(address.startswith(("#", "data:")) for address in addresses)
@@ -129,8 +135,8 @@ def test_printed_numbers_stand_beside_those_of_the_same_method_data_and_setting(
 
 def test_costs_make_a_picture_with_its_front(run, read, make_result):
     def cost(gmacs):
-        numbers = {"gmacs": gmacs, "gflops": 2 * gmacs, "text_gmacs": 0.0, "latency_ms": 5.0, "fps": 200.0}
-        spread = {"latency_p10_ms": 4.0, "latency_p90_ms": 6.0, "latency_runs": 9, "timed": "model"}
+        numbers = {"gmacs": gmacs, "gflops": 2 * gmacs, "text_gmacs": 0.0, "latency_ms": 5000.0, "fps": 0.2}
+        spread = {"latency_p10_ms": 4000.0, "latency_p90_ms": 6000.0, "latency_runs": 9, "timed": "model"}
         counts = {"learnable_params": 0, "learnable_without_gradient": 0, "image_path_params": 10**6}
         return {"efficiency": {**numbers, **spread, **counts, "input_size": [8, 8], "windows": 1}}
 
@@ -141,6 +147,7 @@ def test_costs_make_a_picture_with_its_front(run, read, make_result):
     ]
     page = read(*folders)
     assert "as those on it (A, B)." in page.text and page.tags.count("svg") == 2
+    assert page.text.count(" 5000 ") == 3 and "e+03" not in page.text
 
 
 def test_plots_are_files_that_say_what_their_letters_mean(run, tmp_path):

@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from zsbench.reports.summary import result_lines
-from zsbench.result import Result
+from zsbench.reports.summary import result_lines, seeds_lines
+from zsbench.result import Constant, Extra, File, Metric, Result
+
+METRICS = ("pAcc", "mIoU", "mIoU_S", "mIoU_U", "hIoU")
 
 
 @pytest.mark.parametrize(
@@ -23,8 +25,21 @@ def test_classes_that_nobody_could_find_are_named(
 ) -> None:
     row = make_result().per_class[0]
     rows = [row.model_copy(update={"name": name, "gt": n}) for name, n in zip(("sky", "grass"), gt, strict=True)]
-    metrics = {
-        name: next(iter(make_result().metrics.values())) for name in ("pAcc", "mIoU", "mIoU_S", "mIoU_U", "hIoU")
-    }
+    metrics = dict.fromkeys(METRICS, next(iter(make_result().metrics.values())))
     text = "\n".join(line for line, _ in result_lines(make_result(per_class=rows, metrics=metrics)))
     assert (said in text) if said else ("no pixel" not in text)
+
+
+def test_an_error_that_is_not_known_is_not_shown(make_result: Callable[..., Result]) -> None:
+    alone = Metric(value=12.34, stderr=float("nan"), low=float("nan"), high=float("nan"))
+    extra = Extra(value=12.34, stderr=float("nan"), metric="Edges", source=File(name="edges.py", sha256="0"))
+    result = make_result(metrics=dict.fromkeys(METRICS, alone), extra={"edges": extra})
+    text = "\n".join(line for line, _ in [*result_lines(result), *seeds_lines([result])])
+    assert text.count("12.3") == 11 and "Edges  edges 12.34" in text and "nan" not in text
+
+
+def test_a_calibration_that_was_taken_over_is_told(make_result: Callable[..., Result]) -> None:
+    chosen = Constant(value=0.05, chosen_on="40 held-out training images of squares", stand_ins=["x"])
+    metrics = dict.fromkeys(METRICS, next(iter(make_result().metrics.values())))
+    text = "\n".join(line for line, _ in result_lines(make_result(metrics=metrics, constants={"calibration": chosen})))
+    assert "calibration 0.05, chosen on 40 held-out training images of squares" in text

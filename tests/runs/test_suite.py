@@ -93,7 +93,12 @@ def test_the_command_ends_with_one_table(two, ran):
     assert done.exit_code == 0, done.output
     assert "| maskclip" not in done.stdout and "| miniworld " in done.stdout and "| **mean of 2** |" in done.stdout
     assert ran[0][0][ran[0][0].index("--limit") + 1] == "3"
-    assert Path("runs/two-maskclip/table.md").read_text() in done.stdout
+    table = Path("runs/two-maskclip/table.md").read_text()
+    assert table in done.stdout
+    assert table.splitlines()[-2:] == [
+        "",
+        "Predictions made elsewhere: how their images were resized and cut is not known.",
+    ]
 
 
 def test_the_mean_is_over_all_or_it_is_none(make_result):

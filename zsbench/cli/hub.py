@@ -10,8 +10,6 @@ import typer
 from zsbench.cli.errors import console
 from zsbench.cli.program import app
 
-Revision = Annotated[str | None, typer.Option(help="branch of the repository; default: main", metavar="TEXT")]
-
 
 @app.command()
 def push(
@@ -22,7 +20,10 @@ def push(
         str | None,
         typer.Option(help="licence of the weights, as the Hub names it (mit, cc-by-4.0, ...)", metavar="TEXT"),
     ] = None,
-    revision: Revision = None,
+    revision: Annotated[
+        str | None,
+        typer.Option(help="branch of the repository, made if it is not there; default: main", metavar="TEXT"),
+    ] = None,
 ) -> None:
     """Send result, records and checkpoint of a run to the Hugging Face Hub, with a card made from the result."""
     from zsbench.reports import hub
@@ -37,7 +38,9 @@ def pull(
     out: Annotated[
         Path | None, typer.Option(help="folder to write; default: runs/<name of the repository>", metavar="PATH")
     ] = None,
-    revision: Revision = None,
+    revision: Annotated[
+        str | None, typer.Option(help="branch, tag or commit of the repository; default: main", metavar="TEXT")
+    ] = None,
 ) -> None:
     """Fetch what `zsbench push` sent; it is checked as any result and checkpoint is, and nothing else is fetched."""
     from zsbench.reports import hub

@@ -88,7 +88,8 @@ def show_suite(suite: str, folder: Path) -> None:
 
     named, entries = read_suite(suite, installed=False), read_entries(folder)
     if not entries:
-        raise UserError(f"no result lies in {folder}: give the folder of a leaderboard by --folder.")
+        results = folder / "results"
+        raise UserError(f"no result lies in {results}: give a leaderboard by --folder, or take results in by --add.")
     print(suite_page(named, entries), end="")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +14,7 @@ from zsbench.cli.errors import console, errors
 from zsbench.cli.options import made_from, split_commas
 from zsbench.cli.program import app
 from zsbench.errors import UserError, did_you_mean
+from zsbench.result import Result
 from zsbench.runs import api
 from zsbench.runs.grid import Finished
 from zsbench.runs.request import OUTPUT, SEEDS, TRAINING, WHAT, WHERE, ProfileRequest, Request, Verb, parse_seeds
@@ -64,7 +65,7 @@ def run_suite(verb: Verb, suite: str, given: dict[str, Any], seeds: str | None) 
     from zsbench.reports.tables import suite_table
 
     cells = {row[0].request.dataset: [cell.load() for cell in row] for row in finished.rows.values()}
-    conclude(finished, suite_table(cells, read_suite(suite).metric))
+    conclude(finished, suite_table(cells, read_suite(suite).metric), cells)
 
 
 def run_all(verb: Verb, requests: Sequence[Request]) -> None:
@@ -113,7 +114,7 @@ def ablate(
 
     results = [result for row in finished.results.values() for result in row]
     rows = registry.load_options(method).tables[table]
-    conclude(finished, ablation_table(rows, results) if results else None)
+    conclude(finished, ablation_table(rows, results) if results else None, finished.results)
 
 
 @app.command()
@@ -131,14 +132,21 @@ def sweep(
     finished = api.sweep(file, jobs=jobs, out=out, say=say)
     from zsbench.reports.tables import sweep_table
 
-    conclude(finished, sweep_table({row: [cell.load() for cell in cells] for row, cells in finished.rows.items()}))
+    found = {row: [cell.load() for cell in cells] for row, cells in finished.rows.items()}
+    conclude(finished, sweep_table(found), found)
 
 
-def conclude(finished: Finished[Any], table: str | None = None) -> None:
-    """Print a grid's table and keep it in the grid's folder; list what failed."""
+def conclude(
+    finished: Finished[Any], table: str | None = None, rows: Mapping[str, Sequence[Result | None]] | None = None
+) -> None:
+    """Print a grid's table, with what is to be known of the results in its `rows`, and keep it in the grid's folder; list
+    what failed."""
     if table is not None:
-        write_text(finished.cells[0].out.parent / "table.md", table + "\n")
-        print(table)
+        from zsbench.reports.remarks import table_remarks
+
+        text = "\n\n".join([table, *table_remarks(rows or {})])
+        write_text(finished.cells[0].out.parent / "table.md", text + "\n")
+        print(text)
     for cell in finished.failed:
         say(f"failed: {cell.failure}")
     if finished.failed:

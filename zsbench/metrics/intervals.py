@@ -34,8 +34,8 @@ ENOUGH_IMAGES, ENOUGH_OF_A_CLASS = 100, 20
 class Estimate:
     """A metric in percent with its standard error and the ends of its interval, which always holds the value.
 
-    All are NaN where the metric is undefined; the ends also where it is defined by one image alone. Replicates in which
-    it is undefined (no class of the set was drawn) are left out.
+    All are NaN where the metric is undefined; all but the value also where it is defined by one image alone, which says
+    nothing about others. Replicates in which it is undefined (no class of the set was drawn) are left out.
     """
 
     value: float
@@ -136,12 +136,12 @@ class Sampling:
 def estimate(statistic: Statistic, level: float, lowest: float = 0.0) -> Estimate:
     """The standard error and the interval of a metric between `lowest` and 100: see the top of this file."""
     value, replicates, sampling = statistic.value, _defined(statistic.replicates), Sampling.of(statistic)
-    if math.isnan(value) or len(replicates) < 2:
+    if math.isnan(sampling.error):
         return Estimate(value, *[math.nan] * 3)
     stderr = math.hypot(float(replicates.std(ddof=1)), *(math.sqrt(variance) for variance, _ in statistic.between))
     half = sampling.quantile((1 + level) / 2) * sampling.error
     low, high = np.clip([sampling.centre - half, sampling.centre + half], lowest, 100.0).tolist()
-    return Estimate(value, stderr, *((low, high) if math.isnan(half) else (min(low, value), max(high, value))))
+    return Estimate(value, stderr, min(low, value), max(high, value))
 
 
 def _defined(values: Floats) -> Floats:

@@ -12,8 +12,9 @@ from typing import Any
 from tabulate import tabulate
 
 from zsbench.metrics.significance import Difference
-from zsbench.reports.comparison import ELSEWHERE, Change, Comparison, Pair
+from zsbench.reports.comparison import Change, Comparison, Pair
 from zsbench.reports.markup import cell, code, markdown_table, plain, spreadsheet_value
+from zsbench.reports.remarks import table_remarks
 from zsbench.reports.tables import TITLES
 from zsbench.result import Result
 
@@ -44,8 +45,8 @@ def introduction(found: Comparison) -> str:
         f"for {len(found.pairs)} pair{'s' if len(found.pairs) > 1 else ''}."
     ]
     lines += [f"- {cell(each.name)}: {', '.join(code(run.path) for run in each.runs)}" for each in found.contenders]
-    lines += [f"- {cell(each.name)}: {ELSEWHERE}" for each in found.contenders if not each.runs[0].result.protocol]
-    lines += sorted({f"- {cell(run.result.note)}" for each in found.contenders for run in each.runs if run.result.note})
+    measured = {each.name: [run.result for run in each.runs] for each in found.contenders}
+    lines += [f"- {said}" for said in table_remarks(measured)]
     return "\n".join([lines[0], "", *lines[1:]])
 
 
@@ -56,7 +57,8 @@ def metric_rows(found: Comparison, each: Pair) -> Iterator[tuple[str, ...]]:
         if not math.isnan(of.value):
             values = (f"{found.values[side][name]:.1f}" for side in (each.a, each.b))
             chances = (chance(of.p_value), chance(of.p_holm))
-            yield (title, *values, f"{of.value:+.1f}", f"{of.low:+.1f} to {of.high:+.1f}", *chances)
+            ends = "-" if math.isnan(of.low) else f"{of.low:+.1f} to {of.high:+.1f}"
+            yield (title, *values, f"{of.value:+.1f}", ends, *chances)
 
 
 def metric_titles(result: Result) -> dict[str, str]:

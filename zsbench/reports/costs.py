@@ -168,8 +168,10 @@ def cost_table(entries: Sequence[StoredProfile], printed: Printed) -> str:
                 beside(f"{cost.learnable_params / 1e6:.2f}", paper.get("params_M")),
                 beside(f"{cost.gmacs:.1f}", paper.get("flops_G")),
                 f"{short(cost.latency_ms)} ({spread}, {cost.latency_runs})",
-                beside(f"{cost.fps:.3g}", paper.get("fps")),
-                "-" if cost.throughput_batch is None else f"{cost.throughput:.3g} (batch {cost.throughput_batch})",
+                beside(short(cost.fps, 3), paper.get("fps")),
+                "-"
+                if cost.throughput_batch is None
+                else f"{short(cost.throughput, 3)} (batch {cost.throughput_batch})",
                 "-" if cost.peak_memory is None else f"{cost.peak_memory / 2**30:.2f}",
                 link("json", f"{FOLDER}/{entry.path.name}"),
             ]

@@ -12,11 +12,11 @@ import numpy as np
 
 from zsbench.metrics.confusion import UnseenPixels, taken_for
 from zsbench.metrics.intervals import Estimate, over_seeds
-from zsbench.reports.comparison import ELSEWHERE, Contender, load_records, resampling_of
+from zsbench.reports.comparison import Contender, load_records, resampling_of
 from zsbench.reports.drawing import Curve
 from zsbench.reports.html import data_uri, letter
-from zsbench.reports.markup import sentence
 from zsbench.reports.published import read_published, reported
+from zsbench.reports.remarks import remarks
 from zsbench.reports.rows import StoredResult, records_beside
 from zsbench.reports.tables import mean_and_std
 from zsbench.result import Efficiency, Metric, Result
@@ -95,21 +95,6 @@ class Entry:
         """The pictures that runs left beside their results, as data."""
         places = [run.path.with_name("gallery.png") for run in self.contender.runs if run.path.name == "result.json"]
         return [data_uri(place) for place in places if place.is_file()]
-
-
-def remarks(result: Result) -> Iterator[str]:
-    if result.note:
-        yield sentence(result.note)
-    if result.random:
-        yield "Random weights: these numbers mean nothing."
-    if not result.protocol:
-        yield f"{sentence(ELSEWHERE)}."
-    if not result.dataset.complete:
-        yield f"Only {result.dataset.images} images of the split were evaluated."
-    if result.method.oracle:
-        yield "Oracle: the ground truth was used. An upper bound, not a result to rank."
-    if result.environment.dirty:
-        yield "Measured with uncommitted changes in zsbench."
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from zsbench.reports.markup import plain
+from zsbench.reports.tables import short
 
 DASH = "-"
 
@@ -45,6 +46,6 @@ ENVIRONMENT = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-ENVIRONMENT.filters.update(fixed=fixed, percent=percent, plain=plain)
+ENVIRONMENT.filters.update(fixed=fixed, percent=percent, plain=plain, short=short)
 ENVIRONMENT.tests["undefined_number"] = math.isnan
 ENVIRONMENT.globals["series"] = lambda number: f"s{number % 6}"

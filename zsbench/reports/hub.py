@@ -30,13 +30,13 @@ def push(
     run: str | Path, repo: str, *, private: bool = False, license: str | None = None, revision: str | None = None
 ) -> str:
     """Send result, records and checkpoints of a finished run to a repository of the Hub, which is made if it is not there,
-    with a card: `zsbench push`. Returns its address.
+    as is the branch `revision`, with a card: `zsbench push`. What is left there of another run goes. Returns its address.
 
     >>> zsbench.push("runs/zegclip-miniworld-seed0", "me/zegclip-miniworld")
     """
     folder = Path(run)
     result = checked_run(folder, f"{folder} is no finished run")
-    from huggingface_hub import CommitOperationAdd
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
     from zsbench.reports.model_card import model_card
 
@@ -48,8 +48,12 @@ def push(
         additions.append(CommitOperationAdd(CARD, str(card).encode()))
         hub = api()
         address = hub.create_repo(repo, private=private, exist_ok=True)
+        if revision is not None:
+            hub.create_branch(address.repo_id, branch=revision, exist_ok=True)
+        left = held_by(hub, address.repo_id, revision).intersection(FILES).difference(there)
+        deletions = [CommitOperationDelete(name) for name in sorted(left)]
         message = f"{result.method.name} on {result.dataset.name}, by zsbench {result.environment.zsbench}"
-        hub.create_commit(address.repo_id, additions, commit_message=message, revision=revision)
+        hub.create_commit(address.repo_id, [*additions, *deletions], commit_message=message, revision=revision)
     return str(address)
 
 
@@ -67,7 +71,7 @@ def pull(repo: str, out: str | Path | None = None, *, revision: str | None = Non
         fetched = Path(temporary)
         with plainly(repo):
             hub = api()
-            there = {each.rfilename for each in hub.model_info(repo, revision=revision).siblings or ()}
+            there = held_by(hub, repo, revision)
             if RESULT not in there:
                 raise UserError(f"{repo} holds no {RESULT}: nothing that `zsbench push` sent.")
             for name in (*FILES, CARD):
@@ -79,6 +83,11 @@ def pull(repo: str, out: str | Path | None = None, *, revision: str | None = Non
             if (fetched / name).exists():
                 shutil.move(fetched / name, folder / name)
     return folder
+
+
+def held_by(hub: HfApi, repo: str, revision: str | None) -> set[str]:
+    """The paths of all files in a repository."""
+    return {each.rfilename for each in hub.model_info(repo, revision=revision).siblings or ()}
 
 
 def api() -> HfApi:
@@ -120,7 +129,7 @@ def plainly(repo: str) -> Iterator[None]:
     except errors.HFValidationError as error:
         raise UserError(f"{repo!r} is no name of a repository: expected OWNER/NAME ({error}).") from error
     except (errors.LocalTokenNotFoundError, errors.GatedRepoError) as error:
-        raise UserError(f"{repo}: {LOG_IN}") from error
+        raise UserError(f"{repo}: {NOT_ALLOWED}") from error
     except errors.HfHubHTTPError as error:
         raise UserError(f"{repo}: {refusal(error, error.response.status_code)}") from error
     except Exception as error:
@@ -133,9 +142,8 @@ def plainly(repo: str) -> Iterator[None]:
         ) from error
 
 
-LOG_IN = (
-    "you are not logged in to the Hub, or may not do this: `hf auth login`, or set $HF_TOKEN to a token that may write."
-)
+LOG_IN = "`hf auth login`, or set $HF_TOKEN to a token that may do this."
+NOT_ALLOWED = f"you are not logged in to the Hub, or may not do this: {LOG_IN}"
 
 
 def refusal(error: Exception, status: int) -> str:
@@ -143,11 +151,11 @@ def refusal(error: Exception, status: int) -> str:
     from huggingface_hub import errors
 
     if status in (401, 403) and not isinstance(error, errors.RepositoryNotFoundError):
-        return LOG_IN
+        return NOT_ALLOWED
     if isinstance(error, errors.RevisionNotFoundError):
-        return "the Hub has no such revision."
+        return "the Hub has no such revision of it. Look at its branches, or leave --revision out."
     if isinstance(error, errors.RepositoryNotFoundError) or status == 404:
-        return f"the Hub has no such repository, or hides it. Look at the name; if it is private, {LOG_IN}"
+        return f"the Hub has no such repository, or hides it. Look at the name; if it is private: {LOG_IN}"
     return f"the Hub refused ({str(error).splitlines()[0]}). Repeat the command later."
 
 

@@ -20,7 +20,7 @@ from zsbench.reports.markup import cell, code, link, markdown_table
 from zsbench.reports.published import PublishedRow, read_published, remark
 from zsbench.reports.rows import StoredResult, canonical, choices, records_beside
 from zsbench.reports.standings import Standing, standings
-from zsbench.reports.tables import PAPER, TITLES, ablation_table, emphasised, format_seeds, group_titles
+from zsbench.reports.tables import PAPER, TITLES, ablation_table, emphasised, format_seeds, group_titles, short
 from zsbench.reports.ties import FILE as TIES
 from zsbench.reports.ties import Rows, Tested, Ties, explained
 from zsbench.result import Result
@@ -306,7 +306,7 @@ def seen_by_weights(entries: Sequence[StoredResult]) -> list[str]:
 def cost(result: Result) -> tuple[str, str]:
     if result.efficiency is None:
         return "-", "-"
-    return f"{result.efficiency.learnable_params / 1e6:.3g}", f"{result.efficiency.gmacs:.3g}"
+    return short(result.efficiency.learnable_params / 1e6, 3), short(result.efficiency.gmacs, 3)
 
 
 def published_table(rows: Sequence[PublishedRow]) -> str:

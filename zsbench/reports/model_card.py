@@ -30,7 +30,8 @@ def model_card(result: Result, repo: str, checkpoint: str | None, records: bool,
     rows = []
     for name, title in named:
         metric = result.metrics[name]
-        rows.append((cell(title), *(f"{number:.2f}" for number in (metric.value, metric.low, metric.high))))
+        interval = "-" if math.isnan(metric.low) else f"{metric.low:.2f} to {metric.high:.2f}"
+        rows.append((cell(title), f"{metric.value:.2f}", interval))
     return ModelCard.from_template(
         data,
         template_str=(files("zsbench.reports") / "model_card.md").read_text(encoding="utf-8"),

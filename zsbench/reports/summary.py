@@ -12,8 +12,8 @@ from tabulate import tabulate
 
 from zsbench.metrics.scores import hiou
 from zsbench.reports.markup import plain
-from zsbench.reports.tables import TITLES, format_metric, format_seeds, group_titles, short
-from zsbench.result import Curve, Efficiency, Extra, Profile, Result
+from zsbench.reports.tables import TITLES, format_metric, format_seeds, group_titles, short, with_error
+from zsbench.result import Constant, Curve, Efficiency, Extra, Profile, Result
 
 if TYPE_CHECKING:
     from zsbench.runs.plan import Plan
@@ -75,6 +75,8 @@ def result_lines(result: Result) -> Iterator[Line]:
     if groups:
         yield ", ".join(f"{title} {format_metric(result.metrics[name])}" for name, title in groups.items()), ""
     yield from extra_lines(result.extra)
+    for name, chosen in result.constants.items():
+        yield choice(name, chosen), ""
     if result.curve is not None:
         yield from curve_lines(result.curve)
     if result.note:
@@ -103,7 +105,8 @@ def extra_lines(extra: Mapping[str, Extra]) -> Iterator[Line]:
     """The first numbers of each metric of images."""
     for metric in dict.fromkeys(number.metric for number in extra.values()):
         found = {name: number for name, number in extra.items() if number.metric == metric}
-        shown = [f"{name} {number.value:.4g} ± {number.stderr:.2g}" for name, number in list(found.items())[:MOST]]
+        first = list(found.items())[:MOST]
+        shown = [f"{name} {with_error(number.value, number.stderr, '.4g', '.2g')}" for name, number in first]
         more = [f"and {len(found) - MOST} more in the result"] if len(found) > MOST else []
         yield f"{metric}  {', '.join(shown + more)}", ""
 
@@ -117,13 +120,18 @@ def curve_lines(curve: Curve) -> Iterator[Line]:
     yield f"hIoU by calibration  own {own:.1f} at {curve.own_gamma:g}; {best}", ""
 
 
+def choice(name: str, chosen: Constant) -> str:
+    """A constant that no test image chose."""
+    return f"{name} {chosen.value:g}, chosen on {chosen.chosen_on}"
+
+
 def calibration_lines(result: Result, command: str) -> Iterator[Line]:
     """What `zsbench calibrate` chose, where, and how to go on."""
     (name, chosen), *_ = result.constants.items()
     assert result.curve is not None, "it follows from one"
     at = result.curve.gamma.index(chosen.value)
     s, u = result.curve.seen[at], result.curve.unseen[at]
-    yield f"{name} {chosen.value:g}, chosen on {chosen.chosen_on}", "bold"
+    yield choice(name, chosen), "bold"
     yield f"stand-ins for unseen classes: {', '.join(chosen.stand_ins)}", ""
     yield f"there S {s:.1f}, U {u:.1f}, hIoU {hiou(s, u):.1f}; area of the curve {result.curve.area:.1f} %", ""
     yield "no leaderboard takes these numbers; to measure with what was chosen:", ""
@@ -143,7 +151,10 @@ def seeds_lines(results: Sequence[Result]) -> Iterator[Line]:
     """Mean ± standard deviation over seeds, beside the mean bootstrap error over images."""
     yield f"{len(results)} seeds: mean ± deviation over seeds (mean error over images)", "bold"
     errors = [fmean(result.metrics[name].stderr for result in results) for name in TITLES]
-    cells = [f"{format_seeds(results, name)} ({error:.1f})" for name, error in zip(TITLES, errors, strict=True)]
+    cells = [
+        format_seeds(results, name) + ("" if math.isnan(error) else f" ({error:.1f})")
+        for name, error in zip(TITLES, errors, strict=True)
+    ]
     yield table(TITLES.values(), [cells]), ""
 
 
@@ -154,18 +165,17 @@ def cost_lines(cost: Efficiency, device: str) -> Iterator[Line]:
     image = f"{cost.image_path_params:,} in the image path{text}"
     yield f"parameters  {cost.learnable_params:,} learnable{idle}; {image}", ""
     windows = f" in {cost.windows} windows" if cost.windows > 1 else ""
-    work = f"{cost.gmacs:.4g} GMACs ({cost.gflops:.4g} GFLOPs) at {'x'.join(map(str, cost.input_size))}{windows}"
-    yield f"operations  {work}; text once {cost.text_gmacs:.3g} GMACs", ""
+    work = f"{short(cost.gmacs)} GMACs ({short(cost.gflops)} GFLOPs) at {'x'.join(map(str, cost.input_size))}{windows}"
+    yield f"operations  {work}; text once {short(cost.text_gmacs, 3)} GMACs", ""
     if len(cost.module_gmacs) > 1:
-        yield "            " + ", ".join(f"{name} {gmacs:.4g}" for name, gmacs in cost.module_gmacs.items()), ""
+        yield "            " + ", ".join(f"{name} {short(gmacs)}" for name, gmacs in cost.module_gmacs.items()), ""
     unsteady = "" if cost.steady is not False else ", still changing when the warm-up was over"
     compiled = f", compiled in {cost.compile_seconds:.0f} s" if cost.compiled else ""
-    spread = (
-        f"p10 {cost.latency_p10_ms:.3g}, p90 {cost.latency_p90_ms:.3g}, {cost.latency_runs} runs{unsteady}{compiled}"
-    )
-    yield f"latency     {cost.latency_ms:.3g} ms ({spread}), {cost.fps:.3g} FPS on {device}; timed: {cost.timed}", ""
+    median, p10, p90 = (short(each, 3) for each in (cost.latency_ms, cost.latency_p10_ms, cost.latency_p90_ms))
+    spread = f"p10 {p10}, p90 {p90}, {cost.latency_runs} runs{unsteady}{compiled}"
+    yield f"latency     {median} ms ({spread}), {short(cost.fps, 3)} FPS on {device}; timed: {cost.timed}", ""
     if cost.throughput_batch is not None:
-        yield f"throughput  {cost.throughput:.3g} images/s at batch {cost.throughput_batch}", ""
+        yield f"throughput  {short(cost.throughput, 3)} images/s at batch {cost.throughput_batch}", ""
     if cost.peak_memory is not None:
         yield f"memory      {cost.peak_memory / 2**30:.2f} GiB: {cost.memory_kind}", ""
     if cost.statistics:

@@ -17,14 +17,21 @@ PAPER = ("pAcc", "mIoU_S", "mIoU_U", "hIoU")
 """Those of them that papers on generalised zero-shot segmentation print."""
 
 
-def short(number: float) -> str:
-    """Four digits, and never an exponent."""
-    return f"{number:.4g}" if number < 1000 else f"{number:.0f}"
+def short(number: float, digits: int = 4) -> str:
+    """So many digits, at least those before the point, and never the exponent of a large number."""
+    return f"{number:.{digits}g}" if number < 1000 else f"{number:.0f}"
+
+
+def with_error(value: float, error: float, digits: str = ".1f", error_digits: str = ".1f") -> str:
+    """`value ± error`, a dash where undefined, and the value alone where its error is not known, as of a single image."""
+    if math.isnan(value):
+        return "-"
+    return f"{value:{digits}}" + ("" if math.isnan(error) else f" ± {error:{error_digits}}")
 
 
 def format_metric(metric: Metric) -> str:
-    """`value ± standard error` with one decimal, or a dash where undefined."""
-    return "-" if math.isnan(metric.value) else f"{metric.value:.1f} ± {metric.stderr:.1f}"
+    """`value ± standard error` with one decimal."""
+    return with_error(metric.value, metric.stderr)
 
 
 def mean_and_std(results: Iterable[Result], metric: str) -> tuple[float, float]:
@@ -40,8 +47,7 @@ def format_seeds(results: Sequence[Result], metric: str) -> str:
         return format_metric(found[0].metrics[metric])
     if not found:
         return "-"
-    mean, deviation = mean_and_std(found, metric)
-    return "-" if math.isnan(mean) else f"{mean:.1f} ± {deviation:.1f}"
+    return with_error(*mean_and_std(found, metric))
 
 
 def emphasised(text: str, bold: bool) -> str:
