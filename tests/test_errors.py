@@ -23,6 +23,11 @@ MODELS = ("ViT-B-16", "ViT-B-16-quickgelu", "ViT-L-14", "RN50")
         ("ViT_L/14", MODELS, "ViT-L-14"),
         ("rn5O", MODELS, "RN50"),
         ("voc", ("ade20k", "voc20"), "voc20"),
+        ("VOC", ("voc20", "pascal-voc", "ade20k"), "pascal-voc"),
+        ("ADE", ("ade-full", "ade20k"), "ade20k"),
+        ("batchsize", ("size", "largest_batch"), "largest_batch"),
+        ("batch", Recipe.model_fields, "batch_size"),
+        ("gamma", ("sigma", "tau"), "sigma"),
         ("zegclp", ("maskclip", "zegclip"), "zegclip"),
     ],
 )

@@ -29,9 +29,10 @@ class CheckpointInfo(BaseModel):
     """What a checkpoint says about itself.
 
     `names`: the name set by which the classes were put into prompts, or the bare name of a file; None for the default one.
-    `clip`: None for a method without one, whose word vectors have the hash `words_sha256`. `request`: what was asked for
-    when it was trained, `command` the same as a command line, for people; None where it does not say. `validation`: what
-    was found meanwhile. None of it is a path that is opened (`zsbench.utils.validation.from_file`).
+    `clip`: None for a method without one, whose word vectors have the hash `words_sha256`, and `words_width` numbers each.
+    `request`: what was asked for when it was trained, `command` the same as a command line, for people; None where it does
+    not say. `validation`: what was found meanwhile. None of it is a path that is opened
+    (`zsbench.utils.validation.from_file`).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
@@ -49,6 +50,7 @@ class CheckpointInfo(BaseModel):
     templates: str
     text_embeddings_sha256: str | None = None
     words_sha256: str | None = None
+    words_width: int | None = None
     setting: str | None
     seed: int
     recipe: dict[str, Any]

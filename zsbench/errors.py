@@ -35,7 +35,9 @@ SAME_MEANING = {
     "iters": "iterations",
     "max_iters": "iterations",
     "warmup": "warmup_iterations",
-    "samples_per_gpu": "batch_size",
+    **dict.fromkeys(
+        ("batch", "batchsize", "batch_size", "bs", "samples_per_gpu"), "batch_size eval_batch largest_batch"
+    ),
     "decay": "weight_decay",
     "augmentation": "photometric",
     "prompt": "templates",
@@ -56,8 +58,10 @@ SAME_MEANING = {
     "num_workers": "workers",
     "subset": "limit",
     "gzss": "inductive",
+    "gamma": "calibration sigma",
+    "calibration": "sigma",
 }
-"""Words of other toolboxes that no spelling leads to."""
+"""Words of other toolboxes that no spelling leads to; of several meanings the first that is there."""
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
@@ -68,17 +72,19 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
 
 def nearest(word: str, choices: Sequence[str]) -> str | None:
     """The choice that a word means: but for case and punctuation, by its initials (`lr` of `learning_rate`), by another
-    toolbox's word for it, as a part of it, or by its spelling; None where none is near."""
+    toolbox's word for it, as a part of it (best its last word: `voc` of `pascal-voc`), or by its spelling; None where none
+    is near."""
     plain = {bare(choice): choice for choice in reversed(choices)}
     given = bare(word)
     if not given:
         return None
     initials = {"".join(part[0] for part in words_of(each)): each for each in choices}
-    meant = SAME_MEANING.get(word.lower().strip("-").replace("-", "_"))
-    if given in plain or meant in choices or (len(given) > 1 and given in initials):
-        return plain.get(given) or (meant if meant in choices else initials[given])
+    meanings = SAME_MEANING.get(word.lower().strip("-").replace("-", "_"), "").split()
+    meant = next((each for each in meanings if each in choices), None)
+    if given in plain or meant or (len(given) > 1 and given in initials):
+        return plain.get(given) or meant or initials[given]
     if begun := [choice for choice in choices if len(given) > 2 and begins(words_of(word), words_of(choice))]:
-        return min(begun, key=len)
+        return min(begun, key=lambda choice: (words_of(choice)[-1] != words_of(word)[-1], len(choice)))
     spelt = difflib.get_close_matches(given, plain, n=1, cutoff=0.6)
     return plain[spelt[0]] if spelt else None
 

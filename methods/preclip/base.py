@@ -42,9 +42,11 @@ class WordMethod(Method):
             )
         classes = getattr(self.options, "classes", 0)
         if self.counts_classes and len(vocabulary) != classes:
+            one_more = vocabulary.background is not None and len(vocabulary) == classes + 1
+            lacking = f"no channel is left for the background class {vocabulary.background!r}: " if one_more else ""
             raise UserError(
-                f"{self.name}: its classifier tells {classes} classes, and {len(vocabulary)} words are given. Its classes "
-                f"are fixed by training: -o classes={len(vocabulary)} before it, one word for each."
+                f"{self.name}: {lacking}its classifier tells {classes} classes, and {len(vocabulary)} words are given. Its "
+                f"classes are fixed by training: -o classes={len(vocabulary)} before it, one word for each."
             )
         super().set_vocabulary(vocabulary)
         self.vectors = F.normalize(vocabulary.embeddings, dim=1) if self.unit else vocabulary.embeddings

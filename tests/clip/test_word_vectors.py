@@ -69,7 +69,7 @@ def test_an_unknown_word_is_told_with_its_class_and_the_nearest() -> None:
 def test_a_vector_without_a_direction_is_refused(value: float) -> None:
     table = make_table()
     table.vectors[0] = value
-    with pytest.raises(UserError, match="'red' is zero or not finite"):
+    with pytest.raises(UserError, match=r"'red', which the class .* needs, is zero or not finite"):
         table.of(name_set("red"), ("red",))
 
 
@@ -234,10 +234,10 @@ Call = Callable[..., str]
 
 @pytest.fixture
 def call(plugin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
-    """A command in a folder with two files of word vectors of width 4, where nobody can load a CLIP."""
+    """A command in a folder with files of word vectors, two of width 4, where nobody can load a CLIP."""
     rng = np.random.default_rng(1)
-    for name in ("words", "other"):
-        table = WordVectors(("red", "green", "dark", "blue"), 2 * rng.standard_normal((4, 4), np.float32), name)
+    for name, width in (("words", 4), ("other", 4), ("narrow", 3)):
+        table = WordVectors(("red", "green", "dark", "blue"), 2 * rng.standard_normal((4, width), np.float32), name)
         write_word_vectors(tmp_path / f"{name}.npz", table, {})
     (tmp_path / "e.npy").touch()
     Image.new("RGB", (16, 16), (255, 0, 0)).save(tmp_path / "red.png")
@@ -290,6 +290,10 @@ def test_a_checkpoint_wants_the_vectors_that_it_was_trained_with(call: Call) -> 
     text = call("eval", *THERE, *given, code=2)
     assert "trained with other word vectors" in text and "--transfer" in text
     call("eval", *THERE, *given, "--transfer", "--out", "transferred")
+    narrow = ("--checkpoint", "run/checkpoint.safetensors", "--words", "narrow.npz")
+    for also in ((), ("--transfer",)):
+        text = call("eval", *THERE, *narrow, *also, code=2)
+        assert "vectors of 4 numbers each, and those of narrow.npz have 3: give the --words" in text
 
 
 def test_the_cost_of_a_method_without_clip(call: Call) -> None:

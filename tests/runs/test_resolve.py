@@ -43,9 +43,21 @@ from .options import ToyOptions
 @register_method("toy")
 class Toy(Method):
     Options = ToyOptions
+
+@register_method("apt")
+class Apt(Method):
+    Options = ToyOptions
+    trainable = True
+    settings = ("inductive", "supervised")
+
+@register_method("wordy")
+class Wordy(Method):
+    Options = ToyOptions
+    needs_clip = False
 """,
     "toy_pack-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: toy-pack\nVersion: 1.0\n",
-    "toy_pack-1.0.dist-info/entry_points.txt": "[zsbench.methods]\ntoy = toy_pack.method:Toy\n",
+    "toy_pack-1.0.dist-info/entry_points.txt": "[zsbench.methods]\n"
+    "toy = toy_pack.method:Toy\napt = toy_pack.method:Apt\nwordy = toy_pack.method:Wordy\n",
 }
 MISSPELT = {
     "run --method toi": "Did you mean 'toy'",
@@ -59,7 +71,20 @@ MISSPELT = {
     "train --method toy -r iterations=x": "recipe entry: iterations='x'",
     "run --method toy -r crop=9": "toy is training-free, so that this can do nothing",
     "run --method toy --iterations 4 -r iterations=3": "--iterations and -r iterations say it twice",
+    "run --method apt -r momentum=0.5": "momentum is of optimiser sgd, and this training has adamw",
+    "run --method apt -r schedule=constant -r poly_power=1": "poly_power is of schedule poly, and this training",
+    "train --method apt -r warmup_iterations=0 -r warmup_ratio=0.1": "warmup_ratio is of the warm-up",
+    "train --method apt -r self_training_from=0.1": "is of the transductive setting, and this training is inductive",
+    "train --method apt -r evaluated=last": "`zsbench train` evaluates no weights",
+    "run --method apt --setting transductive": "apt cannot run in the transductive setting; it has inductive, supervised",
+    "run --method toy --setting inductive": "toy cannot run in the inductive setting; it has training-free",
+    "run --method apt --words toy.toml": "--words: apt reads class names by the text encoder of its CLIP",
+    "eval --method wordy --templates single": "--templates: wordy needs no CLIP; give it word vectors by --words",
     "run --method toy --batchsize 3": "Did you mean --batch-size?",
+    "profile --method toy --recipe crop=3": "It is an option of `zsbench run`, `zsbench train`.",
+    "profile --method toy --batchsize 3": "Did you mean --largest-batch?",
+    "profile --method toy --lr 3": "learning_rate is of training: -r learning_rate=...",
+    "eval --method toy --epochs 3": "iterations is of training: -r iterations=...",
     "run --method toy --lr 3": "Did you mean -r learning_rate=...?",
     "eval --method toy --clip vit-b-16 --weights openai": "Did you mean 'ViT-B-16'",
     "evl": "Did you mean 'eval'?",
@@ -94,6 +119,11 @@ for call in (zsbench.run, zsbench.train, zsbench.evaluate, zsbench.profile, zsbe
         call("toy", option={"depth": 2})
     except zsbench.UserError as error:
         assert "Did you mean 'options'" in str(error)
+for name, meant in (("lr", "learning_rate is of training"), ("recipe", "It is an option of `zsbench run`")):
+    try:
+        zsbench.profile("toy", **{name: 2})
+    except zsbench.UserError as error:
+        assert meant in str(error)
 for words in ("list", "data info miniworld", "--version", "run --help"):
     assert CliRunner().invoke(app, words.split()).exit_code == 0
 assert "torch" not in sys.modules and "open_clip" not in sys.modules

@@ -16,6 +16,7 @@ from rich.text import Text
 from zsbench.cli.streams import text_console
 from zsbench.errors import UserError, nearest, out_of_memory
 from zsbench.recipe import Recipe
+from zsbench.runs.request import Request, elsewhere
 from zsbench.utils.distributed import joined, process_index
 from zsbench.utils.files import PLAINLY, reason, unwritable
 from zsbench.utils.interruption import Interrupted
@@ -108,11 +109,10 @@ def suggest(error: Any) -> None:
     known = {word[2:].replace("-", "_"): word for word in words}
     if "recipe" in known:
         known = {**{name: f"-r {name}=..." for name in Recipe.model_fields}, **known}
-    near = nearest(given.lstrip("-"), list(known))
-    error.message, error.possibilities = (
-        f"{error.message.rstrip('.')}.{f' Did you mean {known[near]}?' if near else ''}",
-        None,
-    )
+    word = given.lstrip("-")
+    near = None if word.replace("-", "_") in Request.model_fields else nearest(word, list(known))
+    hint = f"Did you mean {known[near]}?" if near else elsewhere(word)
+    error.message, error.possibilities = f"{error.message.rstrip('.')}. {hint}".rstrip(), None
 
 
 def give_way() -> None:

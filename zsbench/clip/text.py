@@ -7,7 +7,7 @@ import json
 import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,18 +54,19 @@ class Vocabulary:
 
     `embeddings`: float32 (W, D): CLIP's text embeddings, which have unit norm, or for a method that needs no CLIP word
     vectors of any norm and width. `seen`: bool (W,), True where the word's class was learnt from. In inductive training the
-    unseen names are absent altogether, not merely marked.
+    unseen names are absent altogether, not merely marked. `background`: the word of the dataset's background, if any.
     """
 
     words: tuple[str, ...]
     embeddings: Tensor
     seen: Tensor
+    background: str | None = None
 
     def __len__(self) -> int:
         return len(self.words)
 
     def to(self, device: torch.device) -> Vocabulary:
-        return Vocabulary(self.words, self.embeddings.to(device), self.seen.to(device))
+        return replace(self, embeddings=self.embeddings.to(device), seen=self.seen.to(device))
 
 
 def encode_vocabulary(

@@ -99,11 +99,14 @@ class WordVectors:
                 (word,) = error.args
                 raise UserError(
                     f"{self.source} has no vector for {word!r}, which the class {classes[owner]!r} needs. Nearest: "
-                    f"{', '.join(self.nearest(word)) or 'none'}. Give other words by --classes, a file with a line for each "
-                    "class."
+                    f"{', '.join(self.nearest(word)) or 'none'}. Give other words by --classes: a name set of the dataset, "
+                    "or a file with a line for each class."
                 ) from None
             if not (np.isfinite(rows[-1]).all() and rows[-1].any()):
-                raise UserError(f"{self.source}: the vector of {name!r} is zero or not finite.")
+                raise UserError(
+                    f"{self.source}: the vector of {name!r}, which the class {classes[owner]!r} needs, is zero or not "
+                    "finite. Give another word by --classes, or other --words."
+                )
         return WordVectors(names.words, np.stack(rows), self.source)
 
     def vocabulary(self, words: Sequence[str], seen: Seen) -> Vocabulary:

@@ -71,8 +71,10 @@ def embed_words(plan: Plan, clip: Clip | None, words: tuple[str, ...], seen: Seq
         vectors_of(plan, clip, words, seen),
         dict(zip(plan.names.words, plan.names.word_to_class, strict=True)),
     )
-    check_apart(found, [owners[word] for word in words], plan.dataset.classes)
-    return found
+    places, classes = [owners[word] for word in words], plan.dataset.classes
+    check_apart(found, places, classes)
+    word_of: dict[str | None, str] = {classes[place]: word for place, word in zip(places, words, strict=True)}
+    return replace(found, background=word_of.get(plan.dataset.background))
 
 
 def vectors_of(plan: Plan, clip: Clip | None, words: tuple[str, ...], seen: Sequence[bool]) -> Vocabulary:

@@ -33,11 +33,30 @@ def open_release(
         raise UserError(
             f"{path} is no zsbench checkpoint (.safetensors) and none of {method_class.name}'s own release."
         )
-    if not transfer:
-        released.check(int(dataset.seen_mask.sum()), len(dataset.classes))
     info = released_info(released, method_class, dataset)
     check_classes(info, path, method_class.name, dataset, transfer)
+    if not transfer:
+        check_numbers(released, path, dataset)
     return info, released
+
+
+def check_numbers(released: ReleasedCheckpoint, path: Path, dataset: Dataset) -> None:
+    """Raise `UserError` for a release that was trained on another number of classes; one too few is the background."""
+    seen, classes = int(dataset.seen_mask.sum()), len(dataset.classes)
+    wrong = refusal(released, seen, classes)
+    if wrong and dataset.background is not None and refusal(released, seen - 1, classes - 1) is None:
+        wrong = without_background(path, dataset, "the --dataset that it was trained on")
+    if wrong:
+        raise wrong
+
+
+def refusal(released: ReleasedCheckpoint, seen: int, classes: int) -> UserError | None:
+    """What a release has against so many classes."""
+    try:
+        released.check(seen, classes)
+    except UserError as error:
+        return error
+    return None
 
 
 def released_info(released: ReleasedCheckpoint, method_class: type[Method], dataset: Dataset) -> CheckpointInfo:
@@ -70,10 +89,19 @@ def check_classes(info: CheckpointInfo, path: Path, method: str, dataset: Datase
     if info.method != method:
         raise UserError(f"{path} holds weights of {info.method}, not of {method}: give --method {info.method}.")
     if tuple(info.classes) != dataset.classes and not transfer:
+        if info.classes == [name for name in dataset.classes if name != dataset.background]:
+            raise without_background(path, dataset, f"--dataset {info.dataset}")
         raise UserError(
             f"{path} was trained on {info.dataset} ({len(info.classes)} classes: {', '.join(info.classes[:3])}, ...), "
             f"not with the {len(dataset.classes)} classes of {dataset.name}. Give --dataset {info.dataset}, {ON_PURPOSE}."
         )
+
+
+def without_background(path: Path, dataset: Dataset, home: str) -> UserError:
+    return UserError(
+        f"{path} was trained without the background class {dataset.background!r} of {dataset.name}, and has no channel or "
+        f"prototype for it: give {home}, {ON_PURPOSE}."
+    )
 
 
 def check_texts(info: CheckpointInfo, path: Path, names: NameSet, text_embeddings: Path | None) -> None:
@@ -88,9 +116,16 @@ def check_texts(info: CheckpointInfo, path: Path, names: NameSet, text_embedding
         raise UserError(f"{path} was trained with a file of text embeddings (sha256 {learnt}): give it, {ON_PURPOSE}.")
 
 
-def check_vectors(info: CheckpointInfo, path: Path, words: WordVectors) -> None:
-    """Raise `UserError` where the word vectors of the classes are not those that the checkpoint was trained with."""
-    if info.words_sha256 not in (None, words.sha256):
+def check_vectors(info: CheckpointInfo, path: Path, words: WordVectors, transfer: bool) -> None:
+    """Raise `UserError` where the word vectors of the classes are of another width than those that the checkpoint was
+    trained with, or, unless `transfer`, of other words or numbers."""
+    width = words.vectors.shape[1]
+    if info.words_width not in (None, width):
+        raise UserError(
+            f"{path} was trained with word vectors of {info.words_width} numbers each, and those of {words.source} have "
+            f"{width}: give the --words that it was trained with, or train again."
+        )
+    if info.words_sha256 not in (None, words.sha256) and not transfer:
         raise UserError(
             f"{path} was trained with other word vectors (sha256 {info.words_sha256}) than those of {words.source} "
             f"({words.sha256}): give the same --words, {ON_PURPOSE}."

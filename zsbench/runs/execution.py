@@ -317,6 +317,7 @@ class Run:
             templates=bare(portable(plan.templates)),
             text_embeddings_sha256=sha256(texts) if (texts := plan.request.text_embeddings) else None,
             words_sha256=plan.words.sha256 if plan.words else None,
+            words_width=plan.words.vectors.shape[1] if plan.words else None,
             setting=plan.setting,
             seed=plan.request.seed,
             recipe=plan.recipe.model_dump(mode="json"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,16 +20,28 @@ from zsbench.errors import UserError
 from zsbench.image_metric import ImageMetric
 from zsbench.method import Method, ReleasedCheckpoint
 from zsbench.options import Options
-from zsbench.recipe import RATES, SELF_TRAINING, Recipe, idle
+from zsbench.recipe import Recipe
 from zsbench.result import File
 from zsbench.runs.compatibility import check_vectors, open_release
 from zsbench.runs.finished import unlike
 from zsbench.runs.folder import changes, free_folder, is_finished, leftovers, names_after
 from zsbench.runs.image_metrics import open_metrics
-from zsbench.runs.request import Request, Verb, as_word
-from zsbench.runs.resolve import Resolved, about_training, is_dataset, no_device, resolve, resolve_clip, useless
+from zsbench.runs.request import Request, Verb
+from zsbench.runs.resolve import (
+    Resolved,
+    about_training,
+    check_entries,
+    check_text_source,
+    choose_setting,
+    fitting,
+    is_dataset,
+    no_device,
+    resolve,
+    resolve_clip,
+    useless,
+)
 from zsbench.runs.stand_ins import hold_out
-from zsbench.settings import Phase, Setting, parse_setting
+from zsbench.settings import Setting
 from zsbench.utils.validation import from_file
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -107,7 +119,7 @@ def make_plan(verb: Verb, request: Request, dataset: Dataset | None = None) -> P
     options, protocol = resolved.options(checkpoint), resolved.protocol()
     names, templates = resolved.texts(checkpoint)
     check_words(names, dataset, protocol, trains)
-    setting = choose_setting(request, method_class, checkpoint)
+    setting = choose_setting(request, fitting(method_class.trainable, method_class.settings), checkpoint)
     words = choose_vectors(request, method_class, checkpoint, names, dataset)
     clip, weights = (None, None) if words else choose_clip(verb, request, checkpoint, dataset)
     eval_ids = (
@@ -117,7 +129,8 @@ def make_plan(verb: Verb, request: Request, dataset: Dataset | None = None) -> P
         options.verify(checked_ids(dataset, protocol.split))
     recipe = resolved.recipe()
     if trains and request.recipe:
-        check_entries(request, method_class.phases(setting, recipe, options), method_class, setting)
+        own = method_class.optimisers is not Method.optimisers or method_class.learning_rate is not Method.learning_rate
+        check_entries(request, method_class.phases(setting, recipe, options), setting, own)
     train_ids, validation_ids = choose_images(recipe, request, dataset) if trains else ((), ())
     return Plan(
         verb=verb,
@@ -167,26 +180,12 @@ def decide_training(verb: Verb, method_class: type[Method], checkpoint: Checkpoi
 
 
 def check_useful(verb: Verb, request: Request, method_class: type[Method], trains: bool) -> None:
-    """Raise `UserError` for entries of the recipe that nothing reads: nothing is trained, or it is trained otherwise."""
+    """Raise `UserError` for entries of the recipe that nothing reads, for nothing is trained."""
     training = about_training(request)
     if training and not trains and verb in ("run", "train", "calibrate"):
         raise useless(
             training, f"nothing is trained: {method_class.name} learns nothing, or its checkpoint is used as it is"
         )
-    if verb == "train" and "evaluated" in request.recipe:
-        raise useless([f"-r evaluated={as_word(request.recipe['evaluated'])}"], "`zsbench train` evaluates no weights")
-
-
-def check_entries(request: Request, phases: Sequence[Phase], method_class: type[Method], setting: Setting) -> None:
-    """Raise `UserError` for an entry of the recipe that nothing reads beside the others, such as momentum with AdamW. A
-    method with optimisers or rates of its own may read any of theirs."""
-    own = method_class.optimisers is not Method.optimisers or method_class.learning_rate is not Method.learning_rate
-    for entry in request.recipe:
-        reason = None if own and entry in RATES else idle(entry, [phase.recipe for phase in phases])
-        if entry in SELF_TRAINING and setting != "transductive":
-            reason = f"{entry} is of the transductive setting, and this training is {setting}"
-        if reason:
-            raise useless([f"-r {entry}={as_word(request.recipe[entry])}"], reason)
 
 
 def choose_images(recipe: Recipe, request: Request, dataset: Dataset) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -196,15 +195,6 @@ def choose_images(recipe: Recipe, request: Request, dataset: Dataset) -> tuple[t
         return tuple(ids), ()
     learnt, kept = hold_out(ids, recipe.validate_images, "-r validate_images", dataset.name)
     return tuple(learnt), tuple(kept)
-
-
-def choose_setting(request: Request, method_class: type[Method], checkpoint: CheckpointInfo | None) -> Setting:
-    """The asked setting, else the checkpoint's, else the first that the method has."""
-    fitting: tuple[Setting, ...] = method_class.settings if method_class.trainable else ("training-free",)
-    setting = parse_setting(request.setting or (checkpoint.setting if checkpoint else None) or fitting[0])
-    if setting not in fitting:
-        raise UserError(f"{request.method} cannot run in the {setting} setting; it has {', '.join(fitting)}.")
-    return setting
 
 
 def choose_vectors(
@@ -219,23 +209,17 @@ def choose_vectors(
     Raises `UserError` for an option of the other kind, for words that the table lacks, and for a checkpoint that was trained
     with other vectors.
     """
+    check_text_source(request, method_class.needs_clip)
     if method_class.needs_clip:
-        if request.words is not None:
-            raise UserError(f"--words: {request.method} reads class names by the text encoder of its CLIP.")
         return None
-    for name in ("clip", "weights", "templates", "text_embeddings"):
-        if getattr(request, name) is not None:
-            raise UserError(
-                f"--{name.replace('_', '-')}: {request.method} needs no CLIP; give it word vectors by --words."
-            )
     file = request.words or dataset.defaults.words
     if file is None:
         raise UserError(
             f"{request.method} needs word vectors: --words FILE, of word2vec, GloVe or fastText (.npz, .vec, .txt or .bin)."
         )
     words = read_word_vectors(Path(file)).of(names, dataset.classes)
-    if checkpoint is not None and request.checkpoint is not None and not request.transfer:
-        check_vectors(checkpoint, request.checkpoint, words)
+    if checkpoint is not None and request.checkpoint is not None:
+        check_vectors(checkpoint, request.checkpoint, words, request.transfer)
     return words
 
 

@@ -26,6 +26,8 @@ Verb = Literal["run", "train", "eval", "profile", "predict", "propose", "load", 
 METHODS: tuple[Verb, ...] = ("run", "train", "eval", "profile", "predict", "propose", "load")
 """What is done with a method."""
 RUNS: tuple[Verb, ...] = ("run", "train", "eval")
+COMMANDS: tuple[Verb, ...] = (*RUNS, "profile", "predict", "score", "calibrate")
+"""Those of the verbs that are commands of `zsbench`."""
 Tracker = Literal["tensorboard", "wandb", "trackio", "mlflow"]
 """Where curves and pictures of a run can go; the package of each is an extra of its name."""
 
@@ -257,14 +259,18 @@ class Request(BaseModel):
     def of(cls: type[AnyRequest], verb: Verb, given: Mapping[str, Any]) -> AnyRequest:
         """What was given for a verb. Raises `UserError` for a name that the verb does not have, and for a wrong value."""
         offered = cls.offered(verb)
-        for name in given:
-            entry = None if name in offered or "recipe" not in offered else nearest(name, list(Recipe.model_fields))
-            if entry is not None and nearest(name, list(offered)) is None:
-                raise UserError(
-                    f"unknown option of `zsbench {verb}`: {name!r}. Did you mean -r {entry}=..., in Python "
-                    f"recipe={{{entry!r}: ...}}?"
-                )
-        return validated(cls, given, f"option of `zsbench {verb}`", offered)
+        for name in (each for each in given if each not in offered):
+            hint, other = elsewhere(name), name in Request.model_fields
+            entry = nearest(name, list(Recipe.model_fields)) if "recipe" in offered and not other else None
+            if entry is not None:
+                hint = f"Did you mean -r {entry}=..., in Python recipe={{{entry!r}: ...}}?"
+            if hint and (other or nearest(name, list(offered)) is None):
+                raise UserError(f"unknown option of `zsbench {verb}`: {name!r}. {hint}")
+        request = validated(cls, given, f"option of `zsbench {verb}`", offered)
+        if verb == "train" and "evaluated" in request.recipe:
+            said = f"-r evaluated={as_word(request.recipe['evaluated'])}"
+            raise UserError(f"{said}: `zsbench train` evaluates no weights, so that this can do nothing: leave it out.")
+        return request
 
     @classmethod
     def offered(cls, verb: Verb) -> dict[str, FieldInfo]:
@@ -341,6 +347,16 @@ class ProfileRequest(Request):
     largest_batch: Annotated[int, PROFILE] = option(
         64, "bound of the search for the best batch; 1: no search", ge=1, le=MANY
     )
+
+
+def elsewhere(word: str) -> str:
+    """Which commands have an option of that name, or train by such an entry of the recipe; empty where none does."""
+    field = Request.model_fields.get(word.replace("-", "_"))
+    if field is not None:
+        commands = [f"`zsbench {verb}`" for verb in place(field).verbs if verb in COMMANDS]
+        return f"It is an option of {', '.join(commands)}."
+    entry = nearest(word, list(Recipe.model_fields))
+    return f"{entry} is of training: -r {entry}=... of `zsbench run` and `zsbench train`." if entry else ""
 
 
 def place(field: FieldInfo) -> Place:

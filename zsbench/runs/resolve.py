@@ -20,11 +20,12 @@ from zsbench.data.card import dataset_class
 from zsbench.dataset import Dataset, Defaults, EvalProtocol
 from zsbench.errors import UserError, did_you_mean
 from zsbench.options import Options, Preset
-from zsbench.recipe import Recipe
+from zsbench.recipe import RATES, SELF_TRAINING, Recipe, idle
 from zsbench.result import Constant, File, Result
-from zsbench.runs.class_source import attributes
+from zsbench.runs.class_source import Attributes, attributes
 from zsbench.runs.compatibility import check_classes, check_texts
 from zsbench.runs.request import Request, as_word
+from zsbench.settings import Phase, Setting, default_phases, parse_setting
 from zsbench.utils.files import locate, sha256
 from zsbench.utils.validation import from_file, holds_text, named_path, validated
 
@@ -32,6 +33,8 @@ CALIBRATION = "calibration"
 """The option of methods that subtract a constant from the scores of seen classes."""
 DEVICES = ("cpu", "cuda", "mps", "xpu", "hpu", "npu", "mtia")
 """The kinds of devices of torch and its extensions; whether one is there is asked of torch, later."""
+TRAINS_ITS_OWN_WAY = {"phases", "optimisers", "learning_rate"}
+"""What a method defines that may read other entries of the recipe, or other values, than training does by default."""
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -86,10 +89,23 @@ class Resolved:
                 raise UserError(f"--{name.replace('_', '-')} and -r {name} say it twice: leave one out.")
         if request.templates is not None and request.text_embeddings is not None:
             raise UserError("--templates can do nothing beside --text-embeddings, which are ready: leave one out.")
-        if training := about_training(request):
-            method = [each for each in registry.plugins("method") if each.name == request.method]
-            if len(method) == 1 and attributes(method[0]).get("trainable") is False:
-                raise useless(training, f"{request.method} is training-free")
+        declared = self.declared
+        trainable, settings = declared.get("trainable"), declared.get("settings")
+        if (training := about_training(request)) and trainable is False:
+            raise useless(training, f"{request.method} is training-free")
+        check_text_source(request, declared.get("needs_clip"))
+        if trainable is None or settings is None:
+            return
+        setting = choose_setting(request, fitting(trainable, settings), self.learnt)
+        released = request.checkpoint is not None and self.learnt is None  # what it says of its setting is read later
+        if trainable and declared.whole and not released and not declared.values.keys() & TRAINS_ITS_OWN_WAY:
+            check_entries(request, default_phases(setting, self.recipe()), setting)
+
+    @property
+    def declared(self) -> Attributes:
+        """What the source of the method's class says; whatever it does not say is asked of the class, later."""
+        found = [each for each in registry.plugins("method") if each.name == self.request.method]
+        return attributes(found[0]) if len(found) == 1 else Attributes(whole=False)
 
     def recipe(self) -> Recipe:
         """Defaults, then the dataset's, the method's for the dataset, those of a trial, and the user's own."""
@@ -154,6 +170,41 @@ def about_training(request: Request) -> list[str]:
     words = [f"-r {name}={as_word(value)}" for name, value in request.recipe.items()]
     numbers = {name: getattr(request, name) for name in ("iterations", "batch_size")}
     return words + [f"--{name.replace('_', '-')} {number}" for name, number in numbers.items() if number is not None]
+
+
+def check_text_source(request: Request, needs_clip: bool | None) -> None:
+    """Raise `UserError` for an option of CLIP, or of word vectors, where the method reads class names by the other."""
+    if needs_clip and request.words is not None:
+        raise UserError(f"--words: {request.method} reads class names by the text encoder of its CLIP.")
+    for name in ("clip", "weights", "templates", "text_embeddings") if needs_clip is False else ():
+        if getattr(request, name) is not None:
+            raise UserError(
+                f"--{name.replace('_', '-')}: {request.method} needs no CLIP; give it word vectors by --words."
+            )
+
+
+def fitting(trainable: bool, settings: Sequence[Setting]) -> Sequence[Setting]:
+    """The settings that a method has."""
+    return settings if trainable else ("training-free",)
+
+
+def choose_setting(request: Request, settings: Sequence[Setting], checkpoint: CheckpointInfo | None) -> Setting:
+    """The asked setting, else the checkpoint's, else the first of those that the method has."""
+    setting = parse_setting(request.setting or (checkpoint.setting if checkpoint else None) or settings[0])
+    if setting not in settings:
+        raise UserError(f"{request.method} cannot run in the {setting} setting; it has {', '.join(settings)}.")
+    return setting
+
+
+def check_entries(request: Request, phases: Sequence[Phase], setting: Setting, own: bool = False) -> None:
+    """Raise `UserError` for an entry of the recipe that nothing reads beside the others, such as momentum with AdamW. A
+    method with optimisers or rates of its `own` may read any of theirs."""
+    for entry in request.recipe:
+        reason = None if own and entry in RATES else idle(entry, [phase.recipe for phase in phases])
+        if entry in SELF_TRAINING and setting != "transductive":
+            reason = f"{entry} is of the transductive setting, and this training is {setting}"
+        if reason:
+            raise useless([f"-r {entry}={as_word(request.recipe[entry])}"], reason)
 
 
 def useless(training: list[str], why: str) -> UserError:

@@ -1,5 +1,7 @@
 """What a user hears who gives the systems before CLIP words, classes, or a setting that they do not have."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -42,6 +44,10 @@ def test_a_background_that_the_classifier_was_not_made_for(name: str) -> None:
     method.set_vocabulary(words(3))
     with pytest.raises(UserError, match=rf"{name}: its classifier tells 3 classes, and 4 words are given.*classes=4"):
         method.set_vocabulary(words(4))
+    with pytest.raises(
+        UserError, match=rf"{name}: no channel is left for the background class 'word 0': its classifier"
+    ):
+        method.set_vocabulary(replace(words(4), background="word 0"))
 
 
 @pytest.mark.parametrize(

@@ -253,6 +253,7 @@ def test_wrong_pairings_are_refused_unless_meant(voc, tmp_path):
     names.write_text("\n".join(f"animal {number}" for number in range(20)))
     for changes, message in [
         ({"dataset": "voc20"}, "Give the --dataset that it was trained on"),
+        ({"dataset": "voc21"}, "the background class 'background' of voc21, .*: give --dataset pascal-voc"),
         ({"seen": 14}, "was trained on 14 classes"),
         ({"names": ("cat", "dog")}, "2 classes: cat, dog"),
         ({"classes": str(names)}, "than animals: leave --classes out"),
