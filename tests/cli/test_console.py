@@ -61,8 +61,10 @@ def test_folders_are_shown_as_they_are_called(tmp_path, monkeypatch):
 
 def test_a_plugin_is_listed_wherever_it_lies(tmp_path, monkeypatch):
     (tmp_path / NASTY).mkdir(parents=True)
-    plugin = tmp_path / NASTY / "flags.py"
-    plugin.write_text('@register_dataset("flags", needs=("no[bold]such",))\nclass Flags:\n    """[/red] :car:."""\n')
+    plugin = tmp_path / NASTY / "pennants.py"
+    plugin.write_text(
+        '@register_dataset("pennants", needs=("no[bold]such",))\nclass Pennants:\n    """[/red] :car:."""\n'
+    )
     monkeypatch.setattr(errors.console, "_width", 1000)
     output = CliRunner().invoke(app, ["list", "datasets", "--plugin", str(plugin)]).output
     assert f"[/red] :car:. (from file {plugin.resolve()}) (needs no[bold]such, missing)" in output

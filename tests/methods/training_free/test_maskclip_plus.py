@@ -27,8 +27,8 @@ from zsbench.methods.training_free.maskclip_plus import GUIDED, SELF, MaskClipPl
 from zsbench.methods.training_free.options import MaskClipPlusOptions
 from zsbench.methods.training_free.student import create_backbone
 from zsbench.recipe import Recipe, learning_rate
-from zsbench.runs.plan import choose_setting
 from zsbench.runs.request import Request
+from zsbench.runs.resolve import choose_setting
 
 SMALL: dict[str, Any] = {"backbone": "miniature"}
 slow = pytest.mark.slow
@@ -131,8 +131,8 @@ def test_one_schedule_runs_through_both_phases(tiny_clip: Clip) -> None:
 
 def test_there_is_no_inductive_training(tiny_clip: Clip) -> None:
     with pytest.raises(UserError, match="cannot run in the inductive setting; it has transductive, supervised"):
-        choose_setting(Request(method="maskclip-plus", setting="inductive"), MaskClipPlus, None)
-    assert choose_setting(Request(method="maskclip-plus"), MaskClipPlus, None) == "transductive"
+        choose_setting(Request(method="maskclip-plus", setting="inductive"), MaskClipPlus.settings, None)
+    assert choose_setting(Request(method="maskclip-plus"), MaskClipPlus.settings, None) == "transductive"
 
 
 def test_distillation_compares_features_and_looks_at_no_label(tiny_clip: Clip) -> None:
