@@ -59,7 +59,7 @@ MINIWORLD: Mapping[str, Any] = {
 SMALL: Mapping[str, Any] = {"backbone": MINIATURE, "norm": "batch", "head_rate": 1.0, "dim": 24}
 """Options for images of 96 px: nothing pre-trained, hence a norm that learns and one rate for all.
 
-Encoders of words and generators have a thousand steps, not tens of thousands: their constant rates are 5 to 10 times the
+Encoders of words and generators have a thousand steps, not tens of thousands: their constant rates are 4 to 20 times the
 released ones.
 """
 

@@ -61,7 +61,7 @@ def scorings(draw: st.DrawFn, classes: int) -> Scoring:
 
 
 @runs_kernel
-@settings(max_examples=15 if CUDA else 4, deadline=None)  # the interpreter takes seconds for one
+@settings(max_examples=15 if CUDA else 8, deadline=None)  # the interpreter takes a second for one
 @given(data=st.data())
 def test_labels_have_the_highest_scores(data: st.DataObject) -> None:
     """Whatever windows, sizes, numbers of classes and scores; where rounding could decide, either label will do."""

@@ -1,5 +1,6 @@
 """SPNet against the released code: features, logits at three scales, probabilities, calibrated labels, losses, gradients."""
 
+import copy
 import json
 
 import numpy as np
@@ -67,10 +68,11 @@ def test_evaluation(network, golden, words, rule, file, table, side, step):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize(
     ("file", "side", "cells", "classes"), [("voc12_train_321", 321, 6, 21), ("cocostuff_train_161", 161, 8, 182)]
 )
-def test_training_step(network, golden, words, rule, file, side, cells, classes):
+def test_training_step(network, golden, words, rule, file, side, cells, classes, dtype):
     name = f"spnet_{file.split('_')[0]}"
     stored, table = golden(f"spnet_{file}"), f"{name}_{classes}"
     sums = json.loads((GOLDENS / "preclip" / "train.json").read_text())[f"{name}_train"]
@@ -80,9 +82,9 @@ def test_training_step(network, golden, words, rule, file, side, cells, classes)
     index = torch.full((256,), IGNORE)
     index[torch.from_numpy(ids[:seen])] = torch.arange(seen)
     labels = index[rule.labels(tag, 2, side, cells, classes)]
-    pixels = torch.cat([pixels_of(rule, side, f"{tag}-train-{number}") for number in (0, 1)])
-    vectors = vectors_of(words, table, ids[:seen])
-    network.zero_grad()
+    pixels = torch.cat([pixels_of(rule, side, f"{tag}-train-{number}") for number in (0, 1)]).to(dtype)
+    vectors = vectors_of(words, table, ids[:seen]).to(dtype)
+    network = copy.deepcopy(network).to(dtype)
     maps = multiscale(lambda image: projected(network(image), vectors), pixels)
     losses = [cross_entropy(logits, shrunk(labels, logits.shape[-2:])) for logits in maps]
     sum(losses).backward()
