@@ -23,6 +23,7 @@ MODELS = ("ViT-B-16", "ViT-B-16-quickgelu", "ViT-L-14", "RN50")
         ("ViT_L/14", MODELS, "ViT-L-14"),
         ("rn5O", MODELS, "RN50"),
         ("voc", ("ade20k", "voc20"), "voc20"),
+        ("voc2012", ("voc20", "voc21", "pascal-voc"), "pascal-voc"),
         ("VOC", ("voc20", "pascal-voc", "ade20k"), "pascal-voc"),
         ("ADE", ("ade-full", "ade20k"), "ade20k"),
         ("batchsize", ("size", "largest_batch"), "largest_batch"),

@@ -63,6 +63,8 @@ SAME_MEANING = {
 }
 """Words of other toolboxes that no spelling leads to; of several meanings the first that is there."""
 
+YEAR = re.compile(r"(?<=[A-Za-z])[ _-]?(19|20)\d\d$")
+
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """` Did you mean 'x'?` for the nearest of `choices`, or an empty string where none is near."""
@@ -72,9 +74,11 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
 
 def nearest(word: str, choices: Sequence[str]) -> str | None:
     """The choice that a word means: but for case and punctuation, by its initials (`lr` of `learning_rate`), by another
-    toolbox's word for it, as a part of it (best its last word: `voc` of `pascal-voc`), or by its spelling; None where none
-    is near."""
+    toolbox's word for it, as a part of it (best its last word: `voc` of `pascal-voc`, and so `voc2012`), or by its spelling;
+    None where none is near."""
     plain = {bare(choice): choice for choice in reversed(choices)}
+    if bare(word) not in plain:
+        word = YEAR.sub("", word)
     given = bare(word)
     if not given:
         return None

@@ -102,12 +102,14 @@ class Method(nn.Module, ABC):
     `Options`: the class of its options, with their variants and presets. A method that learns sets `trainable` and defines
     `losses`; what it learns is what has `requires_grad`, in one of `settings`, by default the first. One without CLIP sets
     `needs_clip` to False: its `clip` is None, and its vocabulary holds word vectors from a file of the user's (`--words`).
+    `reads`: entries of the recipe that its own optimisers or rates read, whatever its `optimiser` and `schedule` are.
     """
 
     Options: ClassVar[type[Options]] = Options
     trainable: ClassVar[bool] = False
     settings: ClassVar[tuple[Setting, ...]] = ("inductive", "transductive", "supervised")
     needs_clip: ClassVar[bool] = True
+    reads: ClassVar[tuple[str, ...]] = ()
     name: ClassVar[str]
     vocabulary: Vocabulary
 

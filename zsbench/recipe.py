@@ -124,8 +124,6 @@ NEEDED: Mapping[str, tuple[str, Callable[[Recipe], bool]]] = {
     ),
 }
 """Entries that need others: why they do nothing, and whether a recipe reads them."""
-RATES = frozenset({*READ_WITH, "warmup_ratio", "schedule_every"})
-"""Entries of `READ_WITH` and `NEEDED` that optimisers and rates read."""
 SELF_TRAINING = ("pseudo_labels", "self_training_from")
 """Entries of the transductive setting."""
 

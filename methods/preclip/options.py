@@ -151,7 +151,7 @@ class StrictOptions(SpNetOptions):
         COCO_182: Preset({}, STRICT_ON_COCO),
         "miniworld": Preset(
             {**SMALL, "stretch": None},
-            {**MINIWORLD, "iterations": 1000, "self_training_from": 0.7, "pseudo_labels": "unseen"},
+            {**MINIWORLD, "iterations": 900, "self_training_from": 20_000 / 24_000, "pseudo_labels": "unseen"},
         ),
     }
 

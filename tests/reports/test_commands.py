@@ -57,7 +57,7 @@ def test_command(row, request_of):
     """It parses, resolves without data, and asks for the dataset and the setting of the row."""
     parsed = [(words[0], request_of(words)) for words in steps(row["command"])]
     for _, request in parsed:
-        resolve(request.model_copy(update={"checkpoint": None}))
+        resolve(request.model_copy(update={"checkpoint": None, "transfer": False}))
     (verb, last), (_, first) = parsed[-1], parsed[0]
     asked = first.setting or load_method_class(first.method).settings[0]
     assert asked in load_method_class(first.method).settings

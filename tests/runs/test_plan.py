@@ -121,6 +121,19 @@ def test_mistakes_are_explained(verb, changes, message):
         make_plan(verb, request(verb, **changes))
 
 
+def test_what_optimisers_of_a_methods_own_read_is_theirs_to_say(monkeypatch):
+    class Mover(Toy):
+        reads = ("momentum",)
+
+        def optimisers(self, phase):
+            return {"main": torch.optim.SGD(self.parameters(), 1.0, momentum=phase.recipe.momentum)}
+
+    monkeypatch.setattr(registry, "load_method_class", {"toy": Mover}.__getitem__)
+    assert make_plan("run", request(recipe={"momentum": 0.5})).recipe.momentum == 0.5
+    with pytest.raises(UserError, match="decay_from is of schedule step"):
+        make_plan("run", request(recipe={"momentum": 0.5, "decay_from": 3}))
+
+
 @pytest.mark.parametrize(
     ("stored", "message"),
     [

@@ -50,6 +50,13 @@ class Apt(Method):
     trainable = True
     settings = ("inductive", "supervised")
 
+@register_method("mover")
+class Mover(Apt):
+    Options = ToyOptions
+    reads = ("momentum",)
+    def optimisers(self, phase):
+        return {"main": torch.optim.SGD(self.parameters(), 1.0, momentum=phase.recipe.momentum)}
+
 @register_method("wordy")
 class Wordy(Method):
     Options = ToyOptions
@@ -57,7 +64,8 @@ class Wordy(Method):
 """,
     "toy_pack-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: toy-pack\nVersion: 1.0\n",
     "toy_pack-1.0.dist-info/entry_points.txt": "[zsbench.methods]\n"
-    "toy = toy_pack.method:Toy\napt = toy_pack.method:Apt\nwordy = toy_pack.method:Wordy\n",
+    "toy = toy_pack.method:Toy\napt = toy_pack.method:Apt\nwordy = toy_pack.method:Wordy\n"
+    "mover = toy_pack.method:Mover\n",
 }
 MISSPELT = {
     "run --method toi": "Did you mean 'toy'",
@@ -73,11 +81,13 @@ MISSPELT = {
     "run --method toy --iterations 4 -r iterations=3": "--iterations and -r iterations say it twice",
     "run --method apt -r momentum=0.5": "momentum is of optimiser sgd, and this training has adamw",
     "run --method apt -r schedule=constant -r poly_power=1": "poly_power is of schedule poly, and this training",
+    "run --method mover -r momentum=0.5 -r decay_from=3": "-r decay_from=3: decay_from is of schedule step",
     "train --method apt -r warmup_iterations=0 -r warmup_ratio=0.1": "warmup_ratio is of the warm-up",
     "train --method apt -r self_training_from=0.1": "is of the transductive setting, and this training is inductive",
     "train --method apt -r evaluated=last": "`zsbench train` evaluates no weights",
     "run --method apt --setting transductive": "apt cannot run in the transductive setting; it has inductive, supervised",
     "run --method toy --setting inductive": "toy cannot run in the inductive setting; it has training-free",
+    "run --method toy --transfer": "--transfer uses a checkpoint with other classes, and there is none",
     "run --method apt --words toy.toml": "--words: apt reads class names by the text encoder of its CLIP",
     "eval --method wordy --templates single": "--templates: wordy needs no CLIP; give it word vectors by --words",
     "run --method toy --batchsize 3": "Did you mean --batch-size?",

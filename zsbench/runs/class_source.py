@@ -16,6 +16,7 @@ DEFAULTS: Mapping[str, Any] = {
     "trainable": False,
     "needs_clip": True,
     "settings": ("inductive", "transductive", "supervised"),
+    "reads": (),
 }
 """What `zsbench.method.Method` says of its class attributes."""
 

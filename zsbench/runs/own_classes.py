@@ -70,7 +70,7 @@ def own_request(
         "method": method or DEFAULT_PREDICTOR,
         "dataset": own.name,
         "templates": request.templates or (learnt_templates(learnt, path) if learnt and learnt.clip else None),
-        "transfer": True,
+        "transfer": path is not None,
     }
     request = request.model_copy(update=known)
     resolve(request, own)

@@ -129,8 +129,7 @@ def make_plan(verb: Verb, request: Request, dataset: Dataset | None = None) -> P
         options.verify(checked_ids(dataset, protocol.split))
     recipe = resolved.recipe()
     if trains and request.recipe:
-        own = method_class.optimisers is not Method.optimisers or method_class.learning_rate is not Method.learning_rate
-        check_entries(request, method_class.phases(setting, recipe, options), setting, own)
+        check_entries(request, method_class.phases(setting, recipe, options), setting, method_class.reads)
     train_ids, validation_ids = choose_images(recipe, request, dataset) if trains else ((), ())
     return Plan(
         verb=verb,

@@ -20,7 +20,7 @@ from zsbench.data.card import dataset_class
 from zsbench.dataset import Dataset, Defaults, EvalProtocol
 from zsbench.errors import UserError, did_you_mean
 from zsbench.options import Options, Preset
-from zsbench.recipe import RATES, SELF_TRAINING, Recipe, idle
+from zsbench.recipe import SELF_TRAINING, Recipe, idle
 from zsbench.result import Constant, File, Result
 from zsbench.runs.class_source import Attributes, attributes
 from zsbench.runs.compatibility import check_classes, check_texts
@@ -33,8 +33,6 @@ CALIBRATION = "calibration"
 """The option of methods that subtract a constant from the scores of seen classes."""
 DEVICES = ("cpu", "cuda", "mps", "xpu", "hpu", "npu", "mtia")
 """The kinds of devices of torch and its extensions; whether one is there is asked of torch, later."""
-TRAINS_ITS_OWN_WAY = {"phases", "optimisers", "learning_rate"}
-"""What a method defines that may read other entries of the recipe, or other values, than training does by default."""
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -89,6 +87,10 @@ class Resolved:
                 raise UserError(f"--{name.replace('_', '-')} and -r {name} say it twice: leave one out.")
         if request.templates is not None and request.text_embeddings is not None:
             raise UserError("--templates can do nothing beside --text-embeddings, which are ready: leave one out.")
+        if request.transfer and request.checkpoint is None:
+            raise UserError(
+                "--transfer uses a checkpoint with other classes, and there is none: add --checkpoint FILE."
+            )
         declared = self.declared
         trainable, settings = declared.get("trainable"), declared.get("settings")
         if (training := about_training(request)) and trainable is False:
@@ -98,8 +100,9 @@ class Resolved:
             return
         setting = choose_setting(request, fitting(trainable, settings), self.learnt)
         released = request.checkpoint is not None and self.learnt is None  # what it says of its setting is read later
-        if trainable and declared.whole and not released and not declared.values.keys() & TRAINS_ITS_OWN_WAY:
-            check_entries(request, default_phases(setting, self.recipe()), setting)
+        reads = declared.get("reads")
+        if trainable and reads is not None and not released and "phases" not in declared.values:
+            check_entries(request, default_phases(setting, self.recipe()), setting, reads)
 
     @property
     def declared(self) -> Attributes:
@@ -196,11 +199,11 @@ def choose_setting(request: Request, settings: Sequence[Setting], checkpoint: Ch
     return setting
 
 
-def check_entries(request: Request, phases: Sequence[Phase], setting: Setting, own: bool = False) -> None:
-    """Raise `UserError` for an entry of the recipe that nothing reads beside the others, such as momentum with AdamW. A
-    method with optimisers or rates of its `own` may read any of theirs."""
+def check_entries(request: Request, phases: Sequence[Phase], setting: Setting, reads: Sequence[str]) -> None:
+    """Raise `UserError` for an entry of the recipe that nothing reads beside the others, such as momentum with AdamW, and
+    that is not among what the method's own optimisers and rates read."""
     for entry in request.recipe:
-        reason = None if own and entry in RATES else idle(entry, [phase.recipe for phase in phases])
+        reason = None if entry in reads else idle(entry, [phase.recipe for phase in phases])
         if entry in SELF_TRAINING and setting != "transductive":
             reason = f"{entry} is of the transductive setting, and this training is {setting}"
         if reason:

@@ -128,7 +128,8 @@ class Segmenter:
         """The plan of classes of the user's own: words as they stand, no background by threshold."""
         home = self._home
         own = own_classes(list(classes), type(home.dataset))
-        asked = home.request.model_copy(update={"classes": None, "background_threshold": None, "transfer": True})
+        other = {"classes": None, "background_threshold": None, "transfer": home.request.checkpoint is not None}
+        asked = home.request.model_copy(update=other)
         names = own.names()
         words = None if home.words is None else make_plan("load", asked, own).words
         protocol = replace(home.protocol, background_threshold=None)
