@@ -66,14 +66,14 @@ class Backbone(nn.Module):
     """A ResNet at stride 8 (Caffe's) or 16 (torchvision's); `channels` are those of its four stages.
 
     `weights`: `random`, `imagenet` (torchvision's alone can be downloaded) or a file. Raises `UserError` where the file does
-    not fit.
+    not fit. `fed`: whose pixels it is given, where these are not those of its layout: then the file is of that kind.
     """
 
-    def __init__(self, name: str, layout: Layout, norm: Norm, weights: str) -> None:
+    def __init__(self, name: str, layout: Layout, norm: Norm, weights: str, fed: Layout | None = None) -> None:
         super().__init__()
         self.body: Any = _create(name, layout, weights == PRETRAINED)
         if weights not in (RANDOM, PRETRAINED):
-            fill(self.body, Path(weights), layout)
+            fill(self.body, Path(weights), fed or layout)
         if norm == "frozen":
             self.body = freeze_batch_norm_2d(self.body)
         self.norm = norm
@@ -149,7 +149,7 @@ REASON: dict[Layout, str] = {
     "caffe": "this backbone is Caffe's: stride in the first 1x1 convolution, BGR in 0..255. torchvision's weights were "
     "trained with the stride in the 3x3 convolution, on RGB over a deviation, and would compute nonsense in it. Give "
     "ResNet-101-model.caffemodel, converted, whose names are like layer2.block1.reduce.conv.weight",
-    "torchvision": "this backbone is torchvision's: stride in the 3x3 convolution, RGB over a deviation. Caffe's weights "
+    "torchvision": "this backbone is fed as torchvision's is, with RGB over a deviation. Caffe's weights "
     "(names like layer2.block1.reduce.conv.weight) would compute nonsense in it. Give the state dict of torchvision's or "
     "timm's ResNet",
 }
@@ -214,11 +214,11 @@ class AtrousSum(nn.Module):
 
 
 class DeepLabV2(nn.Module):
-    """A map of `out` channels at stride 8, from `pixels` as the backbone takes them."""
+    """A map of `out` channels at stride 8, from `pixels` as the backbone's weights take them: those of Caffe, or `fed`."""
 
-    def __init__(self, name: str, norm: Norm, weights: str, out: int) -> None:
+    def __init__(self, name: str, norm: Norm, weights: str, out: int, fed: Layout = "caffe") -> None:
         super().__init__()
-        self.backbone = Backbone(name, "caffe", norm, weights)
+        self.backbone = Backbone(name, "caffe", norm, weights, fed)
         self.head = AtrousSum(self.backbone.channels[-1], out)
 
     def forward(self, pixels: Tensor) -> Tensor:

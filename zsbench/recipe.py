@@ -57,7 +57,10 @@ class Recipe(BaseModel):
     flip: float = Field(0.5, ge=0, le=1, description="probability of a horizontal flip")
     photometric: bool = Field(True, description="random brightness, contrast, saturation and hue")
     blur: float = Field(0.0, ge=0, le=1, description="probability of a Gaussian blur, its deviation up to a pixel")
-    pad: Literal["corner", "centre"] = Field("corner", description="where the image lies in a crop that is larger")
+    pad: Literal["corner", "centre"] = Field(
+        "corner",
+        description="where the image lies in a crop that is larger; centre: in one of side short_side, too, before the crop",
+    )
     pseudo_labels: Literal["unseen", "all"] = Field(
         "unseen",
         description="transductive: pseudo labels for pixels of unseen classes (the paper's dagger), or all unlabelled",

@@ -18,7 +18,7 @@ from .mmd import discrepancy
 VARIANCES = (2.0, 5.0, 10.0, 20.0, 40.0, 60.0)
 WIDTHS, DROPOUTS = (1024, 960, 864, 784, 720), (0.1, 0.1, 0.3, 0.5, 0.5)
 DIVERGENCE, CONTENT, BACKBONE = 100.0, 50.0, 0.5
-"""Weights: of the code's divergence, of the discrepancy, and of the classifier's loss in the backbone's."""
+"""Weights: of the code's divergence, of the discrepancy, and of the classifier's loss on real features in the backbone's."""
 
 
 class Generator(nn.Module):
@@ -78,10 +78,11 @@ def real_loss(probability: Tensor, real: bool, labels: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Weights:
-    """Of the classifier's losses, on real and on generated features."""
+    """Of the classifier's losses, on real and on generated features, and of the discriminator being `fooled`."""
 
     real: float = 1.0
     fake: float = 0.0
+    fooled: float = 1.0
 
 
 Classify = Callable[[Tensor, Tensor], Tensor]
@@ -129,7 +130,7 @@ def image_losses(encoded: Sequence[Encoded], labels: Tensor, words: Tensor, part
     terms = {
         "real": real_loss(is_real, True, cells),
         "fake": real_loss(is_fake, False, cells),
-        "fooled": real_loss(is_fake, True, cells),
+        "fooled": parts.weights.fooled * real_loss(is_fake, True, cells),
         "class real": parts.weights.real * class_real,
         "class fake": parts.weights.fake * class_fake,
         "divergence": DIVERGENCE * first.context.divergence(cells >= 0),
@@ -137,7 +138,7 @@ def image_losses(encoded: Sequence[Encoded], labels: Tensor, words: Tensor, part
     }
     return Descents(
         discriminator=terms["real"] + terms["fake"] + terms["class real"] + terms["class fake"],
-        backbone=terms["divergence"] + BACKBONE * terms["class real"],
+        backbone=terms["divergence"] + BACKBONE * class_real,
         generator=terms["fooled"] + terms["discrepancy"],
         terms=terms,
     )

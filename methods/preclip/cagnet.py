@@ -84,6 +84,7 @@ class CaGNet(WordMethod):
         share = 1 - recipe.self_training_from if setting == "transductive" else 0.0
         mixed = (1 - share) * options.mixed_share
         first, second, third = split(recipe, 1 - share - mixed, mixed, share)
+        third = third.model_copy(update={"batch_size": options.self_batch, "crop": options.self_crop or recipe.crop})
         phases = [
             Phase(TRAIN, "inductive", "all", first),
             Phase(MIXED, "inductive", "all", second),
@@ -105,7 +106,9 @@ class CaGNet(WordMethod):
             return adversaries
         recipe = phase.recipe.model_copy(update={"learning_rate": backbone})
         groups = deeplab_groups(self.network.backbone, recipe, self.options.head_rate)
-        context = {"params": self.context_parameters(), "lr": CONTEXT_RATE * backbone}
+        fast, slow = self.context_parameters()
+        groups[0]["params"] += slow
+        context = {"params": fast, "lr": CONTEXT_RATE * backbone}
         return {**adversaries, "backbone": build_optimiser(recipe, [*groups, context])}
 
     def rates(self, phase: Phase) -> tuple[float, float, float]:
@@ -117,22 +120,29 @@ class CaGNet(WordMethod):
             return phase.recipe.learning_rate, options.mixed_rate, options.mixed_rate
         return phase.recipe.learning_rate, options.discriminator_rate, options.generator_rate
 
-    def context_parameters(self) -> list[nn.Parameter]:
-        """What learns of the contextual module: as released, its weights of the three dilations stay as they were drawn."""
-        return [each for name, each in self.network.context.named_parameters() if "weigh." not in name]
+    def context_parameters(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+        """What learns of the contextual module at `CONTEXT_RATE`, and what at the backbone's own.
+
+        As released, the weights of the three dilations stay as they were drawn.
+        """
+        return [each for name, each in self.network.context.named_parameters() if "weigh." not in name], []
 
     def learning_rate(self, phase: Phase, optimiser: str, step: int, peak: float) -> float:
+        options = self.options
         if optimiser == "backbone":
             return super().learning_rate(phase, optimiser, step, peak)
-        start, every, factor = self.options.decay if phase.name == TRAIN else self.options.mixed_decay
+        first = options.generator_decay if optimiser == "generator" and options.generator_decay else options.decay
+        start, every, factor = {TRAIN: first, MIXED: options.mixed_decay, SELF: options.self_decay}[phase.name]
         return peak if step < start else peak * factor ** (1 + (step - start) // every)
 
     def train_step(self, step: Step) -> Mapping[str, Tensor | float]:
         turn, weights = step.number // self.options.alternate, Weights()
         if step.phase.name == MIXED and turn % 2:
             return self.step_without_images(step)
-        if step.phase.name != TRAIN:
+        if step.phase.name == MIXED:
             weights = Weights(*self.options.class_weights)
+        if step.phase.name == SELF:
+            weights = Weights(*self.options.self_weights)
         batch = step.batch()
         pixels, labels = caffe_pixels(batch.images), batch.labels
         words = self.vectors

@@ -46,12 +46,11 @@ def relation_loss(vectors: Tensor, prototypes: Tensor, tau: float, form: Literal
     """How far the distances between `prototypes` (K, D) are from those between their word `vectors` (K, W).
 
     Mean over classes of the divergence KL(softmax(-tau |e_i - e_j|) || softmax(-|g_i - g_j|)). `squared`: divided by K once
-    more, and with 1e-8 under the root, as released for PASCAL Context.
+    more, and with 1e-8 under the root of the prototypes' distances, as released for PASCAL Context.
     """
-    if form == "mean":
-        words, ours = torch.cdist(vectors, vectors), torch.cdist(prototypes, prototypes)
-    else:
-        words, ours = (((points[:, None] - points) ** 2).sum(-1).add(1e-8).sqrt() for points in (vectors, prototypes))
+    words, ours = torch.cdist(vectors, vectors), torch.cdist(prototypes, prototypes)
+    if form == "squared":
+        ours = ((prototypes[:, None] - prototypes) ** 2).sum(-1).add(1e-8).sqrt()
     target, log = (-tau * words).softmax(1), (-ours).log_softmax(1)
     divergence = (target * (target.log() - log)).sum()
     return divergence / len(vectors) ** (1 if form == "mean" else 2)
@@ -93,7 +92,8 @@ class JoEm(WordMethod):
     def __init__(self, clip: None, options: JoEmOptions) -> None:
         super().__init__(clip, options)
         backbone = (options.backbone, options.norm, options.backbone_weights, options.width)
-        self.network = DeepLabV2(*backbone) if options.network == "v2" else DeepLabV3Plus(*backbone)
+        v2 = options.network == "v2"  # fed RGB over a deviation, hence torchvision's weights, as its release names them
+        self.network = DeepLabV2(*backbone, "torchvision") if v2 else DeepLabV3Plus(*backbone)
         self.classifier = nn.Conv2d(options.width, options.classes, 1)
         self.semantic = nn.Linear(options.dim, options.width)
         nn.init.xavier_uniform_(self.semantic.weight)
@@ -156,13 +156,19 @@ class JoEm(WordMethod):
             )
         features = self.features(images)
         logits = aligned(self.classifier(features), labels.shape[-2:])
-        options, prototypes = self.options, self.semantic(self.vectors)
-        relations = relation_loss(self.vectors, prototypes, options.tau, options.relation)
+        options, related = self.options, self.vectors[self.related]
+        relations = relation_loss(related, self.semantic(related), options.tau, options.relation)
         return {
             "boundary": boundary_loss(features, labels, self.vectors, self.semantic, options.ratio),
             "class": cross_entropy(logits, labels),
             "relation": options.relation_weight * relations,
         }
+
+    @property
+    def related(self) -> list[int]:
+        """The words between which relations are learnt: all that are told but the background."""
+        told = self.vocabulary
+        return [place for place, word in enumerate(told.words) if word != told.background]
 
     def train_step(self, step: Step) -> Mapping[str, Tensor | float]:
         batch = step.batch()

@@ -72,8 +72,8 @@ class DeepLabOptions(Options):
     )
     backbone_weights: str = Field(
         "random",
-        description="a local file (DeepLab v2: Caffe's ResNet-101, converted; v3+: torchvision's), imagenet (v3+ alone: "
-        "downloaded), or random",
+        description="a local file (DeepLab v2: Caffe's ResNet-101, converted; v3+, and joem: torchvision's), imagenet "
+        "(v3+ alone: downloaded), or random",
     )
     norm: Literal["frozen", "statistics", "batch"] = Field(
         "frozen",
@@ -93,11 +93,14 @@ class SpNetOptions(DeepLabOptions):
     variants: ClassVar = {"uncalibrated": {"calibration": 0.0}, "one-scale": {"scales": (1.0,)}}
     protocols: ClassVar = {"as-released": WARPED_513}
     presets: ClassVar = {
-        "*": Preset({}, {**WARPED, "iterations": 20_000, "batch_size": 10}, WHOLE),
+        "*": Preset({}, {**WARPED, "iterations": 20_000, "batch_size": 10, "pseudo_labels": "all"}, WHOLE),
         "pascal-voc": Preset({"calibration": 0.6}),
         "coco-stuff": Preset({"calibration": 0.4}, {"iterations": 100_000}),
         COCO_182: Preset({"calibration": 0.4}, {"iterations": 100_000}),
-        "miniworld": Preset({**SMALL, "stretch": None, "scales": (1.0,)}, {**MINIWORLD, "iterations": 900}),
+        "miniworld": Preset(
+            {**SMALL, "stretch": None, "scales": (1.0,)},
+            {**MINIWORLD, "iterations": 900, "pseudo_labels": "unseen"},
+        ),
     }
 
     stretch: int | None = Field(
@@ -263,7 +266,7 @@ class Zs3Options(DeepLabOptions):
             {**WHOLE, "short_side": 513},
         ),
         "pascal-context": Preset(
-            {"classes": 59, "segment_share": 0.889, "confident_share": 0.75},
+            {"classes": 60, "segment_share": 0.889, "confident_share": 0.75},
             {"iterations": 112_460, "batch_size": 10},
         ),
         "coco-stuff": Preset({"classes": 171}),
@@ -322,8 +325,22 @@ CAGNET_ON_COCO: Mapping[str, Any] = {
     "unseen_rate": 59.0,
     "mixed_rate": 1e-5,
     "decay": (10_000, 10_000, 0.3),
+    "generator_decay": (10_000, 5_000, 0.3),
     "mixed_decay": (3_000, 2_000, 0.3),
     "transfer_weights": (1.0, 1.0),
+    "self_rates": (5e-5, 5e-5, 5e-5),
+    "self_weights": (0.5, 0.5, 1.0),
+    "self_crop": None,
+}
+CAGNET_ON_CONTEXT: Mapping[str, Any] = {
+    "mixed_share": 0.2,
+    "unseen_rate": 14.0,
+    "decay": (10_000, 10_000, 0.3),
+    "mixed_decay": (5_000, 1_000, 0.3),
+    "top": 16,
+    "self_rates": (2.5e-4, 2.5e-4, 2e-4),
+    "self_weights": (0.75, 0.25, 0.0),
+    "self_crop": None,
 }
 
 
@@ -332,19 +349,24 @@ class CaGNetOptions(DeepLabOptions):
 
     protocols: ClassVar = {"as-released": CELLS}
     presets: ClassVar = {
+        # 40,000 steps with images and 6,000 mixed ones; self-training has 10,000 more (`-r iterations=56000`)
         "*": Preset(
-            {}, {**WARPED, "iterations": 46_000, "batch_size": 8, "crop": 368, "self_training_from": 0.82}, WHOLE
+            {},
+            {
+                **WARPED,
+                "iterations": 46_000,
+                "batch_size": 8,
+                "crop": 368,
+                "self_training_from": 46_000 / 56_000,
+                "pseudo_labels": "all",
+            },
+            WHOLE,
+        ),
+        "context33": Preset(
+            {"classes": 33, **CAGNET_ON_CONTEXT}, {"iterations": 50_000, "self_training_from": 50_000 / 60_000}
         ),
         "pascal-context": Preset(
-            {
-                "classes": 59,
-                "mixed_share": 0.2,
-                "unseen_rate": 14.0,
-                "decay": (10_000, 10_000, 0.3),
-                "mixed_decay": (5_000, 1_000, 0.3),
-                "top": 16,
-            },
-            {"iterations": 50_000},
+            {"classes": 60, **CAGNET_ON_CONTEXT}, {"iterations": 50_000, "self_training_from": 50_000 / 60_000}
         ),
         "coco-stuff": Preset({"classes": 171, **CAGNET_ON_COCO}, {"schedule_every": 100}),
         COCO_182: Preset({"classes": 182, **CAGNET_ON_COCO}, {"schedule_every": 100}),
@@ -360,8 +382,12 @@ class CaGNetOptions(DeepLabOptions):
                 "mixed_rate": 1e-3,
                 "decay": (1_000_000, 1, 1.0),
                 "mixed_decay": (1_000_000, 1, 1.0),
+                "self_rates": (1e-3, 1e-3, 1e-3),
+                "self_decay": (1_000_000, 1, 1.0),
+                "self_batch": 8,
+                "self_crop": None,
             },
-            {**MINIWORLD, "iterations": 700},
+            {**MINIWORLD, "iterations": 700, "pseudo_labels": "unseen"},
         ),
     }
 
@@ -375,8 +401,11 @@ class CaGNetOptions(DeepLabOptions):
         (10_000, 5_000, 0.71),
         description="of these two rates: the step from which, the steps after which again, and by which factor they fall",
     )
+    generator_decay: tuple[int, int, float] | None = Field(
+        None, description="the same of the generator's rate; none: as the discriminator's"
+    )
     mixed_share: float = Field(
-        0.1304,
+        6 / 46,
         ge=0,
         lt=1,
         description="share of the inductive steps that are mixed: with images, then without, in turns",
@@ -396,6 +425,14 @@ class CaGNetOptions(DeepLabOptions):
     self_rates: tuple[float, float, float] = Field(
         (5e-5, 1e-4, 5e-5), description="self-training: rates of backbone, discriminator and generator"
     )
+    self_decay: tuple[int, int, float] = Field((5_000, 1_000, 0.3), description="self-training: as `decay`, of both")
+    self_weights: tuple[float, float, float] = Field(
+        (0.75, 0.25, 1.0),
+        description="self-training: weights of the classifier's losses on real and on generated features, and of the "
+        "generator's loss of being told from real",
+    )
+    self_batch: int = Field(4, ge=1, description="self-training: images of a step")
+    self_crop: int | None = Field(328, ge=1, description="self-training: side of a crop; none: the recipe's")
     top: int = Field(
         1, ge=1, description="self-training: the best unseen class is taken where it is among this many best classes"
     )

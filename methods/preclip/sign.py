@@ -98,10 +98,11 @@ def annealed_weights(scores: Tensor, labels: Tensor, pseudo: Tensor, temperature
     """Weights float (B, h, w) of labels as described: 1 for real ones, for pseudo labels more where they are surer.
 
     softmax over an image's pixels of `temperature` times the probability of the pixel's pseudo label (over the channels of
-    `scores`, (B, C, h, w)), over its largest value. As released this is 0 for every pseudo label (`released_weights`).
+    `scores`, (B, C, h, w); 0 where there is none), over its largest value. As released this is 0 for every pseudo label
+    (`released_weights`).
     """
     sure = scores.softmax(1).gather(1, pseudo.clamp(min=0)[:, None])[:, 0]
-    sure = torch.where(labels >= 0, 0.0, sure)
+    sure = torch.where((labels < 0) & (pseudo >= 0), sure, 0.0)
     soft = (temperature * sure).flatten(1).softmax(1).unflatten(1, sure.shape[1:])
     return torch.where(labels >= 0, 1.0, soft / (soft.amax((1, 2), keepdim=True) + SMALL))
 
@@ -135,10 +136,12 @@ class Sign(CaGNet):
         super().begin_phase(phase, view)
         self.teacher = (self.frozen_copy(),) if phase.name == SELF else ()
 
-    def context_parameters(self) -> list[nn.Parameter]:
-        """All of the contextual module and of the spatial branch."""
-        spatial = [] if self.network.spatial is None else list(self.network.spatial.parameters())
-        return [*self.network.context.parameters(), *spatial]
+    def context_parameters(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+        """All of the contextual module and of the spatial branch; weights of dilations learn at the backbone's rate."""
+        parts = [each for each in (self.network.context, self.network.spatial) if each is not None]
+        named = [found for part in parts for found in part.named_parameters()]
+        slow = [each for name, each in named if "weigh." in name]
+        return [each for name, each in named if "weigh." not in name], slow
 
     @torch.no_grad()
     def pseudo_labels(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Classify]:

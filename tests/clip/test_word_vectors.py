@@ -278,6 +278,18 @@ def test_a_method_without_clip_from_training_to_its_result(call: Call) -> None:
     assert (np.asarray(Image.open("pictures/red-labels.png")) == 1).all()
 
 
+def test_each_table_is_brought_to_a_norm_before_they_stand_side_by_side(call: Call) -> None:
+    """As releases made theirs: rows of length 1, or all of a table over its largest norm."""
+    for norm in ("none", "unit", "largest"):
+        tables = ("--from", "words.npz", "--from", "narrow.npz")
+        call("data", "words", "word-halves", *tables, "--norm", norm, "--out", f"{norm}.npz")
+    plain, unit, largest = (np.load(f"{norm}.npz")["vectors"] for norm in ("none", "unit", "largest"))
+    for columns in (slice(0, 4), slice(4, 7)):
+        norms = np.linalg.norm(plain[:, columns], axis=1, keepdims=True)
+        np.testing.assert_allclose(unit[:, columns], plain[:, columns] / norms, rtol=1e-6)
+        np.testing.assert_allclose(largest[:, columns], plain[:, columns] / norms.max(), rtol=1e-6)
+
+
 def test_a_dataset_may_come_with_word_vectors(call: Call) -> None:
     """miniworld's have a width of their own, and one look at them is enough to be told that."""
     text = call("profile", "--method", "spnet", "--dataset", "miniworld", "-o", "dim=23", "--out", "costs", code=2)

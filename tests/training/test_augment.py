@@ -60,6 +60,15 @@ def test_padding_may_lie_all_around():
     assert (centre != IGNORE).sum() == (corner != IGNORE).sum() == 130
 
 
+def test_a_shrunk_image_is_filled_up_before_the_crop_where_it_lies_in_the_middle():
+    """As releases that warp images to a square do: so a crop may lie in the padding, though the image is large enough."""
+    recipe = Recipe(crop=16, short_side=48, stretch=True, scale=(0.5, 0.5), flip=0, photometric=False)
+    for pad, ignored in (("centre", True), ("corner", False)):
+        asked = recipe.model_copy(update={"pad": pad})
+        crops = [augment(sample(40, 50), asked, np.random.default_rng(seed))[1] for seed in range(20)]
+        assert any((crop == IGNORE).any() for crop in crops) is ignored
+
+
 def test_a_stretched_image_loses_its_aspect():
     recipe = Recipe(crop=20, short_side=20, stretch=True, scale=(1, 1), flip=0, photometric=False)
     _, label = augment(sample(10, 40), recipe, np.random.default_rng(0))

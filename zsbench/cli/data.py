@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.text import Text
@@ -28,6 +28,7 @@ app = typer.Typer(help="Datasets: what they are, import, prepare, check, show.",
 Name = Annotated[str, typer.Argument(help="a dataset's name, a card (.toml), or a Python file with one dataset")]
 Root = Annotated[Path | None, typer.Option("--root", "--data-root", help="data root; default $ZSBENCH_DATA or ./data")]
 Workers = Annotated[int | None, typer.Option(min=0, help="processes; default: one for each processor")]
+Norm = Literal["none", "unit", "largest"]
 AsJson = Annotated[bool, typer.Option("--json", help="print as JSON")]
 
 
@@ -151,16 +152,20 @@ def words(
     classes: Annotated[
         str | None, typer.Option(help="a name set of the dataset, or a file; default: the usual")
     ] = None,
+    norm: Annotated[
+        Norm,
+        typer.Option(help="divide each table by nothing, by its rows' own norms (unit), or by the largest of them"),
+    ] = "none",
 ) -> None:
     """Write the word vectors of a dataset's class names to a small file, for --words of a method without CLIP."""
-    from zsbench.clip.word_vectors import read_word_vectors, side_by_side, write_word_vectors
+    from zsbench.clip.word_vectors import read_word_vectors, scaled, side_by_side, write_word_vectors
     from zsbench.utils.files import locate, sha256
 
     opened = dataset_class(dataset)()
     names = opened.names(classes)
-    found = side_by_side([read_word_vectors(path).of(names, opened.classes) for path in tables])
+    found = side_by_side([scaled(read_word_vectors(path).of(names, opened.classes), norm) for path in tables])
     origins = [{"table": path.name, "sha256": sha256(locate(path)[0])} for path in tables]
-    write_word_vectors(out, found, {"dataset": opened.name, "names": names.name, "from": origins})
+    write_word_vectors(out, found, {"dataset": opened.name, "names": names.name, "norm": norm, "from": origins})
     count, width = found.vectors.shape
     console.print(f"{count} words, {width} numbers each, in {out}", soft_wrap=True)
 

@@ -16,7 +16,7 @@ import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -164,6 +164,15 @@ def read_by_gensim(path: Path) -> tuple[list[str], NDArray[np.float32]]:
     except Exception as error:  # gensim's readers raise anything at all on other files
         raise UserError(f"{path} cannot be read as word vectors ({type(error).__name__}: {error}).") from error
     return table.index_to_key, table.vectors
+
+
+def scaled(table: WordVectors, norm: str) -> WordVectors:
+    """A table divided by `none`: nothing; `unit`: the norm of each row; `largest`: the largest norm of its rows."""
+    if norm == "none":
+        return table
+    norms = np.linalg.norm(table.vectors, axis=1, keepdims=True)
+    divisor = norms if norm == "unit" else norms.max()
+    return replace(table, vectors=(table.vectors / divisor).astype(np.float32))
 
 
 def side_by_side(tables: Sequence[WordVectors]) -> WordVectors:

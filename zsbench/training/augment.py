@@ -6,6 +6,8 @@ alone, however many processes read.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -26,6 +28,8 @@ def augment(sample: Sample, recipe: Recipe, rng: np.random.Generator) -> tuple[T
     image = torch.from_numpy(sample.image).permute(2, 0, 1)
     label = torch.from_numpy(sample.label)
     image, label = random_scale(image, label, recipe, rng)
+    if recipe.pad == "centre" and recipe.short_side is not None:  # as releases that warp: a crop may lie in the padding
+        image, label = pad(image, label, recipe.short_side, recipe.pad)
     image, label = random_crop(image, label, recipe, rng)
     if rng.random() < recipe.flip:
         image, label = image.flip(-1), label.flip(-1)
@@ -34,7 +38,7 @@ def augment(sample: Sample, recipe: Recipe, rng: np.random.Generator) -> tuple[T
         floats = photometric_distortion(floats, rng)
     if recipe.blur and rng.random() < recipe.blur:
         floats = V.gaussian_blur(floats, [BLUR_SIDE, BLUR_SIDE], [rng.uniform(1e-3, 1)])
-    return pad(floats, label.long(), recipe)
+    return pad(floats, label.long(), recipe.crop, recipe.pad)
 
 
 def random_scale(image: Tensor, label: Tensor, recipe: Recipe, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -94,9 +98,9 @@ def photometric_distortion(image: Tensor, rng: np.random.Generator) -> Tensor:
     return image
 
 
-def pad(image: Tensor, label: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
-    """Fill up to the square crop: at the right and the bottom, or all around."""
-    free_h, free_w = recipe.crop - label.shape[0], recipe.crop - label.shape[1]
-    top, left = (free_h // 2, free_w // 2) if recipe.pad == "centre" else (0, 0)
+def pad(image: Tensor, label: Tensor, side: int, where: Literal["corner", "centre"]) -> tuple[Tensor, Tensor]:
+    """Fill up to a square of that side, where it is larger: at the right and the bottom, or all around."""
+    free_h, free_w = (max(0, side - length) for length in label.shape)
+    top, left = (free_h // 2, free_w // 2) if where == "centre" else (0, 0)
     around = (left, free_w - left, top, free_h - top)
     return F.pad(image, around), F.pad(label, around, value=IGNORE)

@@ -1,9 +1,11 @@
 """What a user hears who gives the systems before CLIP words, classes, or a setting that they do not have."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from zsbench.clip.text import Vocabulary
 from zsbench.errors import UserError
@@ -77,3 +79,39 @@ def test_joems_calibration_outside_its_range(sigma: str, range_: str) -> None:
     request = Request(method="joem", dataset="pascal-voc", options={"sigma": sigma})
     with pytest.raises(UserError, match=f"option of joem: sigma='{sigma}': Input should be {range_}"):
         resolve(request).options(None)
+
+
+@pytest.mark.parametrize("dataset", ["pascal-voc", "pascal-context", "context33", "coco-stuff", "coco-stuff-182"])
+@pytest.mark.parametrize("name", ["joem", "zs3", "cagnet", "sign"])
+def test_classifiers_have_a_channel_for_every_word_of_what_they_have_a_recipe_for(name: str, dataset: str) -> None:
+    """JoEm's may have more; ZS3 has no recipe for the 33 classes of CaGNet's task, and JoEm none for COCO-Stuff either."""
+    if dataset not in load_method_class(name).Options.presets and dataset != "pascal-voc":
+        pytest.skip("no recipe")
+    resolved = resolve(Request(method=name, dataset=dataset))
+    words, classes = resolved.dataset.names().words, resolved.options(None).classes  # type: ignore[attr-defined]
+    assert classes == len(words) or (name == "joem" and classes > len(words))
+
+
+@pytest.mark.parametrize("name", ["spnet", "strict", "cagnet", "sign"])
+def test_self_training_teaches_all_unlabelled_pixels_as_released(name: str) -> None:
+    request = Request(method=name, dataset="pascal-voc", setting="transductive")
+    assert resolve(request).recipe().pseudo_labels == "all"
+
+
+def test_joem_relates_all_told_words_but_the_background() -> None:
+    method = built("joem", classes=4)
+    method.set_vocabulary(words(4))
+    assert method.related == [0, 1, 2, 3]
+    method.set_vocabulary(replace(words(4), background="word 0"))
+    assert method.related == [1, 2, 3]
+
+
+def test_joem_is_fed_as_torchvisions_networks_are_and_takes_their_weights(tmp_path: Path) -> None:
+    """Its DeepLab v2 has Caffe's strides, but RGB over a deviation, and its release names torchvision's file."""
+    shapes = built("joem", classes=3).network.backbone.body.state_dict()
+    state = {name: torch.full_like(tensor, 2) for name, tensor in shapes.items()}
+    save_file(state, tmp_path / "resnet.safetensors")
+    filled = built("joem", classes=3, backbone_weights=str(tmp_path / "resnet.safetensors"))
+    assert all(bool((p == 2).all()) for p in filled.network.backbone.body.parameters())
+    with pytest.raises(UserError, match="holds a torchvision-type ResNet: this backbone is Caffe's"):
+        built("spnet", backbone_weights=str(tmp_path / "resnet.safetensors"))

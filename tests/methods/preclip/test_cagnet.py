@@ -10,9 +10,12 @@ import torch
 from zsbench.dataset import IGNORE
 from zsbench.methods.deeplab import DeepLabV2, caffe_pixels, maximum
 from zsbench.methods.preclip import adversaries
-from zsbench.methods.preclip.cagnet import cells
-from zsbench.methods.preclip.contextual import Context, ContextualNetwork
+from zsbench.methods.preclip.cagnet import CaGNet, cells
+from zsbench.methods.preclip.contextual import Code, Context, ContextualNetwork, Encoded
 from zsbench.methods.preclip.labels import shrunk
+from zsbench.recipe import Recipe
+from zsbench.runs.request import Request
+from zsbench.runs.resolve import resolve
 
 from .conftest import GOLDENS, assert_near, assert_same_labels, fastnvec, v2_name
 
@@ -247,3 +250,32 @@ def test_drawn_labels():
 @pytest.mark.parametrize(("side", "count"), [(112, 15), (368, 47), (513, 65), (500, 63), (375, 48)])
 def test_cells(side, count):
     assert cells(side) == count
+
+
+def test_the_backbone_descends_half_of_the_cross_entropy_whatever_its_weight_is_for_the_classifier():
+    generator, discriminator = adversaries.Generator(4, [8, 8]), adversaries.Discriminator(4, 4, 8)
+    torch.manual_seed(0)
+    maps = torch.rand(1, 4, 3, 3)
+    code = Code(torch.zeros_like(maps), torch.zeros_like(maps))  # diverges by nothing
+    encoded, labels = [Encoded(maps, torch.zeros_like(maps), code)], torch.tensor([[[0, 1, 2]] * 3])
+    for real in (1.0, 0.75):
+        parts = adversaries.Adversaries(generator.eval(), discriminator.eval(), adversaries.Weights(real, 0.25, 0.0))
+        found = adversaries.image_losses(encoded, labels, torch.eye(3, 4), parts)
+        assert found.backbone.item() == pytest.approx(0.5 * found.terms["class real"].item() / real)
+        assert found.terms["fooled"] == 0
+
+
+def test_rates_fall_by_phase_and_part():
+    request = Request(method="cagnet", dataset="coco-stuff", setting="transductive")
+    with torch.device("meta"):
+        method = CaGNet(None, resolve(request).options(None))
+    recipe = Recipe(iterations=56_000, self_training_from=46_000 / 56_000)
+    phases = {phase.name: phase for phase in method.phases("transductive", recipe, method.options)}
+
+    def rate(phase, part, step):
+        return method.learning_rate(phases[phase], part, step, 1.0)
+
+    assert rate("train", "discriminator", 15_000) == rate("train", "generator", 10_000) == pytest.approx(0.3)
+    assert rate("train", "generator", 15_000) == pytest.approx(0.09)
+    assert rate("self-train", "generator", 4_999) == 1 and rate("self-train", "generator", 6_000) == pytest.approx(0.09)
+    assert (phases["self-train"].recipe.batch_size, phases["self-train"].recipe.iterations) == (4, 10_000)

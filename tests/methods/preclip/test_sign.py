@@ -11,6 +11,7 @@ from zsbench.methods.deeplab import DeepLabV2
 from zsbench.methods.preclip import adversaries, sign
 from zsbench.methods.preclip.contextual import Context, ContextualNetwork, contextual_feature
 from zsbench.methods.preclip.labels import shrunk
+from zsbench.recipe import Recipe
 
 from .conftest import GOLDENS, assert_near
 from .test_cagnet import (
@@ -104,6 +105,30 @@ def test_weights_of_pseudo_labels(golden, rule):
     for top in (1, 3, 10):
         kept = adversaries.ranked_labels(scores, labels, SEEN, top)
         assert torch.equal(torch.where(kept < 0, 255, kept), torch.from_numpy(stored[f"cagnet_gt_new_top{top}"]).long())
+
+
+def test_a_pixel_without_a_pseudo_label_says_nothing_of_the_others():
+    """However sure its class 0 is: weights of an image's pseudo labels are relative to the surest of them."""
+    scores = torch.zeros(1, 3, 1, 3)
+    scores[0, 0, 0, 1], scores[0, 2, 0, 0] = 9.0, 1.0
+    labels, pseudo = torch.tensor([[[UNLABELLED, IGNORE, 1]]]), torch.tensor([[[2, IGNORE, 1]]])
+    weights = sign.annealed_weights(scores, labels, pseudo, 10.0)
+    assert weights[0, 0, 0].item() == pytest.approx(1, abs=1e-5) and weights[0, 0, 2] == 1
+
+
+def test_weights_of_dilations_learn_at_the_rate_of_the_backbone():
+    """Tensors and numbers of each group, as the released trainer has them (`sign_step1_voc20_112.json`)."""
+    with torch.device("meta"):
+        method = sign.Sign(None, sign.SignOptions(backbone="resnet101"))
+    (phase, *_) = method.phases("inductive", Recipe(optimiser="sgd", learning_rate=2.5e-4), method.options)
+    groups = method.optimisers(phase)["backbone"].param_groups
+    counted = [(group["lr"], len(group["params"]), sum(p.numel() for p in group["params"])) for group in groups]
+    assert sorted(counted) == [
+        (2.5e-4, 106, 42_436_288),
+        (1.25e-3, 10, 13_908_096),
+        (2.5e-3, 4, 44_236_800),
+        (5e-3, 4, 2_400),
+    ]
 
 
 def network_of(rule):
