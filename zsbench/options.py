@@ -32,7 +32,8 @@ class Ablation:
 class Options(BaseModel):
     """Base of a method's options: typed fields with defaults and a `Field(description=...)`; unknown names are refused.
 
-    `variants`: named overrides of them (`--variant`). `presets`: overrides by dataset name, `*` for all. `protocols`: named
+    `variants`: named overrides of them (`--variant`). `presets`: overrides by dataset name, `*` for all; `variant_presets`:
+    those of a variant that is another system, in the place of the method's. `protocols`: named
     overrides of the dataset's protocol (`--protocol`), after the preset's. `tables`: the ablation tables of the method's
     paper, by number. A file that holds them beside the method's own, and imports no torch, lets a misspelt word be answered
     at once.
@@ -42,14 +43,16 @@ class Options(BaseModel):
 
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     presets: ClassVar[Mapping[str, Preset]] = {}
+    variant_presets: ClassVar[Mapping[str, Mapping[str, Preset]]] = {}
     protocols: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     tables: ClassVar[Mapping[int, tuple[Ablation, ...]]] = {}
 
     @classmethod
-    def preset(cls, dataset: str, like: str = "") -> Preset:
-        """What the method changes for the dataset of that name: the preset `*`, overridden by the dataset's own or, without
-        one, by that of the dataset that it is `like`."""
-        every, own = cls.presets.get("*", Preset()), cls.presets.get(dataset, cls.presets.get(like, Preset()))
+    def preset(cls, dataset: str, like: str = "", variant: str | None = None) -> Preset:
+        """What the method, or a variant of it, changes for the dataset of that name: the preset `*`, overridden by the
+        dataset's own or, without one, by that of the dataset that it is `like`."""
+        presets = cls.variant_presets.get(variant or "", cls.presets)
+        every, own = presets.get("*", Preset()), presets.get(dataset, presets.get(like, Preset()))
         return Preset(
             {**every.options, **own.options},
             {**every.recipe, **own.recipe},

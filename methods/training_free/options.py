@@ -59,7 +59,7 @@ class TeacherOptions(Options):
 
 
 class MaskClipOptions(TeacherOptions, DenseOptions):
-    """The released MaskCLIP; `quoted` is the one in the tables of later papers (ClearCLIP's copy)."""
+    """The released MaskCLIP; `quoted` is the one in the tables of later papers: ClearCLIP's copy, words and windows."""
 
     logit_scale: float = Field(100.0, gt=0, description="softmax scale (released: 100 inside, none for its argmax)")
     positions: Literal["bilinear", "bicubic", "scale", "antialias"] = "bicubic"
@@ -75,7 +75,6 @@ class MaskClipOptions(TeacherOptions, DenseOptions):
         "quoted": {
             "positions": "scale",
             "padding": "centred",
-            "resize": "once",
             "normalisation": "clip",
             "activation": "trained",
             "logit_scale": 50.0,
@@ -86,6 +85,7 @@ class MaskClipOptions(TeacherOptions, DenseOptions):
         "full-attention": {"attention": "full"},
     }
     presets: ClassVar[Mapping[str, Preset]] = MASKCLIP
+    variant_presets: ClassVar[Mapping[str, Mapping[str, Preset]]] = {"quoted": CLEARCLIP}
 
 
 class MaskClipPlusOptions(TeacherOptions):
@@ -154,9 +154,18 @@ class NaclipOptions(DenseOptions):
     presets: ClassVar[Mapping[str, Preset]] = NACLIP
 
 
-class GemOptions(DenseOptions):
-    """GEM as released, one word a class and one template; `clearclip-*` are the two readings of ClearCLIP's copy."""
+CLEARCLIPS_GEM: Mapping[str, Any] = {"minmax": False, "padding": "centred", "logit_scale": 50.0}
 
+
+class GemOptions(DenseOptions):
+    """GEM as released, one word a class and one template; `clearclip-*` are the two readings of ClearCLIP's copy, with its
+    words and windows."""
+
+    logit_scale: float = Field(
+        1.0,
+        gt=0,
+        description="softmax scale (released: a softmax of the maps as they are, for background by threshold)",
+    )
     positions: Literal["bilinear", "bicubic", "scale", "antialias"] = "antialias"
     depth: int = Field(
         6, ge=1, description="blocks with self-self attention, from the last (released depth 7: 6 of them)"
@@ -171,11 +180,15 @@ class GemOptions(DenseOptions):
     minmax: bool = Field(True, description="each class's map is stretched to 0..1 over the image (released)")
 
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "cosines": {"minmax": False},
-        "clearclip-residual": {"minmax": False, "padding": "centred"},
-        "clearclip-no-residual": {"minmax": False, "padding": "centred", "accumulate": False},
+        "cosines": {"minmax": False, "logit_scale": 40.0},
+        "clearclip-residual": CLEARCLIPS_GEM,
+        "clearclip-no-residual": {**CLEARCLIPS_GEM, "accumulate": False},
     }
     presets: ClassVar[Mapping[str, Preset]] = GEM
+    variant_presets: ClassVar[Mapping[str, Mapping[str, Preset]]] = {
+        "clearclip-residual": CLEARCLIP,
+        "clearclip-no-residual": CLEARCLIP,
+    }
 
 
 class ProxyClipOptions(DenseOptions):

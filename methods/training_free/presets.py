@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from zsbench.options import Preset
@@ -24,13 +25,14 @@ def suite(
     **changes: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Preset]:
     """A preset for each of the eight: images and windows in pixels, thresholds of `BACKGROUND`, name sets by dataset (others
-    have plain words), and `options` or `protocol` of some datasets. All use the 80 templates."""
+    have plain words), and `options` or `protocol` of some datasets. All use the 80 templates, and resize scores to the image
+    that windows are cut from first, even where one window holds it all."""
     names = {**dict.fromkeys(SHORTENED, "sclip"), **words}
     sizes = {"short_side": short_side, "max_long_side": 2048, "crop": crop, "stride": stride}
     likely = dict(zip(BACKGROUND, thresholds, strict=True))
     return {
         dataset: Preset(
-            options=changes.get("options", {}).get(dataset, {}),
+            options={"resize": "twice", **changes.get("options", {}).get(dataset, {})},
             protocol={
                 **sizes,
                 "background_threshold": likely.get(dataset),
@@ -62,14 +64,12 @@ SCLIP = suite(
 )
 
 WHOLE_VOC = {"voc20": WHOLE, "voc21": WHOLE}
-TWICE = {"resize": "twice"}
 NACLIP = suite(
     336,
     224,
     112,
     (0.1, 0.1, 0.1),
     SYNONYMS,
-    options={"voc20": TWICE, "voc21": TWICE},
     protocol=LARGE_CITY | WHOLE_VOC,
 )
 
@@ -93,6 +93,7 @@ PROXYCLIP = suite(
         "cityscapes": {"short_side": 448, "crop": 224, "stride": 112},
     },
 )
+PROXYCLIP["ade-full"] = replace(PROXYCLIP["ade20k"], names=None)
 
 SCCLIP = suite(
     336,
@@ -125,7 +126,7 @@ RESCLIP = suite(
     112,
     (0.1, 0.1, 0.1),
     SYNONYMS,
-    options={name: {**values, **NACLIP[name].options} for name, values in RESCLIP_OPTIONS.items()},
+    options=RESCLIP_OPTIONS,
     protocol=LARGE_CITY | WHOLE_VOC,
 )
 
@@ -157,11 +158,13 @@ PLUS_CONTEXT: Mapping[str, Any] = {"iterations": 40_000, "short_side": 520, "lon
 PLUS_STEPS: Mapping[str, Mapping[str, Any]] = {
     "coco-stuff": {"iterations": 80_000},
     "voc20": {"iterations": 2000},  # without annotations: a tenth
+    "ade20k": {"iterations": 8000},
+    "cityscapes": {"iterations": 4000},
     "context59": PLUS_CONTEXT,
     "pascal-context": {**PLUS_CONTEXT, "learning_rate": 0.004, "weight_decay": 1e-4},
 }
 PLUS_OPTIONS: Mapping[str, Mapping[str, Any]] = {
-    "voc20": {"annotations": False},  # nothing is unseen there
+    **{name: {"annotations": False} for name in ("voc20", "ade20k", "cityscapes")},  # nothing is unseen there
     "pascal-context": {"network": "v3+", "background": "background"},
 }
 MASKCLIP_PLUS = {
@@ -172,6 +175,8 @@ MASKCLIP_PLUS = {
             "pascal-voc": "pascal-voc",
             "voc20": "voc20",
             "coco-stuff": "coco-stuff",
+            "ade20k": "ade20k",
+            "cityscapes": "cityscapes",
             "context59": "context59",
             "pascal-context": "context59",
         }.items()
@@ -205,7 +210,10 @@ PLUS_VARIANTS: Mapping[str, Mapping[str, Any]] = {
 
 GEM = {
     name: Preset(
-        protocol={"short_side": 448, "max_long_side": None, **WHOLE}, names="plain", templates="a photo of a {}."
+        protocol={"stretch": 448, "short_side": None, "max_long_side": None, "background_threshold": None, **WHOLE},
+        names="plain",
+        templates="a photo of a {}.",
     )
-    for name in OTHERS
+    for name in (*BACKGROUND, *OTHERS)
 }
+"""Nothing is released but the model: images are squares of 448 px, and background is a word like any other."""

@@ -298,7 +298,8 @@ def with_background(monkeypatch, squares):
 
 def test_background_by_threshold_is_asked_for_or_the_datasets_own(with_background, squares, tmp_path, monkeypatch):
     free = {"method": "free", "dataset": "squares"}
-    assert make_plan("eval", Request(**free)).word_to_class == (0, 1, 2, 3)
+    plan = make_plan("eval", Request(**free))
+    assert (plan.protocol.background_threshold, plan.word_to_class) == (None, (0, 1, 2, 3, 0))  # no area is small there
     plan = make_plan("eval", Request(**free, background_threshold=0.5))
     assert (plan.protocol.background_threshold, plan.word_to_class) == (0.5, (0, 1, 2, 3, 0))
     plan = make_plan("eval", Request(**free, background_threshold="0.25", classes="foreground"))

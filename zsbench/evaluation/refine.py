@@ -53,7 +53,7 @@ def refined_labels(
 ) -> Tensor:
     """The words int32 `scores.size` after refinement; those that are background by `threshold` are one past the last word.
 
-    `word_to_class`: the class of each word, and behind them that of background by threshold; None where each is its own.
+    `word_to_class`: the class of each word, and behind them background, where there is one; None where each is its own.
     Raises `FloatingPointError` where scores are NaN.
     """
     refine = refinement(scores, refining)
@@ -91,7 +91,7 @@ def probability(best: RunningMax, likely: RunningProbability) -> Tensor:
 def small(labels: Tensor, words: int, share: float, word_to_class: Sequence[int] | None) -> Tensor:
     """bool (words,): those of classes that have no more than `share` of the pixels of all classes but background.
 
-    `labels`: words, int64 (H, W). Background is the class of background by threshold, where there is one.
+    `labels`: words, int64 (H, W). Background is the class behind those of all words, where there is one.
     """
     owners = list(range(words)) if word_to_class is None else list(word_to_class)
     background = owners[words] if len(owners) > words else -1

@@ -106,6 +106,9 @@ def check_options(cls: type[Method]) -> None:
         dataset = ""
         for variant, values in options.variants.items():
             merge(options, values, what=f"variant {variant}: option")
+        for variant, presets in options.variant_presets.items():
+            for name, preset in presets.items():
+                merge(options, preset.options, what=f"preset of {name}, variant {variant}: option")
     except UserError as error:
         raise UserError(f"{f'preset of {dataset}: ' if dataset else ''}{error}") from error
 

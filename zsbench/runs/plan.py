@@ -90,8 +90,8 @@ class Plan:
 
     @property
     def word_to_class(self) -> tuple[int, ...]:
-        """The class of each predicted word, and after them that of a pixel that is background by threshold."""
-        if self.protocol.background_threshold is None or self.dataset.background is None:
+        """The class of each predicted word, and after them background, where there is one: it may be found by threshold."""
+        if self.dataset.background is None:
             return self.names.word_to_class
         return (*self.names.word_to_class, self.dataset.classes.index(self.dataset.background))
 

@@ -48,8 +48,8 @@ class Resolved:
 
     @property
     def preset(self) -> Preset:
-        """What the method changes for the dataset."""
-        return self.options_class.preset(self.dataset.name, self.dataset.like)
+        """What the method, or the asked variant, changes for the dataset."""
+        return self.options_class.preset(self.dataset.name, self.dataset.like, self.request.variant)
 
     def options(self, checkpoint: CheckpointInfo | None) -> Options:
         """Defaults, then the method's preset for the dataset, the variant, the checkpoint's, and the user's own."""

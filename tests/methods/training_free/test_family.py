@@ -14,6 +14,8 @@ from zsbench.errors import UserError
 from zsbench.methods.training_free.frames import enlarged, framed, level
 from zsbench.methods.training_free.neighbours import neighbourhood
 from zsbench.methods.training_free.similarity import sharpened
+from zsbench.runs.request import Request
+from zsbench.runs.resolve import resolve
 
 NAMES = ("maskclip", "sclip", "clearclip", "naclip", "gem", "sc-clip", "resclip", "proxyclip")
 SMALL_GUIDE = {"proxyclip": {"guide": "vit_tiny_patch16_224"}}
@@ -54,6 +56,34 @@ def test_every_preset_and_variant_is_a_set_of_options(tiny_clip: Clip, name: str
         options(**preset.options)
     for variant in options.variants.values():
         options(**variant)
+
+
+@pytest.mark.parametrize(
+    ("name", "variant"), [("maskclip", "quoted"), ("gem", "clearclip-residual"), ("gem", "clearclip-no-residual")]
+)
+def test_clearclips_copies_come_with_its_words_and_windows(name: str, variant: str) -> None:
+    for dataset in ("voc21", "context60", "coco-object", "cityscapes"):
+        copy = resolve(Request(method=name, variant=variant, dataset=dataset))
+        theirs = resolve(Request(method="clearclip", dataset=dataset))
+        assert copy.protocol() == theirs.protocol() and copy.texts(None) == theirs.texts(None)
+        shared = ("logit_scale", "resize", "padding")
+        assert [getattr(copy.options(None), each) for each in shared] == [
+            getattr(theirs.options(None), each) for each in shared
+        ]
+
+
+@pytest.mark.parametrize("dataset", ["voc21", "voc20", "ade20k"])
+def test_gem_sees_squares_as_in_its_example(dataset: str) -> None:
+    resolved = resolve(Request(method="gem", dataset=dataset))
+    protocol = resolved.protocol()
+    assert (protocol.stretch, protocol.crop, protocol.background_threshold) == (448, None, None)
+    assert resolved.texts(None)[1] == "a photo of a {}." and resolved.options(None).logit_scale == 1  # type: ignore[attr-defined]
+
+
+def test_annotation_free_maskclip_plus_on_sets_where_nothing_is_unseen() -> None:
+    for dataset, steps in (("voc20", 2000), ("cityscapes", 4000), ("ade20k", 8000)):
+        resolved = resolve(Request(method="maskclip-plus", dataset=dataset))
+        assert resolved.recipe().iterations == steps and not resolved.options(None).annotations  # type: ignore[attr-defined]
 
 
 def test_more_blocks_than_an_encoder_has_are_refused(tmp_path_factory: pytest.TempPathFactory) -> None:
