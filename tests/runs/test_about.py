@@ -19,7 +19,7 @@ from zsbench.runs.class_source import attributes
 @pytest.mark.parametrize("plugin", registry.plugins("method"), ids=lambda plugin: plugin.name)
 def test_sources_say_what_classes_are(plugin):
     cls, said = registry.load_method_class(plugin.name), attributes(plugin)
-    for name in ("trainable", "needs_clip", "settings"):
+    for name in ("trainable", "needs_clip", "settings", "reads"):
         assert said.get(name) == getattr(cls, name)
 
 
@@ -38,6 +38,7 @@ def test_a_method_says_presets_variants_needs_and_paper():
     prompts = next(option for option in found["options"] if option["name"] == "prompts")
     assert (prompts["type"], prompts["default"], prompts["allowed"]) == ("int", 10, ">=1")
     assert prompts["presets"]["miniworld"] == found["preset"]["options"]["prompts"] == 8
+    assert set(about_method(*find("gem"))["variant_presets"]) == {"clearclip-residual", "clearclip-no-residual"}
     assert "CVPR 2023" in found["paper"] and found["needs"] == ["CLIP"] and "baseline-fix" in found["variants"]
     assert family(find("sclip")[0]) == family(find("gem")[0]) != family(plugin)
 

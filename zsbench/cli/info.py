@@ -84,11 +84,18 @@ def show_method(found: Mapping[str, Any], dataset: str | None) -> None:
     for each in found["options"]:
         show_field(each, preset["options"], dataset, each["presets"])
     show_changes("variants (--variant NAME)", {name: {"": values} for name, values in found["variants"].items()})
-    others = {name: {k: v for k, v in said.items() if k != "options" and v} for name, said in found["presets"].items()}
-    show_changes("what it changes besides for a dataset", {name: said for name, said in others.items() if said})
+    show_presets("what it changes besides for a dataset", found["presets"])
+    for variant, presets in found["variant_presets"].items():
+        show_presets(f"in the place of that, with --variant {variant}", presets)
     if found["tables"]:
         console.print(Text("\nablation tables (zsbench ablate)", "bold underline"))
         pairs_of({number: "; ".join(labels) for number, labels in found["tables"].items()})
+
+
+def show_presets(title: str, presets: Mapping[str, Any]) -> None:
+    """What presets say beside options, by dataset."""
+    others = {name: {k: v for k, v in said.items() if k != "options" and v} for name, said in presets.items()}
+    show_changes(title, {name: said for name, said in others.items() if said})
 
 
 def show_dataset(found: Mapping[str, Any], dataset: str | None) -> None:

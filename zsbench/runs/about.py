@@ -81,6 +81,7 @@ def about_method(plugin: Plugin, dataset: str | None = None) -> dict[str, Any]:
         "preset": merged,
         "presets": changed,
         "variants": {name: plain(values) for name, values in options.variants.items()},
+        "variant_presets": plain(options.variant_presets),
         "tables": {str(number): [row.label for row in rows] for number, rows in options.tables.items()},
     }
 
