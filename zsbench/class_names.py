@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,11 @@ class NameSet:
         first.
         """
         return tuple(dict.fromkeys(word for words in self.synonyms for word in words))
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How often the list has each of `words`: a softmax over all of it counts a word of two classes twice."""
+        return Counter(word for words in self.synonyms for word in words)
 
     @property
     def word_to_class(self) -> tuple[int, ...]:

@@ -58,9 +58,12 @@ class ResClip(DenseClip):
 
     def labels(self, images: Tensor, cosines: Tensor) -> Tensor:
         """The word of each patch, int64 (B, h, w), by the first pass; 0 where it is not sure enough."""
-        pamr, found = Pamr(), []
+        pamr, found, counts = Pamr(), [], self.vocabulary.counts
         for image, maps in zip(images, enlarged(cosines, images.shape[-2:]).float(), strict=True):
-            probable = (pamr.refine(maps, pamr.affinities(image)) * self.options.logit_scale).softmax(0)
+            scaled = pamr.refine(maps, pamr.affinities(image)) * self.options.logit_scale
+            probable = scaled.softmax(0)
+            if counts is not None:  # a word that the list has twice is in the sum twice
+                probable = probable / (probable * counts[:, None, None]).sum(0)
             best, label = probable.max(0)
             found.append(majority(label.masked_fill(best < self.options.first_threshold, 0), self.tower.patch))
         return torch.stack(found)

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from zsbench.clip.text import Vocabulary
 from zsbench.dataset import EvalProtocol
 from zsbench.evaluation.prediction import AtOnce, predict_labels
 from zsbench.evaluation.refine import small
@@ -75,3 +76,20 @@ def test_background_is_neither_small_nor_part_of_the_sum() -> None:
     assert small(labels, 3, 0.2, [0, 1, 2, 0]).tolist() == [False, False, True]  # 1 of 6 pixels
     assert small(labels, 3, 0.1, [0, 1, 2, 0]).tolist() == [False, False, False]
     assert small(labels, 3, 0.1, None).tolist() == [False, False, True]  # without background, 1 of 12
+
+
+@pytest.mark.parametrize("refining", [None, Refining()])
+def test_a_word_that_the_list_has_twice_is_in_the_softmax_twice(refining: Refining | None) -> None:
+    """So the release's list of words, with its repetitions, and ours without them find the same background."""
+    torch.manual_seed(2)
+    logits, image = torch.randn(1, 5, 6, 5), torch.rand(1, 3, 12, 10)
+    method = Given(logits, refining, 2.0)
+    counts = torch.tensor([1.0, 3.0, 1.0, 2.0, 1.0])
+    method.vocabulary = Vocabulary(tuple("abcde"), torch.eye(5), torch.ones(5, dtype=torch.bool), counts=counts)
+    protocol = EvalProtocol(**WHOLE, background_threshold=0.35)
+    (labels,) = predict_labels(method, ImageBatch(image), [(20, 20)], protocol)
+    repeated = logits[:, [0, 1, 1, 1, 2, 3, 3, 4]]
+    (found,) = predict_labels(Given(repeated, refining, 2.0), ImageBatch(image), [(20, 20)], protocol)
+    assert torch.equal(labels.long(), torch.tensor([0, 1, 1, 1, 2, 3, 3, 4, 5])[found.long()])
+    (once,) = predict_labels(Given(logits, refining, 2.0), ImageBatch(image), [(20, 20)], protocol)
+    assert not torch.equal(once, labels)

@@ -55,18 +55,21 @@ class Vocabulary:
     `embeddings`: float32 (W, D): CLIP's text embeddings, which have unit norm, or for a method that needs no CLIP word
     vectors of any norm and width. `seen`: bool (W,), True where the word's class was learnt from. In inductive training the
     unseen names are absent altogether, not merely marked. `background`: the word of the dataset's background, if any.
+    `counts`: float32 (W,), how often the list of words has each, as a softmax over them counts it; None: once.
     """
 
     words: tuple[str, ...]
     embeddings: Tensor
     seen: Tensor
     background: str | None = None
+    counts: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.words)
 
     def to(self, device: torch.device) -> Vocabulary:
-        return replace(self, embeddings=self.embeddings.to(device), seen=self.seen.to(device))
+        counts = None if self.counts is None else self.counts.to(device)
+        return replace(self, embeddings=self.embeddings.to(device), seen=self.seen.to(device), counts=counts)
 
 
 def encode_vocabulary(

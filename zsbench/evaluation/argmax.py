@@ -241,19 +241,23 @@ class RunningProbability(RunningMax):
     """A running maximum that also knows its probability: a softmax in float32, a chunk of classes at a time.
 
     The probability of the highest score is one over the sum of exp(scale (score - highest)), a sum that is scaled down
-    whenever a higher score comes. `scale` None: scores are probabilities themselves (sigmoids).
+    whenever a higher score comes. `scale` None: scores are probabilities themselves (sigmoids). `counts`: float (W,), how
+    often the sum has each word; None: once.
     """
 
-    def __init__(self, shape: Place, device: torch.device, scale: float | None) -> None:
+    def __init__(self, shape: Place, device: torch.device, scale: float | None, counts: Tensor | None = None) -> None:
         super().__init__(shape, device)
-        self.scale = scale
+        self.scale, self.counts = scale, counts
         self.total = torch.zeros(shape, device=device)
 
     def update(self, scores: Tensor, first: int) -> None:
         if self.scale is not None:
             best = torch.maximum(self.score, scores.amax(0))
             self.total.mul_((self.score - best).mul_(self.scale).exp_())
-            self.total.add_((scores - best).mul_(self.scale).exp_().sum(0))
+            terms = (scores - best).mul_(self.scale).exp_()
+            if self.counts is not None:
+                terms.mul_(self.counts[first : first + len(scores), None, None])
+            self.total.add_(terms.sum(0))
         super().update(scores, first)
 
     def below(self, threshold: float) -> Tensor:

@@ -79,7 +79,8 @@ def predict_labels(
 
     def scores_of(index: int) -> Scores:
         image, size = batch.images[index], (sizes[index][0], sizes[index][1])
-        return Scores(plain_score(method), logits[index], tiling, image, size, method.logit_scale, at_once.classes)
+        score, counts = plain_score(method), word_counts(method)
+        return Scores(score, logits[index], tiling, image, size, method.logit_scale, counts, at_once.classes)
 
     decide = as_declared(method, protocol.background_threshold, word_to_class)
     with watch.stage("refine" if method.refining else "post"), torch.autocast(logits.device.type, enabled=False):
@@ -174,9 +175,15 @@ def label_map(
         best = RunningMax(size, device)
         feed(best, score, logits, tiling, chunk)
         return checked(best).int()
-    likely = RunningProbability(size, device, method.logit_scale)
+    likely = RunningProbability(size, device, method.logit_scale, word_counts(method))
     feed(likely, score, logits, tiling, chunk)
     return checked(likely).int().masked_fill_(likely.below(threshold), logits.shape[1])
+
+
+def word_counts(method: Method) -> Tensor | None:
+    """`Vocabulary.counts` of a method that was told a vocabulary; a plugin may need none."""
+    counts: Tensor | None = getattr(getattr(method, "vocabulary", None), "counts", None)
+    return counts
 
 
 def plain_score(method: Method) -> Callable[[Tensor, slice], Tensor] | None:

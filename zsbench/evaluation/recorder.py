@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from zsbench.evaluation.argmax import RunningProbability
 from zsbench.evaluation.curve import Calibratable
 from zsbench.evaluation.refine import Scores, refinement
 from zsbench.image_metric import ImageMetric, MeasuredImage
@@ -53,7 +52,7 @@ class Recorder:
         """The probability of the best word of each pixel, float32 (H, W); None where no metric needs it."""
         if not any(metric.needs_confidence for metric in self.metrics.values()):
             return None
-        likely = RunningProbability(scores.size, scores.logits.device, scores.scale)
+        likely = scores.probabilities()
         scores.show(likely, refine)
         return likely.probability().clamp(0, 1).cpu().numpy()
 

@@ -20,7 +20,7 @@ class Scores:
     """All that scores at the label's size are made of.
 
     `score`, `logits`, `tiling`, `chunk`: as in `feed`. `image`: float (3, h, w), resized as the protocol says. `size`: of
-    the label. `scale`: `Method.logit_scale`.
+    the label. `scale`: `Method.logit_scale`. `counts`: `Vocabulary.counts`.
     """
 
     score: Score | None
@@ -29,7 +29,12 @@ class Scores:
     image: Tensor
     size: Place
     scale: float | None
+    counts: Tensor | None = None
     chunk: int | None = None
+
+    def probabilities(self) -> RunningProbability:
+        """What tells the probability of each pixel's best word, once it is shown them."""
+        return RunningProbability(self.size, self.logits.device, self.scale, self.counts)
 
     def show(self, best: RunningMax, refine: Callable[[Tensor], Tensor] | None) -> None:
         """Show `best` the scores of all words, refined chunk by chunk."""
@@ -57,7 +62,7 @@ def refined_labels(
     Raises `FloatingPointError` where scores are NaN.
     """
     refine = refinement(scores, refining)
-    likely = RunningProbability(scores.size, scores.logits.device, scores.scale)
+    likely = scores.probabilities()
     scores.show(likely, refine)
     if likely.score.isnan().any():
         raise FloatingPointError("scores are NaN")

@@ -74,7 +74,9 @@ def embed_words(plan: Plan, clip: Clip | None, words: tuple[str, ...], seen: Seq
     places, classes = [owners[word] for word in words], plan.dataset.classes
     check_apart(found, places, classes)
     word_of: dict[str | None, str] = {classes[place]: word for place, word in zip(places, words, strict=True)}
-    return replace(found, background=word_of.get(plan.dataset.background))
+    listed = torch.tensor([float(plan.names.counts[word]) for word in words])
+    counts = listed if (listed > 1).any() else None
+    return replace(found, background=word_of.get(plan.dataset.background), counts=counts)
 
 
 def vectors_of(plan: Plan, clip: Clip | None, words: tuple[str, ...], seen: Sequence[bool]) -> Vocabulary:
