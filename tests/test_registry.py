@@ -260,6 +260,13 @@ def test_name_taken_twice_is_an_error_that_spares_the_others(built_in: Path, tmp
     assert registry.load_method_class("other").name == "other"
 
 
+def test_a_file_that_has_a_name_twice_is_refused(built_in: Path, tmp_path: Path) -> None:
+    """Else the second class would take the place of the first, unseen."""
+    path = write(tmp_path / "copied.py", method("same") + method("same"))
+    with pytest.raises(UserError, match=r"copied\.py: two methods are called 'same': rename or remove one"):
+        registry.add_file(path)
+
+
 def test_decorator_refuses_a_name_of_another_place() -> None:
     def make(qualname: str) -> type:
         return type("Blob", (), {"__qualname__": qualname})

@@ -77,3 +77,8 @@ def test_every_field_is_described():
         if not field.description
     ]
     assert undescribed == []
+
+
+def test_a_folder_of_a_run_stands_for_its_result(make_result, tmp_path):
+    make_result().save(tmp_path / "result.json")
+    assert Result.load(tmp_path) == Result.load(tmp_path / "result.json")

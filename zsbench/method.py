@@ -231,9 +231,10 @@ def predicting(method: Method) -> str:
     return "predict" if type(method).predict_batch is Method.predict_batch else "predict_batch"
 
 
-def named(method: Method) -> str:
+def named(method: Method | type[Method]) -> str:
     """How messages call a method: by its name, or by its class where it is not registered."""
-    return f"method {getattr(method, 'name', type(method).__name__)!r}"
+    cls = method if isinstance(method, type) else type(method)
+    return f"method {getattr(cls, 'name', cls.__name__)!r}"
 
 
 def checked_prediction(method: Method, found: object, batch: ImageBatch) -> Prediction:

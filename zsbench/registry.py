@@ -222,9 +222,12 @@ class Scan:
 
     def file(self, path: Path, module: str, source: str) -> None:
         """Add what a file registers, of either kind."""
-        path = path.resolve()
+        path, taken = path.resolve(), set[tuple[Kind, str]]()
         for cls in self.read(path):
             for kind, name, needs in cls.names:
+                if (kind, name) in taken:
+                    self.problems.append(f"{path}: two {kind}s are called {name!r}: rename or remove one")
+                taken.add((kind, name))
                 self.add(Plugin(kind, name, cls.summary, source, path, module, cls.class_name, needs, cls.options))
 
     def session(self, kind: Kind) -> None:

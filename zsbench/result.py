@@ -472,8 +472,9 @@ class Result(Schema):
 
     @classmethod
     def load(cls, path: str | Path) -> Result:
-        """Read a result; raises `UserError` for an unknown schema version or anything that is no result."""
-        return load(cls, path, "result")
+        """Read a result, or that in the folder of a run; raises `UserError` for an unknown schema version or anything that
+        is no result."""
+        return load(cls, Path(path) / "result.json" if Path(path).is_dir() else path, "result")
 
 
 Document = TypeVar("Document", Result, Profile)

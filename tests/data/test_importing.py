@@ -412,3 +412,16 @@ def test_what_cannot_be_imported_is_said_before_anything_is_written(tmp_path):
     with pytest.raises(UserError, match="would be written outside"):
         import_data(str(tmp_path / "slip.zip"), out, Wishes())
     assert not out.exists() and not out.with_suffix("").exists()
+
+
+@pytest.mark.parametrize(
+    ("wishes", "said"),
+    [
+        ({"unseen": ("tree", "tree")}, "--unseen names 'tree' twice"),
+        ({"background": "tree", "ignored": ("tree",)}, "--background and --ignored say both 'tree'"),
+    ],
+)
+def test_wishes_that_contradict_each_other_are_refused(tmp_path, wishes, said):
+    roboflow(tmp_path / "export")
+    with pytest.raises(UserError, match=said):
+        imported(tmp_path / "export", tmp_path, **wishes)

@@ -33,7 +33,8 @@ def test_unknown_values_are_explained() -> None:
     palette = voc_palette(21)
     greys = np.asarray(Image.fromarray(np.array([palette[:21]], np.uint8)).convert("L"))
     for raw, text in (
-        ([[0, 3, 21]], "21 is none of the expected 0..20, 255. Every label is one more"),
+        ([[1, 3, 21]], "21 is none of the expected 0..20, 255. Every label is one more"),
+        ([[0, 3, 21]], "Either a class has no name here, or 0 is none and every label is one more than expected"),
         ([[0, 255, 30]], "30 is none"),
         (greys, "greys of the palette"),
     ):

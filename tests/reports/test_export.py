@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import sys
 
 import numpy as np
@@ -76,3 +77,12 @@ def test_the_command_takes_folders_and_files(make_result, tmp_path):
         assert done.exit_code == 0 and (tmp_path / "t.csv").read_text().startswith("method,dataset,")
     assert CliRunner().invoke(app, ["export", str(tmp_path)]).stdout.startswith("| method")
     assert CliRunner().invoke(app, ["export", str(tmp_path), "--to", "parquet"]).exit_code == 2
+
+
+def test_a_number_that_was_edited_is_not_printed(make_result, tmp_path):
+    make_result().save(tmp_path / "result.json")
+    told = json.loads((tmp_path / "result.json").read_text())
+    told["metrics"]["hIoU"]["value"] = 99.0
+    (tmp_path / "result.json").write_text(json.dumps(told))
+    done = CliRunner().invoke(app, ["export", str(tmp_path)])
+    assert done.exit_code == 2 and "metrics.hIoU.value: 99.0 is said" in " ".join(done.output.split())

@@ -12,6 +12,7 @@ import zsbench
 from zsbench.checkpoint import trainable_state_dict
 from zsbench.runs.asked import asked
 from zsbench.runs.backends import Local
+from zsbench.runs.own_classes import own_classes
 
 
 @pytest.fixture(autouse=True)
@@ -98,3 +99,10 @@ def test_an_ablation_and_a_sweep_are_functions(folder, make_result, monkeypatch)
         zsbench.ablate("zegclip", 6, seed=1)
     with pytest.raises(zsbench.UserError, match="jobs=0"):
         zsbench.sweep("two.toml", jobs=0)
+
+
+def test_a_text_of_classes_has_commas_between_them():
+    assert own_classes("boat, sky").classes == ("boat", "sky") and own_classes("dog").classes == ("dog",)
+    for classes in ([1, 2], ["cat", ""], "cat,,dog"):
+        with pytest.raises(zsbench.UserError, match="is no name; expected texts"):
+            own_classes(classes)

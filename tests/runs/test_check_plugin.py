@@ -55,6 +55,7 @@ BROKEN = [
     ),
     ("self.map(images), ", "self.map(images.double()), ", "in predict"),
     ("self.map(images), ", "self.map(images).detach(), ", "The losses follow from nothing that learns"),
+    ("        super().__init__(clip, options)\n", "", "begins with super().__init__(clip, options)"),
     ("return torch.einsum(", "return 0 * images + torch.einsum(", "in predict"),
 ]
 

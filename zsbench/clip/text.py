@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 from torch.func import functional_call
 
@@ -235,6 +235,9 @@ def _read_cache(path: Path) -> Tensor | None:
             embeddings = file.get_tensor("embeddings")
             if (file.metadata() or {}).get(DIGEST) == _digest(path, embeddings):
                 return embeddings
+    except PermissionError as error:
+        warnings.warn(f"cached text embeddings cannot be read ({error}): they are computed again.", stacklevel=3)
+        return None
     except (OSError, SafetensorError):
         pass
     warnings.warn(f"{path} is damaged, or of an earlier version: its texts are encoded again.", stacklevel=3)
@@ -246,6 +249,12 @@ def _write_cache(path: Path, embeddings: Tensor) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         tensors = {"embeddings": embeddings.contiguous()}
-        write_atomically(path, lambda temporary: save_file(tensors, temporary, {DIGEST: _digest(path, embeddings)}))
+        digest = _digest(path, embeddings)
+
+        def write(temporary: Path) -> None:
+            # not `save_file`, whose files nobody else may read in a cache that several share
+            temporary.write_bytes(save(tensors, {DIGEST: digest}))
+
+        write_atomically(path, write)
     except (OSError, UserError) as error:
         warnings.warn(f"text embeddings could not be cached ({error}); set ZSBENCH_CACHE to a folder.", stacklevel=3)

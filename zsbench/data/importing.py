@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -180,14 +181,19 @@ def decide(found: Found, wishes: Wishes) -> Roles:
     values = np.array([*(value.get(name, nobody) for name in names), excluded, rest])
     palette = tuple(colours[name] for name in classes) if set(classes) <= colours.keys() else None
     palette = palette if palette and len(set(palette)) == len(palette) else None
+    if background is not None and background in asked:
+        raise UserError(f"--background and --ignored say both {background!r}: leave one out.")
     unseen_known(wishes.unseen, classes)
     return Roles(tuple(classes), background, ignored, values, nobody, palette)
 
 
 def unseen_known(unseen: Iterable[str], classes: Sequence[str]) -> None:
-    for name in map(plain, unseen):
+    given = [plain(name) for name in unseen]
+    for name in given:
         if name not in classes:
             raise UserError(f"--unseen {name!r}: it is none of {', '.join(classes)}.{did_you_mean(name, classes)}")
+        if given.count(name) > 1:
+            raise UserError(f"--unseen names {name!r} twice.")
 
 
 def write_all(found: Found, roles: Roles, folder: Path, progress: Progress) -> Written:
@@ -281,4 +287,7 @@ def report(found: Found, roles: Roles, wishes: Wishes, written: Written, out: Pa
             f"overlaps    {written.overlap:,} pixels in {written.overlapping:,} images are in masks of several classes: "
             f"{RULE}"
         )
-    return [*lines, f"written     {out} and {out.with_suffix('')}/; now look: zsbench data show {out}"]
+    return [
+        *lines,
+        f"written     {out} and {out.with_suffix('')}/; now look: zsbench data show {shlex.quote(str(out))}",
+    ]

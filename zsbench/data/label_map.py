@@ -85,7 +85,10 @@ class LabelMap:
             return " It looks like a binary mask with 255 for the object."
         for shift, cause in ((1, "one less"), (-1, "one more")):
             if {value + shift for value in found - {0, 255}} <= set(self.values):
-                return f" Every label is {cause} than expected: an offset, as from reduce_zero_label."
+                offset = f"every label is {cause} than expected: an offset, as from reduce_zero_label"
+                if shift == -1 and 0 in found:  # what is 0 then is no class, which nobody can see
+                    return f" Either a class has no name here, or 0 is none and {offset}."
+                return f" {offset.capitalize()}."
         return ""
 
 

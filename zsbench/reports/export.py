@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from zsbench.reports.audit import audit
 from zsbench.reports.comparison import find_result
 from zsbench.reports.markup import cell, markdown_table, plain, spreadsheet_value
 from zsbench.reports.tables import TITLES, format_metric
@@ -20,8 +21,11 @@ HEADERS = ("method", "dataset", "setting", "seed", *TITLES.values())
 
 
 def read_results(paths: Sequence[Path]) -> list[Result]:
-    """Those in folders of runs, or in files; raises `UserError` for one that is none."""
-    return [find_result(path).result for path in paths]
+    """Those in folders of runs, or in files; raises `UserError` for one that is none, or that its own counts contradict."""
+    found = [find_result(path) for path in paths]
+    for each in found:
+        audit(each.result, each.path)
+    return [each.result for each in found]
 
 
 def printed(result: Result) -> list[str]:

@@ -32,6 +32,11 @@ def table_remarks(rows: Mapping[str, Sequence[Result | None]]) -> Iterator[str]:
     for name, results in measured.items():
         for said in dict.fromkeys(said for result in results for said in remarks(result)):
             found.setdefault(said, []).append(name)
+        seeds = {result.seed for result in results}
+        if len(seeds) > 1 and len({result.records_sha256 for result in results}) == 1:
+            found.setdefault(
+                f"All {len(seeds)} seeds gave the same: nothing here is drawn, so ± 0.0 says nothing.", []
+            ).append(name)
     everywhere = [name for name, results in measured.items() if results]
     for said, about in found.items():
         yield cell(said) if about == everywhere else f"{', '.join(map(cell, about))}: {cell(said)}"

@@ -97,7 +97,8 @@ def columns(runs: Sequence[Listed]) -> list[str]:
     differ = [
         name
         for name in about
-        if name not in NEVER and (name in ALWAYS or len({str(run.about.get(name)) for run in complete}) > 1)
+        if name not in NEVER
+        and (name in ALWAYS or len({str(run.about[name]) for run in complete if name in run.about}) > 1)
     ]
     numbers = [name for name in NUMBERS if any(name in run.numbers for run in runs)]
     states = ["state"] if any(run.state != "finished" for run in runs) else []

@@ -200,7 +200,11 @@ def rerun(
 
 
 def predict(
-    image: str | Path, classes: Sequence[str], method: str | None = None, dataset: str | None = None, **request: Any
+    image: str | Path,
+    classes: Sequence[str] | str,
+    method: str | None = None,
+    dataset: str | None = None,
+    **request: Any,
 ) -> Segmentation:
     """Segment one image file into classes of your choice: `zsbench predict`.
 
@@ -214,7 +218,7 @@ def predict(
 
 def predict_all(
     images: Iterable[str | Path],
-    classes: Sequence[str],
+    classes: Sequence[str] | str,
     method: str | None = None,
     dataset: str | None = None,
     **request: Any,

@@ -14,6 +14,7 @@ from zsbench.method import Method
 from zsbench.runs.compatibility import check_clip
 from zsbench.runs.plan import Plan
 from zsbench.settings import TrainingView
+from zsbench.training.rehearsal import explained
 
 
 def load_encoder(plan: Plan) -> Clip | None:
@@ -26,7 +27,8 @@ def build_method(plan: Plan, clip: Clip | None) -> Method:
     path = plan.request.checkpoint
     if plan.checkpoint is not None and path is not None and clip is not None:
         check_clip(plan.checkpoint, path, clip)
-    method = plan.method_class(clip, plan.options)
+    with explained(plan.method_class, "being made"):
+        method = plan.method_class(clip, plan.options)
     if plan.released is not None:
         plan.released.fill(method)
     elif path is not None:

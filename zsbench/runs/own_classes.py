@@ -29,11 +29,15 @@ class OwnClasses(Dataset):
         raise UserError(f"{self.name} has no images.")
 
 
-def own_classes(classes: Sequence[str], home: type[Dataset] | None = None) -> Dataset:
-    """The dataset of `classes`, none of them learnt; CLIP, protocol and a method's preset are those of `home`, if any.
+def own_classes(classes: Sequence[str] | str, home: type[Dataset] | None = None) -> Dataset:
+    """The dataset of `classes` (a text has commas between them), none of them learnt; CLIP, protocol and a method's preset
+    are those of `home`, if any.
 
-    Raises `UserError` where there is no class, or one twice.
+    Raises `UserError` where there is no class, one twice, or one that is no text.
     """
+    classes = [word.strip() for word in classes.split(",")] if isinstance(classes, str) else list(classes)
+    if wrong := [each for each in classes if not isinstance(each, str) or not each.strip()]:
+        raise UserError(f"classes: {wrong[0]!r} is no name; expected texts, such as ['cat', 'grass'].")
     if not classes or len(set(classes)) < len(classes):
         raise UserError(f"classes {', '.join(classes) or 'nothing'}: expected one name or more, each of them once.")
     attributes = {
@@ -48,7 +52,7 @@ def own_classes(classes: Sequence[str], home: type[Dataset] | None = None) -> Da
 
 
 def own_request(
-    classes: Sequence[str], method: str | None, dataset: str | None, given: Mapping[str, Any]
+    classes: Sequence[str] | str, method: str | None, dataset: str | None, given: Mapping[str, Any]
 ) -> tuple[Request, Dataset]:
     """What is asked of an image, and the dataset of `classes`.
 

@@ -138,7 +138,7 @@ def parse_seeds(given: Any) -> list[int]:
     )
     words = [str(word).strip() for word in words if str(word).strip()]
     if strange := [word for word in words if not word.isdecimal() or not word.isascii()]:
-        raise UserError(f"seeds: seed={strange[0]!r}: Input should be a valid integer. {SEEDS_MEAN}")
+        raise UserError(f"seeds: {strange[0]!r} is no whole number from 0. {SEEDS_MEAN}")
     counted = len(words) == 1 and isinstance(given, int | str) and "," not in str(given)
     seeds = list(range(min(int(words[0]), MANY_SEEDS + 1))) if counted else list(map(int, words))
     if not seeds or len(seeds) > MANY_SEEDS or len(set(seeds)) < len(seeds):

@@ -109,7 +109,7 @@ class Segmenter:
         if self.unlearnt:
             warnings.warn(f"{self!r}: give its weights by load_method(..., checkpoint=...).", stacklevel=3)
         if classes is not None:
-            self.tell([word.strip() for word in classes.split(",")] if isinstance(classes, str) else classes)
+            self.tell(classes)
         several = isinstance(images, list | tuple)
         found = list(self.segment(images if several else [images], scores, progress if several else False))  # type: ignore[list-item, arg-type]
         return found if several else found[0]

@@ -41,6 +41,7 @@ def rehearsal(method: Method) -> Iterator[None]:
 SEGMENTS = 3
 """Segments on each side of a made-up label: photographs show few classes, and losses may take time for each of them."""
 HINTS = (
+    (("before Module.__init__() call",), "Its __init__ begins with super().__init__(clip, options)."),
     (
         ("out of bounds", "device-side assert", "out of range"),
         f"Labels are indices into the words of the phase, {IGNORE} (zsbench.dataset.IGNORE) where nobody learns, "
@@ -78,7 +79,7 @@ def check_learnable(method: Method) -> None:
 
 
 @contextmanager
-def explained(method: Method, what: str) -> Iterator[None]:
+def explained(method: Method | type[Method], what: str) -> Iterator[None]:
     """Within, what a method raises becomes a `UserError` that says what was tried, where it failed, and what is expected."""
     try:
         yield
@@ -93,9 +94,10 @@ def explained(method: Method, what: str) -> Iterator[None]:
         raise UserError(f"{named(method)}, {what}: {said} ({place(method, error)}). {hint}".rstrip()) from error
 
 
-def place(method: Method, error: Exception) -> str:
+def place(method: Method | type[Method], error: Exception) -> str:
     """The line of a method's own file, else of any, in which an error arose."""
-    own = {getattr(sys.modules.get(cls.__module__), "__file__", None) for cls in type(method).__mro__[:-3]}
+    own_class = method if isinstance(method, type) else type(method)
+    own = {getattr(sys.modules.get(cls.__module__), "__file__", None) for cls in own_class.__mro__[:-3]}
     frames = traceback.extract_tb(error.__traceback__)
     inner = next((frame for frame in reversed(frames) if frame.filename in own), frames[-1])
     return f"{Path(inner.filename).name}, line {inner.lineno}, in {inner.name}"
