@@ -160,8 +160,9 @@ class Records:
         write_atomically(path, write, lasting=True)
 
     @classmethod
-    def load(cls, path: Path) -> Records:
+    def load(cls, path: str | Path) -> Records:
         """Read what `save` of this or an earlier version wrote; `UserError` if the file is absent, foreign or damaged."""
+        path = Path(path)
         try:
             with path.open("rb") as stream:
                 arrays = _read_arrays(stream)
