@@ -234,7 +234,7 @@ def predicting(method: Method) -> str:
 def named(method: Method | type[Method]) -> str:
     """How messages call a method: by its name, or by its class where it is not registered."""
     cls = method if isinstance(method, type) else type(method)
-    return f"method {getattr(cls, 'name', cls.__name__)!r}"
+    return f"method {getattr(method, 'name', cls.__name__)!r}"
 
 
 def checked_prediction(method: Method, found: object, batch: ImageBatch) -> Prediction:

@@ -29,15 +29,21 @@ class OwnClasses(Dataset):
         raise UserError(f"{self.name} has no images.")
 
 
+def names_in(classes: Sequence[str] | str) -> list[str]:
+    """The names in a text, which has commas between them, or in a list. Raises `UserError` for what is none."""
+    names = [word.strip() for word in classes.split(",")] if isinstance(classes, str) else list(classes)
+    if wrong := [each for each in names if not isinstance(each, str) or not each.strip()]:
+        raise UserError(f"classes: {wrong[0]!r} is no name; expected texts, such as ['cat', 'grass'].")
+    return names
+
+
 def own_classes(classes: Sequence[str] | str, home: type[Dataset] | None = None) -> Dataset:
     """The dataset of `classes` (a text has commas between them), none of them learnt; CLIP, protocol and a method's preset
     are those of `home`, if any.
 
     Raises `UserError` where there is no class, one twice, or one that is no text.
     """
-    classes = [word.strip() for word in classes.split(",")] if isinstance(classes, str) else list(classes)
-    if wrong := [each for each in classes if not isinstance(each, str) or not each.strip()]:
-        raise UserError(f"classes: {wrong[0]!r} is no name; expected texts, such as ['cat', 'grass'].")
+    classes = names_in(classes)
     if not classes or len(set(classes)) < len(classes):
         raise UserError(f"classes {', '.join(classes) or 'nothing'}: expected one name or more, each of them once.")
     attributes = {

@@ -22,7 +22,7 @@ from zsbench.evaluation.prediction import predict_labels, resize
 from zsbench.evaluation.refine import Scores, refinement
 from zsbench.method import ImageBatch, Method
 from zsbench.runs.build import full_vocabulary, spoken
-from zsbench.runs.own_classes import own_classes
+from zsbench.runs.own_classes import names_in, own_classes
 from zsbench.runs.plan import Plan, make_plan
 from zsbench.utils.progress import progress_bar, shown_progress
 
@@ -65,7 +65,7 @@ class Segmenter:
     def __init__(self, method: Method, clip: Clip | None, plan: Plan) -> None:
         self.method, self.clip, self.plan = method, clip, plan
         self._home = plan
-        self._vocabularies: dict[tuple[str, ...], tuple[Plan, Vocabulary]] = {}
+        self._vocabularies: dict[tuple[str, ...] | None, tuple[Plan, Vocabulary]] = {}
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -114,11 +114,11 @@ class Segmenter:
         found = list(self.segment(images if several else [images], scores, progress if several else False))  # type: ignore[list-item, arg-type]
         return found if several else found[0]
 
-    def tell(self, classes: Sequence[str] | None = None) -> None:
+    def tell(self, classes: Sequence[str] | str | None = None) -> None:
         """From now on segment into these classes; None: those of the dataset that the method was loaded for."""
-        key = tuple(classes or ())
+        key = None if classes is None else tuple(names_in(classes))
         if key not in self._vocabularies:
-            plan = self._home if classes is None else self.planned(classes)
+            plan = self._home if key is None else self.planned(key)
             vocabulary = full_vocabulary(spoken(plan, self.clip), self.clip).to(plan.device)
             self._vocabularies[key] = (plan, vocabulary)
         self.plan, vocabulary = self._vocabularies[key]
@@ -127,7 +127,7 @@ class Segmenter:
     def planned(self, classes: Sequence[str]) -> Plan:
         """The plan of classes of the user's own: words as they stand, no background by threshold."""
         home = self._home
-        own = own_classes(list(classes), type(home.dataset))
+        own = own_classes(classes, type(home.dataset))
         other = {"classes": None, "background_threshold": None, "transfer": home.request.checkpoint is not None}
         asked = home.request.model_copy(update=other)
         names = own.names()
