@@ -159,6 +159,7 @@ def test_forward(golden, rule):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("double")
 def test_step_with_images(golden, words, rule, gaussian):
     gaussian("cagnet-train-eps")
     told = json.loads((GOLDENS / "preclip" / "cagnet_step1_voc20_112.json").read_text())
