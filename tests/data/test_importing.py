@@ -425,3 +425,11 @@ def test_wishes_that_contradict_each_other_are_refused(tmp_path, wishes, said):
     roboflow(tmp_path / "export")
     with pytest.raises(UserError, match=said):
         imported(tmp_path / "export", tmp_path, **wishes)
+
+
+def test_an_empty_line_in_a_list_of_classes_is_no_silence(tmp_path):
+    """Names are counted by line: the later ones would move up by one."""
+    labelme2voc(tmp_path / "export")
+    (tmp_path / "export/class_names.txt").write_text("_background_\n\nroad\n\n")
+    with pytest.raises(UserError, match=r"class_names\.txt: line 2 is empty, and names are counted by line"):
+        imported(tmp_path / "export", tmp_path)

@@ -110,6 +110,7 @@ MISSPELT = {
     "ablate toy --table 3": "no ablation table 3; it has: 2",
     "predict absent.jpg --classes a --method toy": "image absent.jpg does not exist",
     "predict image.jpg --classes a --method toi": "Did you mean 'toy'",
+    "predict image.jpg --classes a --method toy --save labels --alpha 0.9": "--alpha is of overlays",
     "predict image.jpg --classes a,a --method toy": "each of them once",
     "sweep toy.toml": "toy.toml: unknown option of toy: 'dept'. Did you mean 'depth'",
     "list method": "expected methods, datasets or suites",

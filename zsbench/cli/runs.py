@@ -214,8 +214,9 @@ def predict(
     ] = None,
     save: Annotated[str, typer.Option(help="what to write: labels, overlay, json", metavar="KINDS")] = "labels,overlay",
     alpha: Annotated[
-        float, typer.Option(min=0, max=1, help="how much the colours of an overlay cover", metavar="X")
-    ] = 0.55,
+        float | None,
+        typer.Option(min=0, max=1, help="how much the colours of an overlay cover; default: 0.55", metavar="X"),
+    ] = None,
     out: Annotated[
         Path,
         typer.Option(
@@ -232,9 +233,12 @@ def predict(
     kinds = [kind for kind in KINDS if kind in split_commas([save])]
     if unknown := sorted({*split_commas([save])} - {*KINDS}):
         raise UserError(f"--save {unknown[0]!r}: expected {', '.join(KINDS)}.{did_you_mean(unknown[0], KINDS)}")
+    if alpha is not None and "overlay" not in kinds:
+        raise UserError("--alpha is of overlays, which --save leaves out: leave one out.")
+    covered = {} if alpha is None else {"alpha": alpha}
     named = image_files(images)
     for found in api.predict_all(named, own_names(classes), method, dataset, **given):
-        for kind, path in found.save(out, kinds, alpha, named[found.path]).items():
+        for kind, path in found.save(out, kinds, name=named[found.path], **covered).items():
             console.print(f"{kind:7} {path}", soft_wrap=True)
         seen = ", ".join(f"{name} {percent:.1f} %" for name, percent in found.shares.items())
         console.print(f"found   {seen}", markup=False, highlight=False, soft_wrap=True)

@@ -310,8 +310,12 @@ def unique(path: Path, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def read_class_list(path: Path) -> Meaning:
-    """A name a line, in the order of the values; labelme's `__ignore__` is that of no value."""
+    """A name a line, in the order of the values; labelme's `__ignore__` is that of no value. An empty line between names
+    could stand for a value without one, or for nothing: raises `UserError`."""
     lines = lines_of(path)
+    listed = read_text(path, "list of classes").rstrip().splitlines()
+    if lines and (empty := next((n for n, line in enumerate(listed, 1) if not line.strip()), None)):
+        raise UserError(f"{path}: line {empty} is empty, and names are counted by line. Delete it, or name that value.")
     return Meaning.counted(str(path), unique(path, lines[1:] if lines and lines[0] == "__ignore__" else lines))
 
 

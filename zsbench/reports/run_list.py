@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from zsbench.checkpoint import CheckpointInfo, read_info
@@ -50,7 +51,7 @@ def listed(folder: Path, name: str) -> Listed:
             return begun(json.loads((folder / IDENTITY).read_text(encoding="utf-8"))["identity"], name)
         return trained(read_info(folder / CHECKPOINT), name)
     except (UserError, OSError, ValueError, KeyError, TypeError) as error:
-        return Listed(name, f"unreadable: {str(error).splitlines()[0][:60]}")
+        return Listed(name, shorten(f"unreadable: {str(error).splitlines()[0]}", 80, placeholder=" ..."))
 
 
 def trained(info: CheckpointInfo, name: str) -> Listed:
