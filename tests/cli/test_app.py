@@ -269,7 +269,7 @@ def test_a_mistake_is_one_message(zsbench, tmp_path, words, expected):
     assert expected in message(zsbench(*words))
 
 
-PREDICT = ("predict", "red.png", "--classes", "red", "--method", "maskclip", "--dataset", "halves")
+PREDICT = ("predict", "red.png", "--classes", "red", "--method", "maskclip", "--dataset", "halves", "--device", "cpu")
 PROFILE = ("profile", *HALVES, "--seconds", "0", "--largest-batch", "1")
 MAPS = ("score", "--predictions", "maps", "--dataset", "halves", "--limit", "1")
 

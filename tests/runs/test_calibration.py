@@ -36,10 +36,11 @@ class Shifted(Method):
     Options = ShiftedOptions
 
     def predict(self, images):
-        colours = torch.tensor([Coloured.palette[Coloured.classes.index(word)] for word in self.vocabulary.words]) / 255
-        noise = torch.linspace(-0.15, 0.15, images.shape[-1])
+        words, device = self.vocabulary.words, images.device
+        colours = torch.tensor([Coloured.palette[Coloured.classes.index(word)] for word in words], device=device) / 255
+        noise = torch.linspace(-0.15, 0.15, images.shape[-1], device=device)
         near = 0.45 * self.vocabulary.seen[:, None, None] - (images[:, None] - colours[..., None, None]).abs().mean(2)
-        return near + noise * (torch.arange(len(colours)) % 2)[:, None, None]
+        return near + noise * (torch.arange(len(colours), device=device) % 2)[:, None, None]
 
     @property
     def scoring(self):

@@ -108,6 +108,20 @@ def test_a_folder_in_use_is_left_alone(run, tmp_path):
     assert run(out=out).out == out and whole(out)
 
 
+@pytest.mark.parametrize("asked", [False, True])
+def test_float32_is_float32_where_tf32_is_not_asked_for(run, asked):
+    """In training and in evaluation; torch by itself convolves in TF32 on CUDA."""
+    matmul, cudnn, found = torch.backends.cuda.matmul, torch.backends.cudnn, []
+    before = matmul.allow_tf32, cudnn.allow_tf32
+
+    def look():
+        found.append((matmul.allow_tf32, cudnn.allow_tf32))
+
+    flags = run(events={1: look, "val0": look}, tf32=asked).result.environment.flags
+    assert {*found} == {(asked, asked)} and len(found) > 1 and flags["matmul_tf32"] == flags["cudnn_tf32"] == asked
+    assert (matmul.allow_tf32, cudnn.allow_tf32) == before
+
+
 def test_a_run_that_fails_lets_go_of_its_folder(run, tmp_path):
     with pytest.raises(Killed):
         run(out=tmp_path / "a", events={"val3": kill})

@@ -55,7 +55,7 @@ class LabelMap:
         """int32 (H, W): class indices, `IGNORE`, or `UNKNOWN` where a raw value is not listed."""
         beyond = len(self.table) - 1
         if raw.dtype.kind == "i" and raw.min(initial=0) < 0:
-            raw = np.where(raw < 0, beyond, raw)
+            raw = np.where(raw < 0, beyond, raw.astype(np.int64))
         return np.take(self.table, raw, mode="clip")
 
     def explain(self, raw: Raw, palette: tuple[tuple[int, int, int], ...] = ()) -> str:

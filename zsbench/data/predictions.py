@@ -233,7 +233,9 @@ class SavedMaps(Mapping[str, NDArray[np.int32]]):
         if image_id not in self.ids:
             raise KeyError(image_id)
         raw = read_map(self.folder / f"{image_id}.png")
-        return np.where(raw == np.iinfo(raw.dtype).max, IGNORE, raw).astype(np.int32)
+        label = raw.astype(np.int32)
+        label[raw == np.iinfo(raw.dtype).max] = IGNORE
+        return label
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.ids)

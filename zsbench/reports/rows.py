@@ -23,6 +23,7 @@ NO_CHOICE = (
         "checkpoint",
         "device",
         "compile",
+        "tf32",
         "eval_batch",
         "plugin",
         "curve",

@@ -57,8 +57,10 @@ def claim(folder: Path, patient: bool = False) -> Claim:
             lease.acquire(timeout=min(1.0, LEASE / 4) if patient else 0, poll_interval=0.05)
             break
         except Timeout:
-            alive = last_sign(path) != seen
-            if not patient or alive or time.monotonic() - began > 2 * LEASE:
+            sign = last_sign(path)
+            if not sign:  # what was left is gone: earlier filelocks only clear it away, and take it when asked again
+                continue
+            if not patient or sign != seen or time.monotonic() - began > 2 * LEASE:
                 raise Held(
                     f"{folder} is in use: {who(lease)} writes in it. Wait for its end or choose another --out. If it ended "
                     f"long ago on another machine, --resume finds out, or delete {path}."
@@ -79,7 +81,7 @@ def who(lease: SoftFileLease) -> str:
 
 
 def last_sign(path: Path) -> int:
-    """When the holder of a claim last said that it lives."""
+    """When the holder of a claim last said that it lives; 0 where nobody has it."""
     try:
         return path.stat().st_mtime_ns
     except OSError:

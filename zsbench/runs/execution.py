@@ -39,7 +39,7 @@ from zsbench.runs.build import build_method, full_vocabulary, load_encoder, seen
 from zsbench.runs.claim import Claim
 from zsbench.runs.confirmation import LONGEST_UNASKED, Confirm, question, warn
 from zsbench.runs.curves import drawn
-from zsbench.runs.environment import environment
+from zsbench.runs.environment import environment, tf32
 from zsbench.runs.estimate import evaluation_seconds, training_seconds
 from zsbench.runs.finished import check_same, is_complete
 from zsbench.runs.folder import (
@@ -496,7 +496,8 @@ def execute(
         return Outcome(plan.out, None if plan.verb == "train" else Result.load(plan.out / RESULT))
     run = Run(plan, console, method)
     try:
-        return carry_out(run, profile, confirm)
+        with tf32(plan.request.tf32):
+            return carry_out(run, profile, confirm)
     except RuntimeError as error:
         if not lost_reader(error):
             raise

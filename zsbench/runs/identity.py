@@ -54,6 +54,7 @@ def identify(plan: Plan, clip: Clip | None) -> Identity:
         "dtype": str(plan.dtype),
         "images scored together": plan.eval_batch,
         "compiled": request.compile or None,
+        "TF32": request.tf32 or None,
         "curve": request.curve,
         "metrics": [file for _, file in plan.metrics.values()],
     }

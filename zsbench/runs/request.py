@@ -240,6 +240,9 @@ class Request(BaseModel):
     dtype: Annotated[Literal["float32", "bfloat16", "float16"], WHERE.only(*RUNS, "profile", "predict")] = option(
         "float32", "type of the arithmetic (float16: not in training)"
     )
+    tf32: Annotated[bool, WHERE.only(*RUNS, "profile", "predict")] = option(
+        False, "products and convolutions of float32 in TF32 on CUDA; else surely not"
+    )
     compile: Annotated[bool, WHERE.only(*RUNS, "profile")] = option(
         False, "run the method through torch.compile (docs/efficiency.md: where that pays)"
     )
@@ -340,7 +343,6 @@ class ProfileRequest(Request):
         None, "HEIGHTxWIDTH of the image before resizing; default: one full window of the protocol"
     )
     timed: Annotated[Literal["model", "end-to-end"], PROFILE] = option("end-to-end", "what is timed")
-    tf32: Annotated[bool, PROFILE] = option(False, "float32 products in TF32 on CUDA; else surely not")
     seconds: Annotated[float, PROFILE] = option(
         10.0, "for warm-up, for latency; a quarter for each batch", ge=0, le=1e6, allow_inf_nan=False
     )

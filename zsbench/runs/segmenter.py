@@ -22,6 +22,7 @@ from zsbench.evaluation.prediction import predict_labels, resize
 from zsbench.evaluation.refine import Scores, refinement
 from zsbench.method import ImageBatch, Method
 from zsbench.runs.build import full_vocabulary, spoken
+from zsbench.runs.environment import tf32
 from zsbench.runs.own_classes import names_in, own_classes
 from zsbench.runs.plan import Plan, make_plan
 from zsbench.utils.progress import progress_bar, shown_progress
@@ -167,7 +168,8 @@ class Segmenter:
             batch = ImageBatch(stack, [names[index] for index in indices])
             sizes = [pixels[index].shape[:2] for index in indices]
             dtype, enabled = plan.dtype, plan.dtype != torch.float32
-            with torch.inference_mode(), torch.autocast(plan.device.type, dtype, enabled=enabled):
+            autocast = torch.autocast(plan.device.type, dtype, enabled=enabled)
+            with tf32(plan.request.tf32), torch.inference_mode(), autocast:
                 words = predict_labels(
                     self.method, batch, sizes, plan.protocol, word_to_class=owners, look=look if scores else None
                 )
