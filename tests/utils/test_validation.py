@@ -31,6 +31,7 @@ class Cake(BaseModel):
         ({"icing": "lemmon"}, "part: icing='lemmon': Input should be 'lemon' or 'sugar'. Did you mean 'lemon'?"),
         ({"sizes": [1, "x"]}, "part: sizes.1='x': Input should be a valid integer, unable to parse"),
         ({"layers": 10}, "part: it falls."),
+        ({"layers": True}, "part: layers=True: a yes or no says nothing here."),
     ],
 )
 def test_a_mistake_is_one_sentence(values, message):

@@ -65,7 +65,7 @@ def load_dataset(name: str, root: str | Path | None = None) -> Dataset:
 
 
 def load_method(
-    name: str | type[Method],
+    name: str | type[Method] = DEFAULT_METHOD,
     dataset: str | type[Dataset] | Dataset = DEFAULT_DATASET,
     *,
     checkpoint: str | Path | None = None,

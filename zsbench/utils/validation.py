@@ -29,10 +29,17 @@ def validated(model: type[Model], values: Mapping[str, Any], what: str, known: C
         if name not in known:
             near = did_you_mean(name, known)
             raise UserError(f"unknown {what}: {name!r}.{near} Known: {', '.join(known) or 'none'}.")
+        if isinstance(values[name], bool) and not may_be_bool(model.model_fields[name].annotation):
+            raise UserError(f"{what}: {name}={values[name]}: a yes or no says nothing here.")  # Python counts it as 1 or 0
     try:
         return model.model_validate(values)
     except ValidationError as error:
         raise UserError(f"{what}: {explain(error)}") from error
+
+
+def may_be_bool(annotation: Any) -> bool:
+    """Whether a field of this type may be given True or False."""
+    return annotation in (bool, Any) or isinstance(annotation, bool) or any(map(may_be_bool, get_args(annotation)))
 
 
 def from_file(word: Any, known: Collection[str], source: object, what: str, flag: str) -> str:
