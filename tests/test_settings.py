@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from toys import PixelClassifier
 
 from zsbench.dataset import IGNORE, UNLABELLED
 from zsbench.errors import UserError
@@ -86,6 +87,17 @@ def test_transductive_phases_share_the_iterations(iterations, share):
         ["transductive"],
         ["inductive", "transductive"],
     )
+
+
+def test_what_self_training_begins_with_has_learnt_at_the_rates_of_an_inductive_training():
+    """ZegCLIP's release goes on from the weights after 10,000 of 20,000 steps; rates as its builder gives them."""
+    released = {"iterations": 20_000, "learning_rate": 2e-4, "min_learning_rate": 1e-6, "warmup_iterations": 1500}
+    recipe = Recipe(**released, warmup_ratio=1e-6, self_training_from=0.5)
+    first, second = default_phases("transductive", recipe)
+    method = PixelClassifier()
+    rates = [method.learning_rate(first, "main", step, 2e-4) for step in (0, 750, 1500, 9999)]
+    assert rates == pytest.approx([2.0e-10, 9.664e-5, 1.8652e-4, 1.0765e-4], rel=1e-4)
+    assert method.learning_rate(second, "main", 9999, 2e-4) < 2e-6
 
 
 def test_other_settings_have_one_phase():

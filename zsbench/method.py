@@ -204,7 +204,7 @@ class Method(nn.Module, ABC):
 
     def learning_rate(self, phase: Phase, optimiser: str, step: int, peak: float) -> float:
         """The rate, at a step of a phase, of a group of that optimiser which began with `peak`; by the recipe's schedule."""
-        return learning_rate(phase.recipe, step, phase.recipe.iterations, peak)
+        return learning_rate(phase.recipe, step, phase.rate_steps or phase.recipe.iterations, peak)
 
     def train_step(self, step: Step) -> Mapping[str, Tensor | float]:
         """One step of training; gives numbers for the log, among them the `loss`, by default the sum of the others."""

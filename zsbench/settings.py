@@ -62,6 +62,8 @@ class Phase:
     pixels: Pixels
     names: Names
     recipe: Recipe
+    rate_steps: int | None = None
+    """Steps over which the rate changes, where the phase is the beginning of a longer training; None: those of the recipe."""
 
     def __post_init__(self) -> None:
         if self.names == "seen" and self.pixels != "inductive":
@@ -69,14 +71,16 @@ class Phase:
 
 
 def default_phases(setting: Setting, recipe: Recipe) -> tuple[Phase, ...]:
-    """Transductive training is inductive first, then self-training with a fresh optimiser (ZegCLIP, 3.5, as released)."""
+    """Transductive training is the beginning of an inductive one, at that one's rates, then self-training with a fresh
+    optimiser (ZegCLIP, 3.5, as released: 10,000 steps from the weights of half of 20,000)."""
     if setting == "inductive":
         return (Phase("train", "inductive", "seen", recipe),)
     if setting == "supervised":
         return (Phase("train", "supervised", "all", recipe),)
     first = round(recipe.iterations * recipe.self_training_from)
     shares = [recipe.model_copy(update={"iterations": steps}) for steps in (first, recipe.iterations - first)]
-    both = (Phase("train", "inductive", "seen", shares[0]), Phase("self-train", "transductive", "all", shares[1]))
+    begun = Phase("train", "inductive", "seen", shares[0], recipe.iterations)
+    both = (begun, Phase("self-train", "transductive", "all", shares[1]))
     return tuple(phase for phase in both if phase.recipe.iterations)
 
 

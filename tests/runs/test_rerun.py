@@ -97,3 +97,15 @@ def test_a_training_is_listed_by_what_its_checkpoint_says(ran):
     (run,) = list_runs(ran / "trainings")
     assert run.state == "trained" and run.changed["-r learning_rate"] == "0.5"
     assert (run.about["method"], run.about["dataset"], run.about["verb"]) == ("linear-head", "run-halves", "train")
+
+
+def test_an_unfinished_run_is_listed_with_what_was_changed_in_it(ran, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("zsbench.runs.execution.evaluate_records", stop)
+    given = {"plugin": ran / "plugin.py", "limit": 2, "device": "cpu", "options": {"pamr": 2}}
+    with pytest.raises(KeyboardInterrupt):
+        zsbench.evaluate("maskclip", "run-halves", out=ran / "stopped" / "one", **given)
+    (run,) = list_runs(ran / "stopped")
+    assert run.state == "unfinished" and run.changed["-o pamr"] == "2" and run.about["method"] == "maskclip"

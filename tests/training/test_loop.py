@@ -83,6 +83,7 @@ def plain_training(method, views, enter, recipe, seed):
         peaks = [group["lr"] for group in groups]
         optimiser = torch.optim.AdamW(groups, betas=recipe.betas)
         stream_seed, steps, size = seed + 1_000_003 * number, phase.recipe.iterations, recipe.batch_size
+        whole = recipe.iterations if number < len(views) - 1 else steps  # self-training goes on from half a training
         for step in range(steps):
             samples = []
             for k in range(step * size, (step + 1) * size):
@@ -91,7 +92,7 @@ def plain_training(method, views, enter, recipe, seed):
                 samples.append(augment(sample, recipe, np.random.default_rng([stream_seed, 1, k])))
             images, labels = (torch.stack(tensors) for tensors in zip(*samples, strict=True))
             for group, peak in zip(optimiser.param_groups, peaks, strict=True):
-                rate = (peak - floor) * (1 - step / steps) ** recipe.poly_power + floor
+                rate = (peak - floor) * (1 - step / whole) ** recipe.poly_power + floor
                 group["lr"] = rate * (1 - (1 - min(step / warm, 1)) * (1 - recipe.warmup_ratio)) if warm else rate
             optimiser.zero_grad()
             losses = checked_losses(method, method.losses(images, labels)).values

@@ -48,21 +48,20 @@ def listed(folder: Path, name: str) -> Listed:
         if (folder / RESULT).exists():
             return finished(Result.load(folder / RESULT), name)
         if (folder / IDENTITY).exists():
-            return begun(json.loads((folder / IDENTITY).read_text(encoding="utf-8"))["identity"], name)
+            return begun(json.loads((folder / IDENTITY).read_text(encoding="utf-8")), name)
         return trained(read_info(folder / CHECKPOINT), name)
     except (UserError, OSError, ValueError, KeyError, TypeError) as error:
         return Listed(name, shorten(f"unreadable: {str(error).splitlines()[0]}", 80, placeholder=" ..."))
 
 
 def trained(info: CheckpointInfo, name: str) -> Listed:
-    changed = {flag: value_of(flag, word) for flag, word in changes(info.request or {}).items()}
+    changed = values(changes(info.request or {}))
     about = {"method": info.method, "dataset": info.dataset, "names": info.names or "", "setting": info.setting or ""}
     return Listed(name, "trained", changed, {**about, "verb": "train", "seed": info.seed})
 
 
 def finished(result: Result, name: str) -> Listed:
-    words = {**changes(trained_request(result)), **changes(result.request)}
-    changed = {flag: value_of(flag, word) for flag, word in words.items()}
+    changed = values({**changes(trained_request(result)), **changes(result.request)})
     about = {
         "method": result.method.name,
         "variant": result.method.variant or "",
@@ -73,19 +72,20 @@ def finished(result: Result, name: str) -> Listed:
         "images": result.dataset.images,
         "seed": result.seed,
     }
-    values = {each: result.metrics[each].value for each in NUMBERS if each in result.metrics}
-    numbers = {each: value for each, value in values.items() if not math.isnan(value)}
+    measured = {each: result.metrics[each].value for each in NUMBERS if each in result.metrics}
+    numbers = {each: value for each, value in measured.items() if not math.isnan(value)}
     return Listed(name, "finished", changed, {**about, "date": result.date[:16]}, numbers)
 
 
-def value_of(flag: str, word: str) -> str:
+def values(changed: Mapping[str, str]) -> dict[str, str]:
     """Of `-o prompts=20` and of `--limit 8` the value; of a flag alone, that it is on."""
-    return word.removeprefix(flag).lstrip(" =") or "yes"
+    return {flag: word.removeprefix(flag).lstrip(" =") or "yes" for flag, word in changed.items()}
 
 
-def begun(identity: Mapping[str, Any], name: str) -> Listed:
+def begun(stored: Mapping[str, Any], name: str) -> Listed:
+    identity, request = stored["identity"], stored.get("request", {})
     about = {each: identity[each] for each in ("method", "dataset", "setting", "seed")}
-    return Listed(name, "unfinished", {}, about)
+    return Listed(name, "unfinished", values(changes(request)), {**about, "variant": request.get("variant") or ""})
 
 
 def columns(runs: Sequence[Listed]) -> list[str]:

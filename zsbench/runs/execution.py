@@ -34,7 +34,7 @@ from zsbench.metrics.records import Records
 from zsbench.profiling import Conditions, profile_method
 from zsbench.result import Efficiency, Result, TrainingInfo
 from zsbench.runs.aggregate import Evaluation, aggregate
-from zsbench.runs.asked import as_named, asked_of_training, bare, portable
+from zsbench.runs.asked import as_named, asked, asked_of_training, bare, portable
 from zsbench.runs.build import build_method, full_vocabulary, load_encoder, seen_words, training_vocabulary
 from zsbench.runs.claim import Claim
 from zsbench.runs.confirmation import LONGEST_UNASKED, Confirm, question, warn
@@ -146,7 +146,8 @@ class Run:
         """The fingerprint of this run; a `UserError` where the folder holds what another has begun."""
         identity = identify(self.plan, self.clip)
         around = surroundings(self.device, self.accelerator.num_processes)
-        if difference := check_identity(self.out / IDENTITY, identity, around, bool(leftovers(self.out))):
+        begun, request = bool(leftovers(self.out)), asked(self.plan.request)
+        if difference := check_identity(self.out / IDENTITY, identity, around, begun, request):
             self.say(difference)
         return fingerprint(identity)
 
@@ -414,11 +415,11 @@ class Run:
 
     def learnt_weights(self) -> Path | None:
         """The file of what the method has learnt: of a method that was given as an object it is written now."""
-        asked = self.plan.request.checkpoint
-        if self.given is not None and self.plan.method_class.trainable and asked is None:
+        given = self.plan.request.checkpoint
+        if self.given is not None and self.plan.method_class.trainable and given is None:
             save_checkpoint(self.out / CHECKPOINT, self.method, self.checkpoint_info(Course(), "last"))
             return self.out / CHECKPOINT
-        return self.learnt_file if self.plan.trains else asked
+        return self.learnt_file if self.plan.trains else given
 
     def left(self) -> Result | None:
         """The result that an earlier sitting wrote before it was cut short."""

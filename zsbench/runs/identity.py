@@ -80,14 +80,17 @@ def fingerprint(identity: Identity) -> str:
     return digest(content_of(identity))
 
 
-def check_identity(path: Path, identity: Identity, around: Mapping[str, str], begun: bool) -> str:
-    """Keep in `path` what a run is, or compare it where one has begun.
+def check_identity(
+    path: Path, identity: Identity, around: Mapping[str, str], begun: bool, request: Mapping[str, Any] | None = None
+) -> str:
+    """Keep in `path` what a run is, and the `request` that `zsbench runs` shows of it, or compare it where one has begun.
 
     Returns what to know about a difference in the surroundings. Raises `UserError` naming each thing that is another now.
     """
     stored = read(path) if begun else None
     if stored is None:
-        write_text(path, json.dumps({"identity": identity, "surroundings": around}, indent=1) + "\n", lasting=True)
+        content = {"identity": identity, "surroundings": around, "request": request or {}}
+        write_text(path, json.dumps(content, indent=1) + "\n", lasting=True)
         return ""
     if others := changes(stored["identity"], identity):
         raise UserError(
