@@ -92,6 +92,7 @@ def maskclip(classes: tuple[str, ...]) -> NameSet:
     return NameSet.respelt("maskclip", classes, MASKCLIP, "MaskCLIP, MaskCLIP+")
 
 
+ZEGFORMER = NameSet.respelt("zegformer", NAMES, {"pottedplant": "potted plant"}, "ZegFormer")
 SCLIP = renamed(person=f"person, {WEAR}", tvmonitor=SCREEN)
 CORRCLIP = renamed(person="people")
 TRAINING_FREE = EvalProtocol(short_side=336, crop=224, stride=112)
@@ -170,7 +171,7 @@ class PascalVoc(Voc):
     classes = NAMES
     unseen = UNSEEN
     palette = voc_palette(20, first=1)
-    name_sets = by_name(NameSet.parse("sclip", SCLIP, "SCLIP, NACLIP"), maskclip(NAMES))
+    name_sets = by_name(NameSet.parse("sclip", SCLIP, "SCLIP, NACLIP"), maskclip(NAMES), ZEGFORMER)
     splits = sources(LabelMap.consecutive(20, first=1, ignored=(0, 255)))
     defaults = Defaults(protocol=EvalProtocol(short_side=512, crop=512, stride=426), recipe=RECIPE)
 

@@ -11,6 +11,9 @@ MAX_SIDE, MAX_WORKERS, MANY = 1 << 16, 1024, 1 << 31
 """Bounds that nobody meets but by a slip: pixels, processes, steps or images."""
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Scale = Annotated[float, Field(ge=0.01, le=100)]
+Channel = Annotated[float, Field(ge=0, le=1)]
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+"""Of RGB in 0..1: nothing, where a network normalises by it before it pads."""
 
 
 class Recipe(BaseModel):
@@ -60,6 +63,10 @@ class Recipe(BaseModel):
     pad: Literal["corner", "centre"] = Field(
         "corner",
         description="where the image lies in a crop that is larger; centre: in one of side short_side, too, before the crop",
+    )
+    pad_colour: tuple[Channel, Channel, Channel] = Field(
+        IMAGENET_MEAN,
+        description="red, green and blue of what is padded, in 0..1; default: ImageNet's mean, as released",
     )
     pseudo_labels: Literal["unseen", "all"] = Field(
         "unseen",

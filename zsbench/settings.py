@@ -63,7 +63,7 @@ class Phase:
     names: Names
     recipe: Recipe
     rate_steps: int | None = None
-    """Steps over which the rate changes, where the phase is the beginning of a longer training; None: those of the recipe."""
+    """Steps over which the rate changes, where the phase is the beginning of a longer training; None: the recipe's."""
 
     def __post_init__(self) -> None:
         if self.names == "seen" and self.pixels != "inductive":

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from zsbench.options import Options, Preset
+from zsbench.recipe import IMAGENET_MEAN
 
 MINIATURE = "miniature"
 COCO_182 = "coco-stuff-182"
@@ -20,6 +21,10 @@ WARPED_513: Mapping[str, Any] = {"stretch": 513, "short_side": None, "grid": "im
 CELLS: Mapping[str, Any] = {**WARPED_513, "grid": 65}
 """As released: the label is shrunk to the classifier's cells, and scored there."""
 
+BLACK = (0.0, 0.0, 0.0)
+CAFFE_MEAN = (122.675 / 255, 116.669 / 255, 104.008 / 255)
+"""Subtracted before padding, so that what is padded is nothing."""
+
 SGD: Mapping[str, Any] = {
     "optimiser": "sgd",
     "learning_rate": 2.5e-4,
@@ -28,6 +33,7 @@ SGD: Mapping[str, Any] = {
     "warmup_iterations": 0,
     "photometric": False,
     "category_limit": 1.0,
+    "pad_colour": BLACK,
 }
 WARPED: Mapping[str, Any] = {
     **SGD,
@@ -37,6 +43,7 @@ WARPED: Mapping[str, Any] = {
     "stretch": True,
     "scale": (0.5, 1.5),
     "pad": "centre",
+    "pad_colour": CAFFE_MEAN,
 }
 """Images lose their aspect, are scaled, and padded all around."""
 
@@ -55,6 +62,7 @@ MINIWORLD: Mapping[str, Any] = {
     "flip": 0.5,
     "blur": 0.0,
     "pad": "corner",
+    "pad_colour": IMAGENET_MEAN,
 }
 SMALL: Mapping[str, Any] = {"backbone": MINIATURE, "norm": "batch", "head_rate": 1.0, "dim": 24}
 """Options for images of 96 px: nothing pre-trained, hence a norm that learns and one rate for all.
@@ -146,6 +154,7 @@ class StrictOptions(SpNetOptions):
                 "self_training_from": 20_000 / 24_000,
                 "batch_size": 8,
                 "flip": 0.9,
+                "pad_colour": BLACK,
                 "pseudo_labels": "all",
             },
             WHOLE,

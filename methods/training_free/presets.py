@@ -202,9 +202,9 @@ PLUS_VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "as-released": {"loss_mean": "all"},
     "annotation-free": {"annotations": False},
     "annotation-free-as-released": {"annotations": False, "void": "known", "loss_mean": "all"},
-    "key-smoothing": {"smoothing": 1.0},
-    "prompt-denoising": {"denoising": 0.5},
-    "smoothing-and-denoising": {"smoothing": 1.0, "denoising": 0.5},
+    "key-smoothing": {"annotations": False, "smoothing": 1.0},
+    "prompt-denoising": {"annotations": False, "denoising": 0.5},
+    "smoothing-and-denoising": {"annotations": False, "smoothing": 1.0, "denoising": 0.5},
     "distilled": {"annotations": False, "distil": True},
 }
 

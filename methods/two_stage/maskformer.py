@@ -53,6 +53,7 @@ class MaskFormer(nn.Module):
                 decoder_ffn_dim=8 * width,
                 dropout=dropout,
                 attention_dropout=dropout,
+                activation_dropout=dropout,
                 encoder_attention_heads=8,
                 decoder_attention_heads=8,
             ),
@@ -88,7 +89,7 @@ class MaskFormer(nn.Module):
 
 
 def initialise(network: MaskFormer) -> None:
-    """Initial weights of everything but the backbone, as the released MaskFormer draws them.
+    """Initial weights of everything but the backbone, nearly as the released MaskFormer draws them (README.md).
 
     Convolutions of the pyramid: Kaiming uniform with gain 1 (detectron2's `c2_xavier_fill`); decoder matrices: Xavier
     uniform; queries: standard normal.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, FilePath, model_validator
@@ -60,6 +61,28 @@ class ProposalOptions(RegionOptions):
     width: int = Field(256, ge=32, multiple_of=32, description="channels of pyramid, queries and masks")
 
 
+ZEGFORMER: Mapping[str, Preset] = {
+    # its CLIP knows things at the size they have in an image, and not enlarged
+    "miniworld": Preset(options={**MINIWORLD, "crop": "mask"}, recipe=MINIWORLD_RECIPE),
+    "*": Preset(recipe=PAPER_RECIPE, protocol=WHOLE_IMAGES),
+    "pascal-voc": Preset(
+        recipe={"iterations": 10_000, "batch_size": 32}, protocol={"max_long_side": 2048}, names="zegformer"
+    ),
+    "coco-stuff": Preset(
+        options={"query_templates": "imagenet-select", "test_query_templates": "scene"},
+        recipe=COCO_STUFF_RECIPE,
+        protocol=COCO_STUFF_PROTOCOL,
+    ),
+    "ade-full": Preset(options={"calibration": 0.0}),
+}
+ZEGFORMER_R50: Mapping[str, Preset] = {
+    **ZEGFORMER,
+    "pascal-voc": replace(ZEGFORMER["pascal-voc"], options={"fusion": "clip", "calibration": 0.0}),
+    "coco-stuff": replace(ZEGFORMER["coco-stuff"], options={"query_templates": "imagenet-select"}),
+}
+"""As its released configurations have it: CLIP alone on VOC, and on COCO-Stuff the prompts of training."""
+
+
 class ZegFormerOptions(ProposalOptions):
     variants: ClassVar = {
         "r50": {"backbone": "resnet50"},
@@ -68,17 +91,8 @@ class ZegFormerOptions(ProposalOptions):
         "query-only": {"fusion": "query", "calibration": 0.0},
         "no-calibration": {"calibration": 0.0},
     }
-    presets: ClassVar = {
-        # its CLIP knows things at the size they have in an image, and not enlarged
-        "miniworld": Preset(options={**MINIWORLD, "crop": "mask"}, recipe=MINIWORLD_RECIPE),
-        "*": Preset(recipe=PAPER_RECIPE, protocol=WHOLE_IMAGES),
-        "pascal-voc": Preset(recipe={"iterations": 10_000, "batch_size": 32}, protocol={"max_long_side": 2048}),
-        "coco-stuff": Preset(
-            options={"query_templates": "imagenet-select", "test_query_templates": "scene"},
-            recipe=COCO_STUFF_RECIPE,
-            protocol=COCO_STUFF_PROTOCOL,
-        ),
-    }
+    presets: ClassVar[Mapping[str, Preset]] = ZEGFORMER
+    variant_presets: ClassVar[Mapping[str, Mapping[str, Preset]]] = {"r50": ZEGFORMER_R50}
 
     fusion: ZegFormerFusion = Field("ensemble", description="how the opinions of queries and CLIP are joined")
     calibration: float = Field(0.1, ge=0, allow_inf_nan=False, description="subtracted from the scores of seen classes")
@@ -101,8 +115,10 @@ class ZssegOptions(ProposalOptions):
     }
     presets: ClassVar = {
         # its CLIP knows things at the size they have in an image, and not enlarged
-        "miniworld": Preset(options={**MINIWORLD, "expand": 5.0}, recipe=MINIWORLD_RECIPE),
-        "*": Preset(recipe=PAPER_RECIPE, protocol=WHOLE_IMAGES),
+        "miniworld": Preset(
+            options={**MINIWORLD, "expand": 5.0}, recipe={**MINIWORLD_RECIPE, "pseudo_labels": "unseen"}
+        ),
+        "*": Preset(recipe={**PAPER_RECIPE, "pseudo_labels": "all"}, protocol=WHOLE_IMAGES),
         "pascal-voc": Preset(
             recipe={"iterations": 20_000, "batch_size": 16, "short_side": 640, "scale": (0.5, 1.5)},
             protocol={"max_long_side": 2048},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from zsbench.recipe import IMAGENET_MEAN
+
 WHOLE_IMAGES = {"crop": None, "stride": None}
 """The released systems test whole images, not sliding windows."""
 PAPER_RECIPE = {
@@ -11,8 +13,9 @@ PAPER_RECIPE = {
     "min_learning_rate": 0.0,
     "gradient_clip": 0.01,
     "category_limit": 1.0,
+    "pad_colour": (128 / 255, 128 / 255, 128 / 255),
 }
-"""What both released systems share: AdamW, poly schedule without warm-up, the whole gradient clipped at 0.01."""
+"""What both released systems share: AdamW, poly without warm-up, the whole gradient clipped at 0.01, grey padding."""
 COCO_STUFF_RECIPE = {"iterations": 60_000, "batch_size": 32, "short_side": 640, "crop": 640, "scale": (0.5, 1.5)}
 COCO_STUFF_PROTOCOL = {"short_side": 640, "max_long_side": 2560}
 RANDOM, PRETRAINED, SHIPPED = "random", "imagenet", "miniworld"
@@ -43,6 +46,7 @@ MINIWORLD_RECIPE = {
     "betas": (0.9, 0.98),
     "weight_decay": 1e-2,
     "gradient_clip": 1.0,
+    "pad_colour": IMAGENET_MEAN,
 }
 """Depth, rates and steps were chosen on seed 0, within three minutes of one CPU core."""
 PROMPT_RECIPE = {

@@ -33,7 +33,8 @@ PREFIXES = {
 """Our names and the released ones; the first that fits."""
 
 SETTINGS = {15: "inductive", 156: "inductive", 20: "transductive", 171: "supervised"}
-"""The setting by the number of classes trained on, where the file has no configuration (20 may also be supervised)."""
+"""The setting by the number of classes trained on, where the file has no configuration (20 may also be supervised, and 156
+be self-trained, which has no calibration: `-o calibration=0`)."""
 
 
 DATASETS = {15: "pascal-voc", 20: "pascal-voc", 156: "coco-stuff", 171: "coco-stuff"}

@@ -33,7 +33,7 @@ LEARNS = [
 ]
 TRANSDUCTIVE = {"maskclip-plus", "strict"}
 ALLOWED = 5e-3
-"""Part of all pixels that rounding may give another class: after one step many classes nearly tie (JoEm, in TF32: 1.2e-3)."""
+"""Part of all pixels that rounding may give another class: after one step many nearly tie (JoEm, in TF32: 1.2e-3)."""
 
 
 def labels(folder: Path) -> np.ndarray:

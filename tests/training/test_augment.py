@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -39,14 +40,20 @@ def test_image_and_label_move_together(seed):
     assert torch.equal((image[0] * 255).round().long() // 50, label)
 
 
-def test_padding_is_ignored_and_black():
-    image, label = augment(
-        sample(10, 12),
-        Recipe(crop=16, short_side=None, scale=(1, 1), flip=0, photometric=False),
-        np.random.default_rng(0),
-    )
-    assert (label[10:] == IGNORE).all() and (label[:, 12:] == IGNORE).all()
-    assert (image[:, 10:] == 0).all() and (image[:, :, 12:] == 0).all()
+@pytest.mark.parametrize("colour", [None, (0.0, 0.0, 0.0), (0.5, 0.25, 1.0)])
+@pytest.mark.parametrize("where", ["corner", "centre"])
+def test_padding_is_ignored_and_has_its_colour(colour, where):
+    """By default ImageNet's mean: the releases of ZegCLIP and MaskCLIP+ pad with zeros what is normalised."""
+    given = {} if colour is None else {"pad_colour": colour}
+    recipe = Recipe(crop=16, short_side=None, scale=(1, 1), flip=0, photometric=False, pad=where, **given)
+    image, label = augment(sample(10, 12), recipe, np.random.default_rng(0))
+    top, left = (3, 2) if where == "centre" else (0, 0)
+    padded = torch.ones(16, 16, dtype=torch.bool)
+    padded[top : top + 10, left : left + 12] = False
+    assert (label[padded] == IGNORE).all() and (label[~padded] != IGNORE).all()
+    assert (image[:, padded] == torch.tensor(colour or (0.485, 0.456, 0.406))[:, None]).all()
+    whole = torch.from_numpy(sample(10, 12).image).permute(2, 0, 1).float() / 255
+    assert torch.equal(image[:, top : top + 10, left : left + 12], whole)
 
 
 def test_padding_may_lie_all_around():

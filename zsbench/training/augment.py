@@ -6,8 +6,6 @@ alone, however many processes read.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -24,21 +22,26 @@ BLUR_SIDE = 7
 
 
 def augment(sample: Sample, recipe: Recipe, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """`(image, label)`: float32 (3, crop, crop) in 0..1 and int64 (crop, crop); padding is black and `IGNORE`."""
+    """`(image, label)`: float32 (3, crop, crop) in 0..1 and int64 (crop, crop); padding has its colour and is `IGNORE`."""
     image = torch.from_numpy(sample.image).permute(2, 0, 1)
     label = torch.from_numpy(sample.label)
     image, label = random_scale(image, label, recipe, rng)
     if recipe.pad == "centre" and recipe.short_side is not None:  # as releases that warp: a crop may lie in the padding
-        image, label = pad(image, label, recipe.short_side, recipe.pad)
+        image, label = pad(as_floats(image), label, recipe.short_side, recipe)
     image, label = random_crop(image, label, recipe, rng)
     if rng.random() < recipe.flip:
         image, label = image.flip(-1), label.flip(-1)
-    floats = image.float() / 255
+    floats = as_floats(image)
     if recipe.photometric:
         floats = photometric_distortion(floats, rng)
     if recipe.blur and rng.random() < recipe.blur:
         floats = V.gaussian_blur(floats, [BLUR_SIDE, BLUR_SIDE], [rng.uniform(1e-3, 1)])
-    return pad(floats, label.long(), recipe.crop, recipe.pad)
+    return pad(floats, label.long(), recipe.crop, recipe)
+
+
+def as_floats(image: Tensor) -> Tensor:
+    """float32 in 0..1 of uint8; what is float already stays."""
+    return image if image.is_floating_point() else image.float() / 255
 
 
 def random_scale(image: Tensor, label: Tensor, recipe: Recipe, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -98,9 +101,14 @@ def photometric_distortion(image: Tensor, rng: np.random.Generator) -> Tensor:
     return image
 
 
-def pad(image: Tensor, label: Tensor, side: int, where: Literal["corner", "centre"]) -> tuple[Tensor, Tensor]:
-    """Fill up to a square of that side, where it is larger: at the right and the bottom, or all around."""
+def pad(image: Tensor, label: Tensor, side: int, recipe: Recipe) -> tuple[Tensor, Tensor]:
+    """Fill up to a square of that side, where it is larger: at the right and the bottom, or all around. Images are float."""
     free_h, free_w = (max(0, side - length) for length in label.shape)
-    top, left = (free_h // 2, free_w // 2) if where == "centre" else (0, 0)
+    if not free_h and not free_w:
+        return image, label
+    top, left = (free_h // 2, free_w // 2) if recipe.pad == "centre" else (0, 0)
     around = (left, free_w - left, top, free_h - top)
-    return F.pad(image, around), F.pad(label, around, value=IGNORE)
+    label = F.pad(label, around, value=IGNORE)
+    canvas = torch.tensor(recipe.pad_colour)[:, None, None].repeat(1, *label.shape)
+    canvas[:, top : top + image.shape[1], left : left + image.shape[2]] = image
+    return canvas, label

@@ -30,7 +30,9 @@ def validated(model: type[Model], values: Mapping[str, Any], what: str, known: C
             near = did_you_mean(name, known)
             raise UserError(f"unknown {what}: {name!r}.{near} Known: {', '.join(known) or 'none'}.")
         if isinstance(values[name], bool) and not may_be_bool(model.model_fields[name].annotation):
-            raise UserError(f"{what}: {name}={values[name]}: a yes or no says nothing here.")  # Python counts it as 1 or 0
+            raise UserError(
+                f"{what}: {name}={values[name]}: a yes or no says nothing here."
+            )  # Python counts it as 1 or 0
     try:
         return model.model_validate(values)
     except ValidationError as error:
