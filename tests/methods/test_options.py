@@ -4,6 +4,8 @@ import subprocess
 import sys
 from typing import ClassVar
 
+import pytest
+
 from zsbench import registry
 from zsbench.options import Options, Preset
 from zsbench.runs.own_classes import own_classes
@@ -48,3 +50,20 @@ def test_crowded_scenes_are_learnt_as_the_others_are():
         for name in ("zegclip", "maskclip", "linear-head"):
             found = resolve(Request(method=name), dataset).preset
             assert found == registry.load_options(name).preset("miniworld") != Preset()
+
+
+MEAN, GREY, CAFFE = (0.485, 0.456, 0.406), (128 / 255,) * 3, (122.675 / 255, 116.669 / 255, 104.008 / 255)
+PADDING = {
+    **dict.fromkeys(["zegclip", "maskclip-plus"], MEAN),
+    **dict.fromkeys(["zegformer", "zsseg"], GREY),
+    **dict.fromkeys(["spnet", "cagnet", "sign"], CAFFE),
+    **dict.fromkeys(["strict", "joem", "zs3"], (0.0, 0.0, 0.0)),
+}
+
+
+@pytest.mark.parametrize("name", PADDING)
+def test_training_crops_are_padded_with_what_the_release_pads_with(name):
+    """Nothing, after the mean was subtracted, or grey, or black before"""
+    setting = "transductive" if name in ("maskclip-plus", "strict") else None
+    found = resolve(Request(method=name, dataset="pascal-voc", setting=setting))
+    assert found.recipe().pad_colour == pytest.approx(PADDING[name])

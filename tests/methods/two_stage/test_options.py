@@ -3,10 +3,13 @@
 import pytest
 
 from zsbench.errors import UserError
+from zsbench.methods.two_stage.backbone import Backbone
+from zsbench.methods.two_stage.maskformer import MaskFormer
 from zsbench.methods.two_stage.options import ClipRegionOptions, ZegFormerOptions, ZssegOptions
 from zsbench.methods.two_stage.templates import SETS
 from zsbench.runs.plan import make_plan
 from zsbench.runs.request import Request
+from zsbench.runs.resolve import resolve
 from zsbench.utils.files import write_text
 
 
@@ -76,3 +79,32 @@ def test_a_proposal_file_for_other_images_is_refused(tmp_path):
     assert not (tmp_path / "run").exists()
     write_text(path, "[" + entry % "val-0001" + "]")
     assert make_plan("eval", request).options.file == path
+
+
+def resolved(method, dataset, **given):
+    return resolve(Request(method=method, dataset=dataset, **given))
+
+
+def test_zegformer_is_evaluated_as_its_configurations_are():
+    """R-101 joins both opinions and takes 0.1 from seen classes; R-50 is CLIP alone on VOC; ADE-full is not calibrated."""
+    large, small = (resolved("zegformer", "pascal-voc", variant=variant).options(None) for variant in (None, "r50"))
+    assert (large.backbone, large.fusion, large.calibration) == ("resnet101", "ensemble", 0.1)
+    assert (small.backbone, small.fusion, small.calibration) == ("resnet50", "clip", 0.0)
+    stuff = [resolved("zegformer", "coco-stuff", variant=variant).options(None) for variant in (None, "r50")]
+    assert [each.test_query_templates for each in stuff] == ["scene", None]
+    assert {(each.query_templates, each.fusion, each.calibration) for each in stuff} == {
+        ("imagenet-select", "ensemble", 0.1)
+    }
+    assert resolved("zegformer", "ade-full").options(None).calibration == 0.0
+
+
+def test_zegformer_writes_potted_plant_in_two_words_and_zsseg_in_one():
+    zegformer, zsseg = (resolved(name, "pascal-voc") for name in ("zegformer", "zsseg"))
+    words = zegformer.dataset.name_sets[zegformer.preset.names].words
+    assert {*words} ^ {*zegformer.dataset.classes} == {"potted plant", "pottedplant"} and zsseg.preset.names is None
+
+
+def test_the_decoder_drops_states_within_its_feed_forward_too():
+    network = MaskFormer(Backbone("resnet18-miniature", "batch", "random"), queries=2, layers=1, width=32, dropout=0.1)
+    (layer,) = network.transformer.decoder.layers
+    assert layer.mlp.activation_dropout == layer.mlp.dropout == 0.1
