@@ -63,7 +63,7 @@ PADDING = {
 
 @pytest.mark.parametrize("name", PADDING)
 def test_training_crops_are_padded_with_what_the_release_pads_with(name):
-    """Nothing, after the mean was subtracted, or grey, or black before"""
+    """With nothing after the mean was subtracted, or before that with grey or black."""
     setting = "transductive" if name in ("maskclip-plus", "strict") else None
     found = resolve(Request(method=name, dataset="pascal-voc", setting=setting))
     assert found.recipe().pad_colour == pytest.approx(PADDING[name])

@@ -58,7 +58,7 @@ def claim(folder: Path, patient: bool = False) -> Claim:
             break
         except Timeout:
             sign = last_sign(path)
-            if not sign:  # what was left is gone: earlier filelocks only clear it away, and take it when asked again
+            if not sign and time.monotonic() - began < LEASE:  # what was left is gone: earlier filelocks only clear it away, and take it when asked again
                 continue
             if not patient or sign != seen or time.monotonic() - began > 2 * LEASE:
                 raise Held(

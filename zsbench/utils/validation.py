@@ -30,9 +30,7 @@ def validated(model: type[Model], values: Mapping[str, Any], what: str, known: C
             near = did_you_mean(name, known)
             raise UserError(f"unknown {what}: {name!r}.{near} Known: {', '.join(known) or 'none'}.")
         if isinstance(values[name], bool) and not may_be_bool(model.model_fields[name].annotation):
-            raise UserError(
-                f"{what}: {name}={values[name]}: a yes or no says nothing here."
-            )  # Python counts it as 1 or 0
+            raise UserError(f"{what}: {name}={values[name]}: a yes or no says nothing here.")
     try:
         return model.model_validate(values)
     except ValidationError as error:
@@ -40,7 +38,7 @@ def validated(model: type[Model], values: Mapping[str, Any], what: str, known: C
 
 
 def may_be_bool(annotation: Any) -> bool:
-    """Whether a field of this type may be given True or False."""
+    """Whether a field of this type may be given True or False, which Python counts as 1 and 0."""
     return annotation in (bool, Any) or isinstance(annotation, bool) or any(map(may_be_bool, get_args(annotation)))
 
 
