@@ -58,8 +58,8 @@ def claim(folder: Path, patient: bool = False) -> Claim:
             break
         except Timeout:
             sign = last_sign(path)
-            if not sign and time.monotonic() - began < LEASE:  # what was left is gone: earlier filelocks only clear it away, and take it when asked again
-                continue
+            if not sign and time.monotonic() - began < LEASE:
+                continue  # what was left is gone: earlier filelocks only clear it away, and take it when asked again
             if not patient or sign != seen or time.monotonic() - began > 2 * LEASE:
                 raise Held(
                     f"{folder} is in use: {who(lease)} writes in it. Wait for its end or choose another --out. If it ended "
