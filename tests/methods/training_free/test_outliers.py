@@ -19,7 +19,7 @@ def test_outliers_are_those_of_a_loop(seed: int, patches: int, neighbours: int) 
     factor = np.array([density[order[i]].mean() / density[i] for i in range(patches)])
     found = outliers(torch.from_numpy(features)[None], neighbours, 0.95)[0].numpy()
     assert (found == (factor > np.quantile(factor, 0.95))).all()
-    assert found.sum() == patches - np.ceil(0.95 * (patches - 1)).astype(int)
+    assert found.sum() <= patches - np.ceil(0.95 * (patches - 1)).astype(int)  # fewer where two have the same factor
 
 
 def test_a_flat_image_has_no_outliers() -> None:
