@@ -21,6 +21,7 @@ from timm.utils.model import freeze_batch_norm_2d  # type: ignore[attr-defined] 
 from torch import Tensor, nn
 from torchvision.models.segmentation.deeplabv3 import ASPP
 
+from zsbench.clip.vit import IMAGENET_MEAN, IMAGENET_STD
 from zsbench.clip.weights import read_tensors
 from zsbench.errors import UserError
 
@@ -47,7 +48,7 @@ DILATIONS: dict[Layout, dict[str, Callable[[int], int]]] = {
 
 CAFFE_MEAN = (122.675, 116.669, 104.008)
 """Mean of R, G and B in 0..255."""
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+IMAGENET = (IMAGENET_MEAN, IMAGENET_STD)
 """Mean and deviation of R, G and B in 0..1."""
 
 

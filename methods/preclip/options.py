@@ -23,7 +23,7 @@ CELLS: Mapping[str, Any] = {**WARPED_513, "grid": 65}
 
 BLACK = (0.0, 0.0, 0.0)
 CAFFE_MEAN = (122.675 / 255, 116.669 / 255, 104.008 / 255)
-"""Subtracted before padding, so that what is padded is nothing."""
+"""Subtracted before padding, so that what is padded is nothing; that of deeplab.py, which needs torch."""
 
 SGD: Mapping[str, Any] = {
     "optimiser": "sgd",
@@ -62,7 +62,7 @@ MINIWORLD: Mapping[str, Any] = {
     "flip": 0.5,
     "blur": 0.0,
     "pad": "corner",
-    "pad_colour": IMAGENET_MEAN,
+    "pad_colour": IMAGENET_MEAN,  # as its measured rows say; none of its images is padded
 }
 SMALL: Mapping[str, Any] = {"backbone": MINIATURE, "norm": "batch", "head_rate": 1.0, "dim": 24}
 """Options for images of 96 px: nothing pre-trained, hence a norm that learns and one rate for all.

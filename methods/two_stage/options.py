@@ -115,9 +115,7 @@ class ZssegOptions(ProposalOptions):
     }
     presets: ClassVar = {
         # its CLIP knows things at the size they have in an image, and not enlarged
-        "miniworld": Preset(
-            options={**MINIWORLD, "expand": 5.0}, recipe={**MINIWORLD_RECIPE, "pseudo_labels": "unseen"}
-        ),
+        "miniworld": Preset(options={**MINIWORLD, "expand": 5.0}, recipe=MINIWORLD_RECIPE),
         "*": Preset(recipe={**PAPER_RECIPE, "pseudo_labels": "all"}, protocol=WHOLE_IMAGES),
         "pascal-voc": Preset(
             recipe={"iterations": 20_000, "batch_size": 16, "short_side": 640, "scale": (0.5, 1.5)},

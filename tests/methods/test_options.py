@@ -7,6 +7,8 @@ from typing import ClassVar
 import pytest
 
 from zsbench import registry
+from zsbench.clip.vit import IMAGENET_MEAN
+from zsbench.methods.deeplab import CAFFE_MEAN
 from zsbench.options import Options, Preset
 from zsbench.runs.own_classes import own_classes
 from zsbench.runs.request import Request
@@ -52,7 +54,7 @@ def test_crowded_scenes_are_learnt_as_the_others_are():
             assert found == registry.load_options(name).preset("miniworld") != Preset()
 
 
-MEAN, GREY, CAFFE = (0.485, 0.456, 0.406), (128 / 255,) * 3, (122.675 / 255, 116.669 / 255, 104.008 / 255)
+MEAN, GREY, CAFFE = IMAGENET_MEAN, (128 / 255,) * 3, tuple(channel / 255 for channel in CAFFE_MEAN)
 PADDING = {
     **dict.fromkeys(["zegclip", "maskclip-plus"], MEAN),
     **dict.fromkeys(["zegformer", "zsseg"], GREY),

@@ -61,12 +61,12 @@ def test_a_run_that_goes_on_is_compared_and_each_difference_named(identity, tmp_
     path, around = tmp_path / "run.json", {"torch": "2", "threads": "1"}
     before = identity()
     for begun in (False, True):
-        assert check_identity(path, before, around, begun) == ""
-    assert "torch was 2 and is 3" in check_identity(path, before, {**around, "torch": "3"}, True)
+        assert check_identity(path, before, around, begun, {}) == ""
+    assert "torch was 2 and is 3" in check_identity(path, before, {**around, "torch": "3"}, True, {})
     other = identity(seed=4, iterations=7)
     with pytest.raises(UserError, match="another run: recipe: iterations was 4 and is 7; seed was 0 and is 4"):
-        check_identity(path, other, around, True)
-    check_identity(path, other, around, False)  # nothing was begun
+        check_identity(path, other, around, True, {})
+    check_identity(path, other, around, False, {})  # nothing was begun
     assert json.loads(path.read_text())["identity"] == other
     path.write_text("damaged")
-    assert check_identity(path, before, around, True) == ""  # journal and state know the fingerprint
+    assert check_identity(path, before, around, True, {}) == ""  # journal and state know the fingerprint

@@ -11,11 +11,11 @@ from open_clip.transformer import VisionTransformer
 from torch import Tensor
 
 from zsbench.errors import UserError
+from zsbench.recipe import IMAGENET_MEAN as IMAGENET_MEAN
 
 if TYPE_CHECKING:
     from zsbench.clip.model import Clip
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 

@@ -81,7 +81,7 @@ def fingerprint(identity: Identity) -> str:
 
 
 def check_identity(
-    path: Path, identity: Identity, around: Mapping[str, str], begun: bool, request: Mapping[str, Any] | None = None
+    path: Path, identity: Identity, around: Mapping[str, str], begun: bool, request: Mapping[str, Any]
 ) -> str:
     """Keep in `path` what a run is, and the `request` that `zsbench runs` shows of it, or compare it where one has begun.
 
@@ -89,7 +89,7 @@ def check_identity(
     """
     stored = read(path) if begun else None
     if stored is None:
-        content = {"identity": identity, "surroundings": around, "request": request or {}}
+        content = {"identity": identity, "surroundings": around, "request": request}
         write_text(path, json.dumps(content, indent=1) + "\n", lasting=True)
         return ""
     if others := changes(stored["identity"], identity):
