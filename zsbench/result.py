@@ -491,7 +491,7 @@ def explain(error: Exception) -> str:
 
 def load(schema: type[Document], path: str | Path, what: str) -> Document:
     """Read a file of `schema`, which messages call `what`; one of schema 1 is upgraded."""
-    content = read_json(Path(path), what)
+    content = read_json(Path(path), what, "a file cut short or edited: take another copy, or run its command again")
     version = content.get("schema_version") if isinstance(content, dict) else None
     if version not in (1, SCHEMA_VERSION):
         raise UserError(

@@ -64,7 +64,8 @@ class Resolved:
         if request.calibrated is not None:
             chosen = {CALIBRATION: read_calibration(request, self.dataset.name).value}
         layers = (self.preset.options, variant, stored, chosen, request.options)
-        return merge(self.options_class, *layers, what=f"option of {request.method}")
+        elsewhere = {name: f"-r {name}=" for name in Recipe.model_fields}
+        return merge(self.options_class, *layers, what=f"option of {request.method}", elsewhere=elsewhere)
 
     def stored_options(self, checkpoint: CheckpointInfo) -> Mapping[str, Any]:
         """Those of a checkpoint in whose place nobody asks for others; `UserError` for a path among them."""
@@ -117,7 +118,8 @@ class Resolved:
         own = {"iterations": request.iterations, "batch_size": request.batch_size}
         own = {key: value for key, value in own.items() if value is not None}
         layers = (self.dataset.defaults.recipe, self.preset.recipe, trial, request.recipe, own)
-        return merge(Recipe, *layers, what="recipe entry")
+        elsewhere = {name: f"-o {name}=" for name in self.options_class.model_fields}
+        return merge(Recipe, *layers, what="recipe entry", elsewhere=elsewhere)
 
     def protocol(self) -> EvalProtocol:
         """The dataset's, with what the method changes (its release may test whole images where others slide), and with the
@@ -294,11 +296,15 @@ def data_root(root: Path | None) -> Path:
     return root or Path(os.environ.get("ZSBENCH_DATA", "data"))
 
 
-def merge(model: type[Model], *layers: Mapping[str, Any], what: str) -> Model:
-    """A validated `model` from overrides, later ones winning. Raises `UserError` that names the entry at fault."""
+def merge(
+    model: type[Model], *layers: Mapping[str, Any], what: str, elsewhere: Mapping[str, str] | None = None
+) -> Model:
+    """A validated `model` from overrides, later ones winning. Raises `UserError` that names the entry at fault, and how what
+    is no entry is said `elsewhere`."""
     values = {key: value for layer in layers for key, value in layer.items()}
     texts = {key for key, field in model.model_fields.items() if field.annotation in (str, str | None)}
-    return validated(model, {key: parse_text(value, key not in texts) for key, value in values.items()}, what)
+    parsed = {key: parse_text(value, key not in texts) for key, value in values.items()}
+    return validated(model, parsed, what, elsewhere=elsewhere)
 
 
 def parse_text(value: Any, lists: bool = True) -> Any:

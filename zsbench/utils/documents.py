@@ -17,9 +17,10 @@ else:
     import tomli as tomllib
 
 
-def read_json(path: Path, what: str) -> Any:
-    """The content of a JSON file, which messages call `what`; raises `UserError` where it is absent or none."""
-    return parsed(read_text(path, what), json.loads, f"{path}: not a readable {what} in JSON")
+def read_json(path: Path, what: str, advice: str = "") -> Any:
+    """The content of a JSON file, which messages call `what`; raises `UserError`, with `advice`, where it is absent or none."""
+    complaint = f"{path}: not a readable {what} in JSON"
+    return parsed(read_text(path, what), json.loads, f"{complaint}, {advice}" if advice else complaint)
 
 
 def read_toml(path: Path, what: str) -> dict[str, Any]:

@@ -13,21 +13,29 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from zsbench.errors import UserError, did_you_mean
+from zsbench.errors import UserError, did_you_mean, nearest
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def validated(model: type[Model], values: Mapping[str, Any], what: str, known: Collection[str] | None = None) -> Model:
+def validated(
+    model: type[Model],
+    values: Mapping[str, Any],
+    what: str,
+    known: Collection[str] | None = None,
+    elsewhere: Mapping[str, str] | None = None,
+) -> Model:
     """A `model` of `values`, whose names are among `known` (by default all of its fields).
 
     Raises `UserError` for the first that is unknown, with the nearest known one, or that has no fitting value. `what`: what
-    a message calls an entry.
+    a message calls an entry. `elsewhere`: names that may be meant, too, and how each is said.
     """
     known = model.model_fields if known is None else known
     for name in values:
         if name not in known:
-            near = did_you_mean(name, known)
+            near, others = did_you_mean(name, known), elsewhere or {}
+            meant = name if name in others else not near and nearest(name, list(others))
+            near = f" Did you mean {others[meant]}?" if meant else near
             raise UserError(f"unknown {what}: {name!r}.{near} Known: {', '.join(known) or 'none'}.")
         if isinstance(values[name], bool) and not may_be_bool(model.model_fields[name].annotation):
             raise UserError(f"{what}: {name}={values[name]}: a yes or no says nothing here.")
