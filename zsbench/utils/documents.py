@@ -18,7 +18,7 @@ else:
 
 
 def read_json(path: Path, what: str, advice: str = "") -> Any:
-    """The content of a JSON file, which messages call `what`; raises `UserError`, with `advice`, where it is absent or none."""
+    """The content of a JSON file, which messages call `what`; a `UserError`, with `advice`, where it is absent or none."""
     complaint = f"{path}: not a readable {what} in JSON"
     return parsed(read_text(path, what), json.loads, f"{complaint}, {advice}" if advice else complaint)
 

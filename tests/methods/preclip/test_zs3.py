@@ -316,3 +316,13 @@ def test_confident_share_of_an_image():
 def test_an_image_without_unlabelled_pixels_needs_no_network():
     sample = Sample("a", np.zeros((2, 2, 3), np.uint8), np.array([[0, 1], [IGNORE, 1]], np.int32))
     assert zs3.Zs3.pseudo_label(object(), sample) is sample.label
+
+
+@pytest.mark.parametrize(("variant", "images", "generated"), [(None, 10, 20), ("graph", 10, 100)])
+def test_steps_on_pascal_context_are_the_released_passes(variant, images, generated):
+    """The network learns for 200 passes over 4,998 images, the generators for 20 of 8 images a step, with the graph 100."""
+    preset = zs3.Zs3Options.preset("pascal-context", variant=variant)
+    steps, share = preset.recipe["iterations"], preset.options["segment_share"]
+    assert steps * share * images / 4998 == pytest.approx(200, rel=1e-3)
+    assert steps * (1 - share) * 8 / 4998 == pytest.approx(generated, rel=1e-2)
+    assert preset.recipe["batch_size"] == images
