@@ -58,3 +58,8 @@ def test_the_command_line_wins_and_own_options_of_a_command_may_stand_in_the_fil
     (tmp_path / "p.toml").write_text('classes = "grass, sky"\n')
     done = CliRunner().invoke(app, ["predict", "a.png", "--config", str(tmp_path / "p.toml"), "--print-config"])
     assert 'classes = "grass, sky"' in done.output
+
+
+def test_a_file_says_which_command_reads_it():
+    assert request_text(Request, "run", {}, command="ablate").startswith("# zsbench ablate --config FILE")
+    assert request_text(Request, "eval", {}).startswith("# zsbench eval --config FILE")

@@ -90,6 +90,8 @@ MISSPELT = {
     "train --method apt -r evaluated=last": "`zsbench train` evaluates no weights",
     "run --method apt --setting transductive": "apt cannot run in the transductive setting; it has inductive, supervised",
     "run --method toy --setting inductive": "toy cannot run in the inductive setting; it has training-free",
+    "train --method toy": "toy is training-free: use `zsbench eval`",
+    "eval --method apt": "apt is a trained method: give its weights with --checkpoint",
     "run --method toy --transfer": "--transfer uses a checkpoint with other classes, and there is none",
     "run --method apt --words toy.toml": "--words: apt reads class names by the text encoder of its CLIP",
     "eval --method wordy --templates single": "--templates: wordy needs no CLIP; give it word vectors by --words",

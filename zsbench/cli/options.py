@@ -59,23 +59,26 @@ def made_from(
         defaults = {parameter.name: parameter.default for parameter in options}
 
         def command(ctx: typer.Context, config: Path | None, print_config: bool, **words: Any) -> None:
-            stored = {} if config is None else read_request(config, [*fields, *names], verb)
+            stored = {} if config is None else read_request(config, [*fields, *names], called(ctx))
             said = {name: value for name, value in words.items() if explicit(ctx, name) or name in stored}
             extra = {name: words.pop(name) for name in names}
             given = {name: value for name, value in words.items() if value != defaults[name]}
             given |= {name: value for name, value in words.items() if name in stored and explicit(ctx, name)}
             given = overlaid({name: value for name, value in stored.items() if name in fields}, given)
             if print_config:
-                print(
-                    request_text(model, verb, {**given, **{name: said[name] for name in names & said.keys()}}, names),
-                    end="",
-                )
+                whole = {**given, **{name: said[name] for name in names & said.keys()}}
+                print(request_text(model, verb, whole, names, called(ctx)), end="")
                 return
             body(given, **extra)
 
-        return signed(command, body, arranged([*own, *options, *file_options([*fields, *names], names, verb)]))
+        return signed(command, body, arranged([*own, *options, *file_options([*fields, *names], names)]))
 
     return decorate
+
+
+def called(ctx: typer.Context) -> str:
+    """The command's name."""
+    return ctx.info_name or ""
 
 
 def explicit(ctx: typer.Context, name: str) -> bool:
@@ -84,12 +87,12 @@ def explicit(ctx: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def file_options(known: Collection[str], own: Collection[str], verb: Verb) -> list[inspect.Parameter]:
+def file_options(known: Collection[str], own: Collection[str]) -> list[inspect.Parameter]:
     """`--config` and `--print-config`. What a file says of the command's `own` options is read before they are asked for."""
 
     def read(ctx: typer.Context, path: Path | None) -> Path | None:
         if path is not None and not ctx.resilient_parsing:
-            found = read_request(path, known, verb)
+            found = read_request(path, known, called(ctx))
             ctx.default_map = {name: value for name, value in found.items() if name in own}
         return path
 

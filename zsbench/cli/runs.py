@@ -70,7 +70,7 @@ def run_suite(verb: Verb, suite: str, given: dict[str, Any], seeds: str | None) 
 
 def run_all(verb: Verb, requests: Sequence[Request]) -> None:
     """Carry out requests that differ in nothing but the seed, and show what came of them."""
-    resolve(requests[0])
+    resolve(requests[0], verb=verb)
     from zsbench.cli.console import confirm, show_plan, show_result, show_seeds
     from zsbench.runs.execution import execute
     from zsbench.runs.plan import make_plan

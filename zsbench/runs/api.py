@@ -331,7 +331,7 @@ def planned(verb: Verb, given: Mapping[str, Any]) -> Plan:
 
     words, dataset = named(given)
     request = Request.of(verb, words)
-    resolve(request, dataset)
+    resolve(request, dataset, verb)
     from zsbench.runs.plan import make_plan
 
     return make_plan(verb, request, dataset)

@@ -32,6 +32,7 @@ from zsbench.runs.resolve import (
     about_training,
     check_entries,
     check_text_source,
+    check_verb,
     choose_setting,
     fitting,
     is_dataset,
@@ -111,8 +112,9 @@ def make_plan(verb: Verb, request: Request, dataset: Dataset | None = None) -> P
 
     Raises `UserError` for anything unknown, contradictory or absent.
     """
-    resolved = resolve(request, dataset)
+    resolved = resolve(request, dataset, verb)
     dataset, method_class = resolved.dataset, registry.load_method_class(request.method)
+    check_verb(verb, request, method_class.trainable)
     checkpoint, released = open_checkpoint(resolved, method_class)
     trains = decide_training(verb, method_class, checkpoint)
     check_useful(verb, request, method_class, trains)
@@ -168,13 +170,7 @@ def open_checkpoint(
 
 
 def decide_training(verb: Verb, method_class: type[Method], checkpoint: CheckpointInfo | None) -> bool:
-    """Whether the method is trained; raises `UserError` where what is asked needs learnt weights, or has none to learn."""
-    if verb == "train" and not method_class.trainable:
-        raise UserError(f"{method_class.name} is training-free: use `zsbench eval`.")
-    if method_class.trainable and checkpoint is None and verb in ("eval", "predict", "propose"):
-        raise UserError(
-            f"{method_class.name} is a trained method: give its weights with --checkpoint, or use `zsbench run`."
-        )
+    """Whether the method is trained."""
     return method_class.trainable and (verb in ("run", "train") or (verb == "calibrate" and checkpoint is None))
 
 
@@ -283,7 +279,7 @@ def choose_device(text: str | None) -> torch.device:
         raise no_device(text) from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError(
-            "--device cuda: this torch finds no CUDA device. Use --device cpu, or install a CUDA build of torch "
+            f"--device {text}: this torch finds no CUDA device. Use --device cpu, or install a CUDA build of torch "
             "and its driver."
         )
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():

@@ -18,13 +18,13 @@ NO_IMAGES: tuple[Verb, ...] = ("run", "train", "eval", "profile", "calibrate")
 """Verbs whose request names a method and a dataset, so that all options can be shown with their values."""
 
 
-def read_request(path: Path, known: Collection[str], verb: str) -> dict[str, Any]:
-    """What a file says, by field. Raises `UserError` for an entry that the verb does not know, with the nearest it does."""
+def read_request(path: Path, known: Collection[str], command: str) -> dict[str, Any]:
+    """What a file says, by field. Raises `UserError` for an entry that the command does not know, with the nearest one."""
     content = {name.replace("-", "_"): value for name, value in read_toml(path, "configuration").items()}
     for name in content:
         if name not in known:
             near = did_you_mean(name, known)
-            raise UserError(f"{path}: `zsbench {verb}` has no option {name!r}.{near} Known: {', '.join(known)}.")
+            raise UserError(f"{path}: `zsbench {command}` has no option {name!r}.{near} Known: {', '.join(known)}.")
     return content
 
 
@@ -37,12 +37,15 @@ def overlaid(stored: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, A
     return both
 
 
-def request_text(model: type[Request], verb: Verb, given: Mapping[str, Any], own: Collection[str] = ()) -> str:
-    """A file that says the same again. What is at its default is there as a comment; of the method's options and of the
-    recipe with the values they have. `own`: names that the command has besides."""
+def request_text(
+    model: type[Request], verb: Verb, given: Mapping[str, Any], own: Collection[str] = (), command: str = ""
+) -> str:
+    """A file that says the same again, to a command that is called as the verb, if not otherwise. What is at its default is
+    there as a comment; of the method's options and of the recipe with the values they have. `own`: names that the command
+    has besides."""
     fields = model.offered(verb)
     request = model.of(verb, {name: value for name, value in given.items() if name in fields and name not in own})
-    lines = [f"# zsbench {verb} --config FILE: what is commented out is at its default"]
+    lines = [f"# zsbench {command or verb} --config FILE: what is commented out is at its default"]
     lines += [f"{name} = {toml(given[name])}" for name in given if name in own]
     for name in fields:
         if name not in TABLES and name not in own:

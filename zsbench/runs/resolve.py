@@ -24,7 +24,7 @@ from zsbench.recipe import SELF_TRAINING, Recipe, idle
 from zsbench.result import Constant, File, Result
 from zsbench.runs.class_source import Attributes, attributes
 from zsbench.runs.compatibility import check_classes, check_texts
-from zsbench.runs.request import Request, as_word
+from zsbench.runs.request import Request, Verb, as_word
 from zsbench.settings import Phase, Setting, default_phases, parse_setting
 from zsbench.utils.files import locate, sha256
 from zsbench.utils.validation import from_file, holds_text, named_path, validated
@@ -239,8 +239,8 @@ def read_calibration(request: Request, dataset: str) -> Constant:
     return result.constants[CALIBRATION].model_copy(update={"source": source})
 
 
-def resolve(request: Request, dataset: Dataset | None = None) -> Resolved:
-    """Look up every word of a request; `dataset` stands for the one that it names.
+def resolve(request: Request, dataset: Dataset | None = None, verb: Verb | None = None) -> Resolved:
+    """Look up every word of a request, and whether the `verb` fits its method; `dataset` stands for the one that it names.
 
     Raises `UserError` for a plugin, method, dataset, variant, option, recipe entry, name set or template that is not there,
     for a value out of bounds, an absent file, and a checkpoint of something else.
@@ -267,6 +267,8 @@ def resolve(request: Request, dataset: Dataset | None = None) -> Resolved:
     resolved = Resolved(request, dataset, options_class, learnt)
     resolved.options(learnt)
     resolved.recipe()
+    if verb is not None:
+        check_verb(verb, request, resolved.declared.get("trainable"))
     resolved.check_useful()
     resolved.protocol()
     resolved.texts(learnt)
@@ -275,6 +277,16 @@ def resolve(request: Request, dataset: Dataset | None = None) -> Resolved:
 
 def no_device(text: str) -> UserError:
     return UserError(f"--device {text!r} is no device; give cpu, cuda or cuda:N.")
+
+
+def check_verb(verb: Verb, request: Request, trainable: bool | None) -> None:
+    """Raise `UserError` where what is asked needs learnt weights, or has none to learn; None: it is not known yet."""
+    if verb == "train" and trainable is False:
+        raise UserError(f"{request.method} is training-free: use `zsbench eval`.")
+    if trainable and request.checkpoint is None and verb in ("eval", "predict", "propose"):
+        raise UserError(
+            f"{request.method} is a trained method: give its weights with --checkpoint, or use `zsbench run`."
+        )
 
 
 def check_trackers(names: Sequence[str]) -> None:

@@ -323,8 +323,8 @@ def save_curves(
     validation: Mapping[str, Sequence[tuple[int, float]]],
     title: str,
 ) -> None:
-    """Draw the losses of a training, thin, and their means over a fiftieth of it, bold; the rate; and what validation found,
-    `(steps done, percent)`, where there is any."""
+    """Draw the losses of a training, thin, and their means over a fiftieth of it, bold (the first of several is their sum, a
+    broad line behind them); the rate; and what validation found, `(steps done, percent)`, where there is any."""
     panels = 3 if validation else 2
     figure = Figure(figsize=(7.2, 1.2 + 2.1 * panels), layout="constrained")
     top, middle, *bottom = figure.subplots(panels, 1, sharex=True)
@@ -333,8 +333,12 @@ def save_curves(
         colour, known = f"C{number}", np.isfinite(values)
         top.plot(at[known], np.asarray(values)[known], color=colour, linewidth=0.6, alpha=0.4 if width > 1 else 1)
         mean = np.convolve(np.asarray(values)[known], np.full(width, 1 / width), "valid")
-        top.plot(at[known][width - 1 :], mean, color=colour, linewidth=1.5, label=as_text(name))
+        broad = 4 if number == 0 and len(losses) > 1 else 1.5
+        top.plot(
+            at[known][width - 1 :], mean, color=colour, linewidth=broad, alpha=2 / (broad + 0.5), label=as_text(name)
+        )
     top.set_ylabel("loss")
+    top.set_ylim(top=loss_limit(losses))
     top.legend(fontsize=8, frameon=False, loc="upper right")
     middle.plot(steps, rate, color="0.3")
     middle.set_ylabel("learning rate")
@@ -350,6 +354,14 @@ def save_curves(
     figure.axes[-1].set_xlabel("step")
     figure.suptitle(as_text(title), fontsize=11)
     save_figure(path, figure)
+
+
+def loss_limit(losses: Mapping[str, Sequence[float]]) -> float | None:
+    """The end of an axis that leaves out a short beginning (or few bursts) far above all else; None where there is none."""
+    known = [values[np.isfinite(values)] for values in map(np.asarray, losses.values())]
+    usual = max((float(np.quantile(values, 0.95)) for values in known if len(values)), default=0.0)
+    highest = max((float(values.max()) for values in known if len(values)), default=0.0)
+    return 1.5 * usual if highest > 3 * usual > 0 else None
 
 
 def save_figure(path: Path, figure: Figure) -> None:
