@@ -137,7 +137,7 @@ def test_label_0_of_cvat_need_not_be_background_and_colours_may_be_any(exported,
         ),
         (
             lambda f: (f / "labelmap.txt").write_text("tree:10,200,30::\n"),
-            r"datumaro cannot read this .*'img\d', '\w+'.*Undeclared color",
+            r"SegmentationClass.img\d\.png: the colour \(\d+, \d+, \d+\) is that of no class in labelmap.txt. Add a line",
         ),
         (lambda f: (f / "JPEGImages/img1.jpg").unlink(), "1 images are not there, such as img1: export with images"),
         (lambda f: photo(f / "JPEGImages/img1.jpg").write_bytes(b"x"), r"img1\.jpg: no image in a known format"),
@@ -202,14 +202,15 @@ def test_label_studios_masks_are_those_of_the_image_that_its_json_says(tmp_path)
     with pytest.raises(UserError, match="Export the project as JSON, too"):
         imported(folder, tmp_path)
     tasks = [
-        {"id": 3, "data": {"image": "/data/upload/1/0a1b2c3d-leaf%20one.png"}, "annotations": [{"id": 4, "result": []}]}
+        {"id": 3, "data": {"image": "/data/upload/1/0a1b2c3d-leaf%20one.png"}, "annotations": [{"id": 4, "result": []}]},
+        {"id": 9, "data": {"image": "/data/upload/1/0a1b2c3d-leaf%20two.png"}, "annotations": []},
     ]
     (folder / "project.json").write_text(json.dumps(tasks))
     dataset, said = imported(folder, tmp_path)
     found = labels(dataset)["val", "leaf one"]
     np.testing.assert_array_equal(found == "tree", tree_and_road()[0])
     np.testing.assert_array_equal(found == "dirt-road", tree_and_road()[1])
-    assert "1 masks of earlier annotations are left out" in said
+    assert "1 masks of earlier annotations are left out" in said and "1 tasks without a mask are left out" in said
     (folder / "project.json").write_text(json.dumps([{**tasks[0], "id": 8}]))
     with pytest.raises(UserError, match=r"tag-.*-\d\.png: the JSON export beside it has no task 3"):
         imported(folder, tmp_path / "again")
@@ -356,6 +357,82 @@ def test_black_and_white_masks_are_two_classes_where_all_are(tmp_path):
     dataset, _ = imported(tmp_path / "x", tmp_path / "again", classes=("ground", "polyp"))
     np.testing.assert_array_equal(dataset.read("val", "a").label, np.where(tree, IGNORE, 0))
     np.testing.assert_array_equal(dataset.read("val", "b").label, tree.astype(int))
+
+
+@pytest.mark.parametrize("colours", [((255, 255, 255), (0, 0, 0)), ((0, 0, 0), (255, 255, 255)), ((9, 9, 9), TREE)])
+def test_indices_of_a_palette_are_values_however_they_are_coloured(tmp_path, colours):
+    tree = tree_and_road()[0]
+    photo(tmp_path / "x/a.jpg")
+    indexed = Image.fromarray(tree.astype(np.uint8), "P")
+    indexed.putpalette(sum(colours, ()))
+    indexed.save(tmp_path / "x/a_mask.png")
+    dataset, _ = imported(tmp_path / "x", tmp_path, classes=("ground", "tree"))
+    np.testing.assert_array_equal(dataset.read("val", "a").label, tree.astype(int))
+
+
+def test_white_is_said_to_be_the_second_class_and_never_is_where_255_is_ignored(tmp_path):
+    tree = tree_and_road()[0]
+    photo(tmp_path / "x/a.jpg")
+    mask(tmp_path / "x/a_mask.png", 255 * tree)
+    (tmp_path / "x/class_names.txt").write_text("_background_\ntree\n")
+    dataset, said = imported(tmp_path / "x", tmp_path)
+    np.testing.assert_array_equal(dataset.read("val", "a").label, tree.astype(int))
+    assert "masks in black and white: white is tree, black _background_" in said
+    (tmp_path / "x/class_names.txt").write_text("__ignore__\n_background_\ntree\n")
+    dataset, said = imported(tmp_path / "x", tmp_path / "again")
+    np.testing.assert_array_equal(dataset.read("val", "a").label, np.where(tree, IGNORE, 0))
+    assert "ignored     255 in masks: 50.0 % of the pixels" in said
+
+
+def test_images_that_viewers_turn_are_told(tmp_path):
+    noise = Image.fromarray(np.zeros((24, 24, 3), np.uint8))
+    exif = noise.getexif()
+    exif[0x0112] = 6
+    (tmp_path / "x").mkdir()
+    noise.save(tmp_path / "x/a.jpg", exif=exif)
+    mask(tmp_path / "x/a_mask.png", np.eye(24))
+    _, said = imported(tmp_path / "x", tmp_path, classes=("tree", "road"))
+    assert "turned      1 images have an EXIF orientation, by which viewers turn them" in said
+
+
+def coco(path, *names):
+    """An annotation file of images with these names, each with a tree above."""
+    images = [{"id": n, "file_name": name, "height": HEIGHT, "width": WIDTH} for n, name in enumerate(names)]
+    region = [[0, 0, WIDTH, 0, WIDTH, 12, 0, 12]]
+    content = {
+        "images": images,
+        "annotations": [{"id": n, "image_id": n, "category_id": 1, "segmentation": region} for n in range(len(names))],
+        "categories": [{"id": 1, "name": "tree"}],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+def test_an_image_of_a_name_that_two_splits_have_is_the_one_beside_its_annotations(tmp_path):
+    for turn, split in enumerate(("train", "valid")):
+        photo(tmp_path / f"x/{split}/a.jpg", turn)
+        coco(tmp_path / f"x/{split}/_annotations.coco.json", "a.jpg")
+    dataset, said = imported(tmp_path / "x", tmp_path)
+    assert "COCO: 2 images (1 train, 1 val)" in said
+    for split, folder in (("train", "train"), ("val", "valid")):
+        stored = np.asarray(Image.open(tmp_path / f"x/{folder}/a.jpg"))
+        np.testing.assert_array_equal(dataset.read(split, "a").image, stored)
+
+
+def test_an_image_of_another_split_is_never_taken_for_a_missing_one(tmp_path):
+    for split in ("train", "valid"):
+        coco(tmp_path / f"x/{split}/_annotations.coco.json", "a.jpg")
+    photo(tmp_path / "x/train/a.jpg")
+    with pytest.raises(
+        UserError, match=r"names the image 'a.jpg', which is not there \(.*train.a\.jpg is of another split"
+    ):
+        imported(tmp_path / "x", tmp_path)
+
+
+def test_annotations_of_no_split_name_images_of_any(tmp_path):
+    coco(tmp_path / "x/labels.json", "a.jpg")
+    photo(tmp_path / "x/train2017/a.jpg")
+    assert list(labels(imported(tmp_path / "x", tmp_path)[0])) == [("val", "a")]
 
 
 def test_masks_in_folders_of_any_name_are_known_by_their_channel(tmp_path):

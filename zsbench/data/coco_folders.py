@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from zsbench.data.coco import image_size
-from zsbench.data.found import ByName, Found, Painted, Picture, files_ending, paint, pictures_below, split_of
+from zsbench.data.found import ONLY, ByName, Found, Painted, Picture, files_ending, paint, pictures_below, said_split
 from zsbench.data.rle import decode_region
 from zsbench.errors import UserError
 from zsbench.utils.documents import read_json
@@ -30,12 +30,12 @@ def read_coco(folder: Path) -> Found | None:
     files = [(path, content) for path in files_ending(folder, ".json") if is_coco(content := read_json(path, "JSON"))]
     if not files:
         return None
-    photos = ByName(pictures_below(folder))
+    photos = ByName(folder, pictures_below(folder))
     names: dict[int, str] = {}
     pictures: dict[tuple[str, str], Annotated] = {}
     for path, content in files:
         inner = path.relative_to(folder)
-        split = split_of(PurePosixPath(*inner.parts[:-1], *re.findall("[A-Za-z]+", inner.stem), "."))
+        split = said_split(PurePosixPath(*inner.parts[:-1], *re.findall("[A-Za-z]+", inner.stem)))
         try:
             take_classes(path, content, names)
             take_regions(path, content, photos, split, pictures)
@@ -79,16 +79,17 @@ def take_classes(path: Path, content: dict[str, Any], names: dict[int, str]) -> 
 
 
 def take_regions(
-    path: Path, content: dict[str, Any], photos: ByName, split: str, pictures: dict[tuple[str, str], Annotated]
+    path: Path, content: dict[str, Any], photos: ByName, split: str | None, pictures: dict[tuple[str, str], Annotated]
 ) -> None:
-    """Add the images of a file with their regions; an image may be in several files, such as things and stuff."""
+    """Add the images of a file with their regions; an image may be in several files, such as things and stuff. `split`: what
+    the file is of, None where it does not say."""
     of_image = {}
     for each in content["images"]:
         name = str(each["file_name"])
         image = photos.one(name, path, split)
         inner = PurePosixPath(name.replace("\\", "/")).with_suffix("")
         key = "/".join(part for part in inner.parts if part not in ("/", "..", "images"))
-        of_image[each["id"]] = pictures.setdefault((split, key), Annotated(image, image_size(each)))
+        of_image[each["id"]] = pictures.setdefault((split or ONLY, key), Annotated(image, image_size(each)))
         if of_image[each["id"]].image != image:
             raise UserError(f"{path}: {image} and {of_image[each['id']].image} are both called {key}: rename one.")
     listed = {int(each["id"]) for each in content["categories"]}

@@ -86,7 +86,13 @@ def files_ending(folder: Path, suffix: str) -> list[Path]:
 
 def split_of(path: PurePosixPath) -> str:
     """The split that a folder in the path is named after."""
-    return next((SPLITS[part.lower()] for part in path.parts if part.lower() in SPLITS), ONLY)
+    return said_split(path) or ONLY
+
+
+def said_split(path: PurePosixPath) -> str | None:
+    """The same; None where no folder is: `valid` and `val2017` are the split val."""
+    words = (word for part in path.parts for word in (part.lower(), part.lower().rstrip("0123456789")))
+    return next((SPLITS[word] for word in words if word in SPLITS), None)
 
 
 def paint(
@@ -107,36 +113,46 @@ def paint(
 
 
 class ByName:
-    """Finds the images that an annotation file names: by path where it leads somewhere, else by file name.
+    """Finds the images below a folder that an annotation file names: beside it or by path where that leads somewhere, else
+    by file name.
 
     Label Studio writes names as in addresses, and gives uploads a prefix of eight digits.
     """
 
-    def __init__(self, paths: Iterable[Path]) -> None:
+    def __init__(self, folder: Path, paths: Iterable[Path]) -> None:
+        self.folder = folder
         self._paths: dict[str, list[Path]] = {}
         for path in paths:
             self._paths.setdefault(path.name, []).append(path)
 
-    def one(self, name: str, source: Path, near: str = "") -> Path:
-        """The image `name`, which stands in `source`; `near`: a folder that decides between several of that name.
+    def one(self, name: str, source: Path, split: str | None = None) -> Path:
+        """The image `name`, which stands in `source`; `split`: what that is of, where it says so.
 
-        Raises `UserError` where there is none, or more than one that it could be.
+        Raises `UserError` where there is none, none but of another split, or more than one that it could be.
         """
         wanted = PurePosixPath(name.replace("\\", "/"))
         plain = unquote(wanted.name)
         names = (wanted.name, plain, UPLOADED.sub("", plain))
         found = next((self._paths[each] for each in names if each in self._paths), [])
+        fitting = [path for path in found if split is None or self.split(path) in (None, split)]
         for fits in (
+            lambda path: path == source.parent / wanted,
             lambda path: path.parts[-len(wanted.parts) :] == wanted.parts,
-            lambda path: near in path.parts,
+            lambda path: self.split(path) == split,
         ):
-            found = [path for path in found if fits(path)] or found
-        if not found:
+            fitting = [path for path in fitting if fits(path)] or fitting
+        if not fitting:
+            other = f" ({found[0]} is of another split)" if found else ""
             raise UserError(
-                f"{source} names the image {name!r}, which is not there: export images, too, or put them beside."
+                f"{source} names the image {name!r}, which is not there{other}: export images, too, or put them beside."
             )
-        if len(found) > 1:
+        if len(fitting) > 1:
             raise UserError(
-                f"{source} names the image {name!r}, which may be {found[0]} or {found[1]}: keep one of them."
+                f"{source} names the image {name!r}, which may be {fitting[0]} or {fitting[1]}: put it beside that file, or "
+                "its folder into the name."
             )
-        return found[0]
+        return fitting[0]
+
+    def split(self, path: Path) -> str | None:
+        """What the folders say that an image is in."""
+        return said_split(PurePosixPath(path.relative_to(self.folder).parent.as_posix()))

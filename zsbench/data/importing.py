@@ -22,7 +22,7 @@ from zsbench.data.conversion import encode_png
 from zsbench.data.folder import different_sizes
 from zsbench.data.found import EXCLUDED, Found, Picture
 from zsbench.data.hub import HUB, read_copy, read_hub
-from zsbench.data.image import read_image
+from zsbench.data.image import UPRIGHT, exif_orientation, read_image
 from zsbench.data.label_studio import read_label_studio
 from zsbench.data.layout import check_id, listing
 from zsbench.data.pairs import read_pairs
@@ -74,13 +74,15 @@ class Roles:
 
 @dataclass
 class Written:
-    """What has been written: images of each split, pixels of each value and excluded ones, images and pixels of overlaps."""
+    """What has been written: images of each split, pixels of each value and excluded ones, images and pixels of overlaps,
+    images that viewers show turned."""
 
     images: Counter[str] = field(default_factory=Counter)
     pixels: Counter[int] = field(default_factory=Counter)
     excluded: int = 0
     overlapping: int = 0
     overlap: int = 0
+    turned: int = 0
 
 
 def import_data(source: str, out: Path, wishes: Wishes, progress: Progress = silent) -> list[str]:
@@ -232,6 +234,7 @@ def write_one(picture: Picture, roles: Roles, folder: Path, written: Written) ->
     written.excluded += int(((painted.label == EXCLUDED) & (raw == roles.nobody)).sum())
     written.overlap += painted.overlap
     written.overlapping += painted.overlap > 0
+    written.turned += exif_orientation(picture.image) != UPRIGHT
 
 
 def card_text(found: Found, roles: Roles, wishes: Wishes, written: Written, out: Path, source: str) -> str:
@@ -286,6 +289,11 @@ def report(found: Found, roles: Roles, wishes: Wishes, written: Written, out: Pa
         lines.append(
             f"overlaps    {written.overlap:,} pixels in {written.overlapping:,} images are in masks of several classes: "
             f"{RULE}"
+        )
+    if written.turned:
+        lines.append(
+            f"turned      {written.turned:,} images have an EXIF orientation, by which viewers turn them; they are read "
+            "unturned: make sure that their masks were made so"
         )
     return [
         *lines,

@@ -27,7 +27,7 @@ def read_label_studio(folder: Path) -> Found | None:
     if not brushes:
         return None
     images, words = tasks_of(folder)
-    photos = ByName(path for path in pictures_below(folder) if not BRUSH.fullmatch(path.name))
+    photos = ByName(folder, (path for path in pictures_below(folder) if not BRUSH.fullmatch(path.name)))
     latest: dict[str, int] = {}
     for _, match in brushes:
         latest[match[1]] = max(latest.get(match[1], 0), int(match[2]))
@@ -48,6 +48,8 @@ def read_label_studio(folder: Path) -> Found | None:
         pictures.append(Picture(split_of(PurePosixPath(image.relative_to(folder).as_posix())), image.stem, image, read))
     several = len(brushes) - sum(map(len, masks.values()))
     notes = [f"{several} masks of earlier annotations are left out: the latest of each task counts"] if several else []
+    if without := len(images.keys() - masks.keys()):
+        notes.append(f"{without} tasks without a mask are left out")
     return Found("Label Studio brush masks", classes, pictures, notes=notes)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -81,7 +81,7 @@ CITYSCAPES_VOID = (
 
 @dataclass(frozen=True)
 class Meaning:
-    """What masks say: the classes, and the index of each value or colour. `source`: the file that says so."""
+    """What masks say: the classes, and the index (or `EXCLUDED`) of each value or colour. `source`: what says so."""
 
     source: str
     classes: tuple[str, ...]
@@ -108,9 +108,14 @@ def read_values(path: Path, meaning: Meaning) -> Painted:
 
 
 def black_and_white(path: Path) -> bool:
-    """Whether a mask is a drawing in black and white; JPEGs can be nothing else."""
+    """Whether a mask is a drawing in black and white; JPEGs can be nothing else. Indices of a palette are values, however
+    they are coloured."""
     picture = open_mask(path)
-    return picture.format not in EXACT_FORMATS or set(np.unique(np.asarray(picture.convert("L"))).tolist()) <= {0, 255}
+    if picture.format not in EXACT_FORMATS:
+        return True
+    grey = np.asarray(picture.convert("L"))
+    as_values = picture.mode == "P" and (np.asarray(picture) != grey).any()
+    return not as_values and set(np.unique(grey).tolist()) <= {0, 255}
 
 
 def read_drawing(path: Path) -> Painted:
@@ -263,10 +268,11 @@ def read_pairs(folder: Path, classes: Sequence[str]) -> Found | None:
             f'"soil, grass, ..." in the order of the values 0, 1, ..., or put one of {", ".join(CLASS_FILES)} there.'
         )
     read: Callable[[Path], Painted] = partial(read_values, meaning=meaning)
+    notes = [f"{without} images without a mask are left out"] if without > 0 else []
     if meaning.values == {0: 0, 1: 1} and all(black_and_white(mask) for _, _, mask in pairs):
         read = read_drawing
+        notes.append(f"masks in black and white: white is {meaning.classes[1]}, black {meaning.classes[0]}")
     pictures = [Picture(place.split, place.key, image, partial(read, mask)) for place, image, mask in pairs]
-    notes = [f"{without} images without a mask are left out"] if without > 0 else []
     colours = tuple(meaning.colours) if meaning.colours and len(meaning.colours) == len(meaning.classes) else None
     return Found(tool, meaning.classes, pictures, colours, notes, void)
 
@@ -310,13 +316,15 @@ def unique(path: Path, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def read_class_list(path: Path) -> Meaning:
-    """A name a line, in the order of the values; labelme's `__ignore__` is that of no value. An empty line between names
+    """A name a line, in the order of the values; labelme's `__ignore__`, the first, is 255. An empty line between names
     could stand for a value without one, or for nothing: raises `UserError`."""
     lines = lines_of(path)
     listed = read_text(path, "list of classes").rstrip().splitlines()
     if lines and (empty := next((n for n, line in enumerate(listed, 1) if not line.strip()), None)):
         raise UserError(f"{path}: line {empty} is empty, and names are counted by line. Delete it, or name that value.")
-    return Meaning.counted(str(path), unique(path, lines[1:] if lines and lines[0] == "__ignore__" else lines))
+    ignoring = lines[:1] == ["__ignore__"]
+    meaning = Meaning.counted(str(path), unique(path, lines[1:] if ignoring else lines))
+    return replace(meaning, values={**meaning.values, 255: EXCLUDED}) if ignoring else meaning
 
 
 def read_class_table(path: Path) -> Meaning:

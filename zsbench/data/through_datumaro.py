@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -29,6 +30,9 @@ FORMATS = (
     "synthia_rand", "synthia_sf", "vott_json", "yolo",
 )  # fmt: skip
 """Those of its formats with masks or polygons; none of these is unpickled."""
+
+
+UNDECLARED = re.compile(r"import item \('(.*?)'.*Undeclared color (.*)")
 
 
 @contextmanager
@@ -63,9 +67,15 @@ def read_voc(folder: Path) -> Found | None:
             labels, colours = (data.categories()[kind] for kind in (dm.AnnotationType.label, dm.AnnotationType.mask))
             check_colours(root, labels, colours)
             items = list(data)
-    except UserError:
+    except UserError as error:
         for path in pictures_below(root / "SegmentationClass"):
             open_picture(path, "mask")  # of a damaged one datumaro says nothing that helps
+        if strange := UNDECLARED.search(str(error)):
+            numbers = re.findall(r"\b\d+\b", strange[2])[:3]
+            raise UserError(
+                f"{root / 'SegmentationClass' / strange[1]}.png: the colour ({', '.join(numbers)}) is that of no class in "
+                f"labelmap.txt. Add a line for it, such as `background:{','.join(numbers)}::`."
+            ) from None
         raise
     if any(item.subset.lower() in SPLITS for item in items):
         items = [item for item in items if item.subset.lower() in SPLITS]  # VOC's own trainval has all again
