@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ ROOT_PAGES = {"contributing.md": "CONTRIBUTING.md", "security.md": "SECURITY.md"
 OUT = re.compile(r"\[([^\]]+)\]\((?:\.\./)+([^)#]+)(?:#[^)]*)?\)")
 """A link of a page to a file outside of the folder: right where files are read, and a name on the site."""
 WIDTH = "80"
+EXECUTED = "ZSBENCH_TUTORIAL"
+"""The variable that names the executed tutorial, with what it printed and drew; without it the code stands alone."""
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -51,7 +54,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     pages |= {page: root_page(name) for page, name in ROOT_PAGES.items()}
     notebook = Path(config.docs_dir) / "tutorial.ipynb"
     if notebook.exists() and files.get_file_from_path("tutorial.md") is None:
-        pages["tutorial.md"] = from_notebook(json.loads(notebook.read_text(encoding="utf-8")))
+        executed = Path(os.environ.get(EXECUTED, notebook))
+        pages["tutorial.md"] = from_notebook(json.loads(executed.read_text(encoding="utf-8")))
     for name, text in pages.items():
         files.append(File.generated(config, name, content=text))
     return files

@@ -202,7 +202,11 @@ def test_label_studios_masks_are_those_of_the_image_that_its_json_says(tmp_path)
     with pytest.raises(UserError, match="Export the project as JSON, too"):
         imported(folder, tmp_path)
     tasks = [
-        {"id": 3, "data": {"image": "/data/upload/1/0a1b2c3d-leaf%20one.png"}, "annotations": [{"id": 4, "result": []}]},
+        {
+            "id": 3,
+            "data": {"image": "/data/upload/1/0a1b2c3d-leaf%20one.png"},
+            "annotations": [{"id": 4, "result": []}],
+        },
         {"id": 9, "data": {"image": "/data/upload/1/0a1b2c3d-leaf%20two.png"}, "annotations": []},
     ]
     (folder / "project.json").write_text(json.dumps(tasks))

@@ -16,6 +16,8 @@ from zsbench.utils.figures import (
     Key,
     coloured,
     enlarged,
+    free_corner,
+    loss_limit,
     overlay,
     regions,
     room,
@@ -84,6 +86,28 @@ def test_a_class_without_room_for_its_name_stands_in_a_corner(written):
     assert [text for text, _ in written] == ["grass", "ladybug", "ignored"]
 
 
+def test_the_box_in_the_corner_covers_no_name_that_it_can_spare():
+    bottom_left, whole = (0, 80, 30, 100), (0, 0, 100, 100)
+    assert free_corner((100, 100), (40, 20), []) == (0, 80)
+    assert free_corner((100, 100), (40, 20), [bottom_left]) == (60, 80)
+    assert free_corner((100, 100), (40, 20), [bottom_left, (70, 90, 100, 100)]) == (0, 0)
+    assert free_corner((100, 100), (40, 20), [whole]) == (0, 80)
+
+
+@pytest.mark.parametrize(
+    ("losses", "limit"),
+    [
+        ({"loss": [700.0, 100, *[1.0] * 100]}, 1.5),
+        ({"loss": [3.0, 2.5, *[1.0] * 100]}, None),
+        ({"loss": [700.0, *[1.0] * 100], "mask": [90.0, *[2.0] * 100]}, 3.0),
+        ({"loss": [float("nan")] * 3}, None),
+        ({}, None),
+    ],
+)
+def test_the_axis_of_losses_leaves_a_steep_beginning_out(losses, limit):
+    assert loss_limit(losses) == limit
+
+
 def test_a_name_lies_in_its_region():
     ring = np.ones((60, 60), bool)
     ring[10:50, 10:50] = False
@@ -95,7 +119,7 @@ def test_a_name_lies_in_its_region():
     label[:, 200:] = -1
     picture = Image.fromarray(coloured(label, [(0, 0, 0)]))
     before = np.asarray(picture)
-    assert write_names(picture, label, Key(["word"], [(0, 0, 0)])) == {0}
+    assert write_names(picture, label, Key(["word"], [(0, 0, 0)])).keys() == {0}
     changed = np.nonzero((np.asarray(picture) != before).any(axis=(0, 2)))[0]
     assert 60 < changed.min() < changed.max() < 140
 

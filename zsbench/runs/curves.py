@@ -16,9 +16,9 @@ def draw_curves(folder: Path, course: Course, title: str) -> None:
     """`training.png`, from the log beside it and from what validations found."""
     steps = logged(folder / STEPS)
     at = steps.pop("step")
-    rate, losses = steps.pop("lr"), {name: steps[name] for name in steps if name not in ("seconds", "lr")}
-    if len(losses) == 2:  # the loss, and the one that it is the sum of
-        losses = {"loss": losses["loss"]}
+    rate, loss = steps.pop("lr"), steps.pop("loss")
+    parts = {name: steps[name] for name in steps if name != "seconds"}
+    losses = {"loss": loss, **(parts if len(parts) > 1 else {})}  # one part alone is the sum
     found = {
         name: [(step, scores[name]) for step, scores in course.history if name in scores] for name in names(course)
     }

@@ -38,6 +38,8 @@ LARGE = 0.004
 """Share of the pixels from which on a region is large enough for a name."""
 Label = NDArray[np.integer[Any]]
 Size = tuple[int, int]
+Box = tuple[float, float, float, float]
+"""(left, top, right, bottom) in pixels."""
 Swatch = tuple[str, RGB | None]
 """A text of a legend and its colour, None for hatching."""
 
@@ -104,12 +106,12 @@ def coloured(label: Label, palette: Palette, truth: Label | None = None) -> NDAr
     return painted
 
 
-def write_names(picture: Image.Image, label: Label, key: Key) -> set[int]:
-    """Write the names of classes into their regions, where these have room for one; the classes that got a name.
+def write_names(picture: Image.Image, label: Label, key: Key) -> dict[int, list[Box]]:
+    """Write the names of classes into their regions, where these have room for one; where the names of each class are.
 
     `label`: integer, of the picture's size.
     """
-    draw, named = ImageDraw.Draw(picture), set[int]()
+    draw, named = ImageDraw.Draw(picture), dict[int, list[Box]]()
     step = math.ceil(max(label.shape) / LOOKED_AT)
     largest = max(SMALLEST, round(min(label.shape) / 17))
     sizes = sorted({max(SMALLEST, round(largest * share)) for share in (1, 0.8, 0.6)}, reverse=True)
@@ -119,9 +121,9 @@ def write_names(picture: Image.Image, label: Label, key: Key) -> set[int]:
             width, height = math.ceil(font(size).getlength(text)) + 4, round(1.2 * size) + 2
             place = room(region, math.ceil(height / step), math.ceil(width / step))
             if place is not None:
-                middle = ((left + place[1]) * step, (top + place[0]) * step)
-                draw.text(middle, text, PAPER, font(size), "mm", stroke_width=1 + size // 14, stroke_fill=INK)
-                named.add(cls)
+                x, y = (left + place[1]) * step, (top + place[0]) * step
+                draw.text((x, y), text, PAPER, font(size), "mm", stroke_width=1 + size // 14, stroke_fill=INK)
+                named.setdefault(cls, []).append((x - width / 2, y - height / 2, x + width / 2, y + height / 2))
                 break
     return named
 
@@ -179,10 +181,23 @@ def overlay(image: NDArray[np.uint8], label: Label, key: Key, alpha: float = ALP
     if corner and swatches:
         box = legend(swatches, picture.width, max(SMALLEST, round(min(label.shape) / 22)))
         if box.height <= 0.4 * picture.height:
-            place = (0, picture.height - box.height)
-            under = picture.crop((*place, box.width, picture.height))
-            picture.paste(Image.blend(under, box, 0.85), place)
+            x, y = free_corner(picture.size, box.size, [each for boxes in named.values() for each in boxes])
+            under = picture.crop((x, y, x + box.width, y + box.height))
+            picture.paste(Image.blend(under, box, 0.85), (x, y))
     return picture
+
+
+def free_corner(size: Size, box: Size, names: Sequence[Box]) -> tuple[int, int]:
+    """(left, top) of a box of (width, height) in the corner where it covers least of the names; at best bottom left."""
+    right, bottom = size[0] - box[0], size[1] - box[1]
+
+    def covered(corner: tuple[int, int]) -> float:
+        x, y = corner
+        wide = (min(x + box[0], each[2]) - max(x, each[0]) for each in names)
+        high = (min(y + box[1], each[3]) - max(y, each[1]) for each in names)
+        return sum(max(0, w) * max(0, h) for w, h in zip(wide, high, strict=True))
+
+    return min(((0, bottom), (right, bottom), (0, 0), (right, 0)), key=covered)
 
 
 def present(labels: Iterable[Label]) -> list[int]:
@@ -338,7 +353,9 @@ def save_curves(
             at[known][width - 1 :], mean, color=colour, linewidth=broad, alpha=2 / (broad + 0.5), label=as_text(name)
         )
     top.set_ylabel("loss")
-    top.set_ylim(top=loss_limit(losses))
+    if (limit := loss_limit(losses)) is not None:
+        lowest = min(0.0, *(float(np.nanmin(values)) for values in losses.values()))
+        top.set_ylim(lowest - 0.05 * (limit - lowest), limit)
     top.legend(fontsize=8, frameon=False, loc="upper right")
     middle.plot(steps, rate, color="0.3")
     middle.set_ylabel("learning rate")
@@ -359,7 +376,7 @@ def save_curves(
 def loss_limit(losses: Mapping[str, Sequence[float]]) -> float | None:
     """The end of an axis that leaves out a short beginning (or few bursts) far above all else; None where there is none."""
     known = [values[np.isfinite(values)] for values in map(np.asarray, losses.values())]
-    usual = max((float(np.quantile(values, 0.95)) for values in known if len(values)), default=0.0)
+    usual = max((float(np.quantile(values, 0.9)) for values in known if len(values)), default=0.0)
     highest = max((float(values.max()) for values in known if len(values)), default=0.0)
     return 1.5 * usual if highest > 3 * usual > 0 else None
 
