@@ -43,3 +43,10 @@ def test_a_calibration_that_was_taken_over_is_told(make_result: Callable[..., Re
     metrics = dict.fromkeys(METRICS, next(iter(make_result().metrics.values())))
     text = "\n".join(line for line, _ in result_lines(make_result(metrics=metrics, constants={"calibration": chosen})))
     assert "calibration 0.05, chosen on 40 held-out training images of squares" in text
+
+
+def test_seeds_that_change_nothing_are_told(make_result: Callable[..., Result]) -> None:
+    first, second = make_result(), make_result().model_copy(update={"seed": 1})
+    assert "All 2 seeds gave the same" in "\n".join(line for line, _ in seeds_lines([first, second]))
+    other = second.model_copy(update={"records_sha256": "other"})
+    assert "gave the same" not in "\n".join(line for line, _ in seeds_lines([first, other]))

@@ -25,6 +25,14 @@ def remarks(result: Result) -> Iterator[str]:
         yield "Measured with uncommitted changes in zsbench."
 
 
+def drawn_by_nothing(results: Sequence[Result]) -> str | None:
+    """A sentence on seeds that changed nothing."""
+    seeds = {result.seed for result in results}
+    if len(seeds) < 2 or len({result.records_sha256 for result in results}) > 1:
+        return None
+    return f"All {len(seeds)} seeds gave the same: nothing here is drawn, so ± 0.0 says nothing."
+
+
 def table_remarks(rows: Mapping[str, Sequence[Result | None]]) -> Iterator[str]:
     """Markdown below a table: each remark once, with the rows that it is about where that is not all with a result."""
     found: dict[str, list[str]] = {}
@@ -32,11 +40,8 @@ def table_remarks(rows: Mapping[str, Sequence[Result | None]]) -> Iterator[str]:
     for name, results in measured.items():
         for said in dict.fromkeys(said for result in results for said in remarks(result)):
             found.setdefault(said, []).append(name)
-        seeds = {result.seed for result in results}
-        if len(seeds) > 1 and len({result.records_sha256 for result in results}) == 1:
-            found.setdefault(
-                f"All {len(seeds)} seeds gave the same: nothing here is drawn, so ± 0.0 says nothing.", []
-            ).append(name)
+        if same := drawn_by_nothing(results):
+            found.setdefault(same, []).append(name)
     everywhere = [name for name, results in measured.items() if results]
     for said, about in found.items():
         yield cell(said) if about == everywhere else f"{', '.join(map(cell, about))}: {cell(said)}"

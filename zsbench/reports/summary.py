@@ -12,6 +12,7 @@ from tabulate import tabulate
 
 from zsbench.metrics.scores import hiou
 from zsbench.reports.markup import plain
+from zsbench.reports.remarks import drawn_by_nothing
 from zsbench.reports.tables import TITLES, format_metric, format_seeds, group_titles, short, with_error
 from zsbench.result import Constant, Curve, Efficiency, Extra, Profile, Result
 
@@ -156,6 +157,8 @@ def seeds_lines(results: Sequence[Result]) -> Iterator[Line]:
         for name, error in zip(TITLES, errors, strict=True)
     ]
     yield table(TITLES.values(), [cells]), ""
+    if same := drawn_by_nothing(results):
+        yield same, "yellow"
 
 
 def cost_lines(cost: Efficiency, device: str) -> Iterator[Line]:
