@@ -117,6 +117,8 @@ def from_notebook(notebook: dict[str, Any]) -> str:
 
 def output_of(output: dict[str, Any]) -> str:
     data = output.get("data", {})
+    if output.get("name") == "stderr":  # bars of progress, each of their states
+        return ""
     if "image/png" in data:
         return f"![](data:image/png;base64,{''.join(data['image/png']).replace(chr(10), '')})"
     if "text/html" in data:
