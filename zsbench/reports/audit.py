@@ -78,9 +78,11 @@ def counted(result: Result) -> Iterator[Claim]:
     yield "dataset.classes", result.dataset.classes, len(rows)
     yield "dataset.unseen", sorted(result.dataset.unseen), sorted(row.name for row in rows if not row.seen)
     columns = {"iou": scores.iou(counts), "accuracy": scores.accuracy(counts), "dice": scores.dice(counts)}
-    for index, row in enumerate(rows):
-        for name, values in columns.items():
-            yield f"per_class {row.name!r} {name}", getattr(row, name), float(values[index])
+    for name, values in columns.items():
+        stated = np.array([getattr(row, name) for row in rows], np.float64)
+        other = (stated != values) & ~(np.isnan(stated) & np.isnan(values))
+        for index in np.flatnonzero(other):
+            yield f"per_class {names[index]!r} {name}", float(stated[index]), float(values[index])
     yield "classes_scored", result.classes_scored, int(np.count_nonzero(~np.isnan(columns["iou"])))
     computed = scores.summary(counts, *class_sets(result))
     unknown = [name for name in result.metrics if ":" in name] if result.dataset.groups is None else []
