@@ -42,6 +42,10 @@ STILL = {("train", "class fake"), ("mixed", "divergence")}
 """Losses of CaGNet and SIGN that stay as they are: one has no weight yet, and is 0; of the other the network is, and that
 stands still in the mixed phase."""
 
+ELSEWHERE = {("self-train", "discrepancy"), ("self-train", "of the generator")}
+"""Means over other pixels than before: the classifier has changed, and with it which pixels have a pseudo label. (With a
+classifier that stands still they fall, from 67.03 to 66.42 in CaGNet.)"""
+
 
 @dataclass(frozen=True)
 class Case:
@@ -55,7 +59,17 @@ class Case:
     width: int = 600
 
 
-CAGNET = ({"mixed_share": str(4 / 7), "alternate": "1", "mixed_rate": "2e-4"}, {"self_training_from": str(7 / 9)})
+CAGNET = (
+    {
+        "mixed_share": str(4 / 7),
+        "alternate": "1",
+        "mixed_rate": "2e-4",
+        "self_crop": "none",  # images and rates of the first phase; released are 4 crops of 328 pixels, and lower rates
+        "self_batch": "2",
+        "self_rates": "2.5e-5,2.5e-4,2e-4",
+    },
+    {"self_training_from": str(7 / 9)},
+)
 CASES = [
     Case("spnet", "inductive", {"train": 8}),
     Case("strict", "transductive", {"train": 4, "round-1": 2, "round-2": 2}, recipe={"self_training_from": "0.5"}),
@@ -126,5 +140,7 @@ def check(phase: str, before: Mapping[str, float], after: Mapping[str, float]) -
             assert low <= before[loss] <= high and low <= after[loss] <= high, (phase, loss)
         elif (phase, loss) in STILL:
             assert after[loss] == pytest.approx(before[loss], rel=1e-4), (phase, loss)
+        elif (phase, loss) in ELSEWHERE:
+            assert np.isfinite(after[loss]), (phase, loss)
         else:
             assert after[loss] < before[loss], (phase, loss)
