@@ -17,7 +17,7 @@ from zsbench.utils.figures import (
     coloured,
     enlarged,
     free_corner,
-    loss_limit,
+    loss_limits,
     overlay,
     regions,
     room,
@@ -95,17 +95,18 @@ def test_the_box_in_the_corner_covers_no_name_that_it_can_spare():
 
 
 @pytest.mark.parametrize(
-    ("losses", "limit"),
+    ("losses", "limits"),
     [
-        ({"loss": [700.0, 100, *[1.0] * 100]}, 1.5),
+        ({"loss": [700.0, 100, *[1.0] * 100]}, (-0.075, 1.5)),
         ({"loss": [3.0, 2.5, *[1.0] * 100]}, None),
-        ({"loss": [700.0, *[1.0] * 100], "mask": [90.0, *[2.0] * 100]}, 3.0),
+        ({"loss": [700.0, *[1.0] * 100], "mask": [90.0, *[2.0] * 100], "none": [float("nan")]}, (-0.15, 3.0)),
+        ({"loss": [700.0, *[1.0] * 100, -1.0]}, (-1.125, 1.5)),
         ({"loss": [float("nan")] * 3}, None),
         ({}, None),
     ],
 )
-def test_the_axis_of_losses_leaves_a_steep_beginning_out(losses, limit):
-    assert loss_limit(losses) == limit
+def test_the_axis_of_losses_leaves_a_steep_beginning_out(losses, limits):
+    assert loss_limits(losses) == (limits if limits is None else pytest.approx(limits))
 
 
 def test_a_name_lies_in_its_region():

@@ -32,7 +32,7 @@ def command(
     A method that reads proposals takes the file, or any COCO tool.
     """
     request = Request.of("propose", {"method": method, **given})
-    resolve(request)
+    resolve(request, verb="propose")
     from zsbench.data.coco_results import write_proposals
     from zsbench.runs.plan import make_plan
     from zsbench.runs.proposals import proposals

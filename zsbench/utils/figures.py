@@ -353,9 +353,8 @@ def save_curves(
             at[known][width - 1 :], mean, color=colour, linewidth=broad, alpha=2 / (broad + 0.5), label=as_text(name)
         )
     top.set_ylabel("loss")
-    if (limit := loss_limit(losses)) is not None:
-        lowest = min(0.0, *(float(np.nanmin(values)) for values in losses.values()))
-        top.set_ylim(lowest - 0.05 * (limit - lowest), limit)
+    if (limits := loss_limits(losses)) is not None:
+        top.set_ylim(limits)
     top.legend(fontsize=8, frameon=False, loc="upper right")
     middle.plot(steps, rate, color="0.3")
     middle.set_ylabel("learning rate")
@@ -373,12 +372,14 @@ def save_curves(
     save_figure(path, figure)
 
 
-def loss_limit(losses: Mapping[str, Sequence[float]]) -> float | None:
-    """The end of an axis that leaves out a short beginning (or few bursts) far above all else; None where there is none."""
-    known = [values[np.isfinite(values)] for values in map(np.asarray, losses.values())]
-    usual = max((float(np.quantile(values, 0.9)) for values in known if len(values)), default=0.0)
-    highest = max((float(values.max()) for values in known if len(values)), default=0.0)
-    return 1.5 * usual if highest > 3 * usual > 0 else None
+def loss_limits(losses: Mapping[str, Sequence[float]]) -> tuple[float, float] | None:
+    """Of an axis that leaves out a short beginning (or few bursts) far above all else; None where there is none."""
+    known = [values for values in (np.asarray(each)[np.isfinite(each)] for each in losses.values()) if len(values)]
+    usual = max((float(np.quantile(values, 0.9)) for values in known), default=0.0)
+    if not max((float(values.max()) for values in known), default=0.0) > 3 * usual > 0:
+        return None
+    lowest, highest = min(0.0, *(float(values.min()) for values in known)), 1.5 * usual
+    return lowest - 0.05 * (highest - lowest), highest
 
 
 def save_figure(path: Path, figure: Figure) -> None:

@@ -64,7 +64,7 @@ CAGNET = (
         "mixed_share": str(4 / 7),
         "alternate": "1",
         "mixed_rate": "2e-4",
-        "self_crop": "none",  # images and rates of the first phase; released are 4 crops of 328 pixels, and lower rates
+        "self_crop": "none",  # images and rates of the first phase; released: 4 crops of 328 pixels, other rates
         "self_batch": "2",
         "self_rates": "2.5e-5,2.5e-4,2e-4",
     },
