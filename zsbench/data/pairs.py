@@ -324,7 +324,7 @@ def read_class_list(path: Path) -> Meaning:
         raise UserError(f"{path}: line {empty} is empty, and names are counted by line. Delete it, or name that value.")
     ignoring = lines[:1] == ["__ignore__"]
     meaning = Meaning.counted(str(path), unique(path, lines[1:] if ignoring else lines))
-    return replace(meaning, values={**meaning.values, 255: EXCLUDED}) if ignoring else meaning
+    return replace(meaning, values={255: EXCLUDED, **meaning.values}) if ignoring else meaning
 
 
 def read_class_table(path: Path) -> Meaning:
