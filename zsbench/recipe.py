@@ -48,6 +48,9 @@ class Recipe(BaseModel):
     crop: int = Field(
         512, ge=8, le=MAX_SIDE, description="side of the square training crop in pixels; smaller images are padded"
     )
+    crop_width: int | None = Field(
+        None, ge=8, le=MAX_SIDE, description="width of a training crop that is no square; crop is its height then"
+    )
     short_side: int | None = Field(
         512, ge=1, le=MAX_SIDE, description="short side before the random scale; none keeps the image's size"
     )
@@ -92,6 +95,11 @@ class Recipe(BaseModel):
         None, ge=1, le=MANY, description="validations without a better one after which a phase of training ends early"
     )
     evaluated: Literal["last", "best"] = Field("last", description="with validation: which weights a run evaluates")
+
+    @property
+    def crop_size(self) -> tuple[int, int]:
+        """Height and width of a training crop, in pixels."""
+        return self.crop, self.crop_width or self.crop
 
     @field_validator("scale")
     @classmethod

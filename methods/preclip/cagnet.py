@@ -84,7 +84,8 @@ class CaGNet(WordMethod):
         share = 1 - recipe.self_training_from if setting == "transductive" else 0.0
         mixed = (1 - share) * options.mixed_share
         first, second, third = split(recipe, 1 - share - mixed, mixed, share)
-        third = third.model_copy(update={"batch_size": options.self_batch, "crop": options.self_crop or recipe.crop})
+        square = {"crop": options.self_crop, "crop_width": None} if options.self_crop else {}
+        third = third.model_copy(update={"batch_size": options.self_batch, **square})
         phases = [
             Phase(TRAIN, "inductive", "all", first),
             Phase(MIXED, "inductive", "all", second),
@@ -161,8 +162,8 @@ class CaGNet(WordMethod):
 
     def step_without_images(self, step: Step) -> Mapping[str, Tensor | float]:
         """The classifier learns from features generated at labels that are drawn, unseen classes among them."""
-        side = cells(step.phase.recipe.crop)
-        size = (step.phase.recipe.batch_size, side, side)
+        recipe = step.phase.recipe
+        size = (recipe.batch_size, *map(cells, recipe.crop_size))
         labels = drawn_labels(self.seen, self.options.unseen_rate, size).to(self.vectors.device)
         loss = transfer_loss(labels, self.vectors, Adversaries(self.generator, self.discriminator))
         for_discriminator, for_generator = self.options.transfer_weights

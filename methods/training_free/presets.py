@@ -159,10 +159,11 @@ PLUS_STEPS: Mapping[str, Mapping[str, Any]] = {
     "coco-stuff": {"iterations": 80_000},
     "voc20": {"iterations": 2000},  # without annotations: a tenth
     "ade20k": {"iterations": 8000},
-    "cityscapes": {"iterations": 4000},
+    "cityscapes": {"iterations": 4000, "short_side": 1024, "crop": 512, "crop_width": 1024},
     "context59": PLUS_CONTEXT,
     "pascal-context": {**PLUS_CONTEXT, "learning_rate": 0.004, "weight_decay": 1e-4},
 }
+PLUS_SIZES = {**MASKCLIP_SIZES, "cityscapes": {"short_side": 1024, "max_long_side": 2048, **WHOLE}}
 PLUS_OPTIONS: Mapping[str, Mapping[str, Any]] = {
     **{name: {"annotations": False} for name in ("voc20", "ade20k", "cityscapes")},  # nothing is unseen there
     "pascal-context": {"network": "v3+", "background": "background"},
@@ -170,7 +171,7 @@ PLUS_OPTIONS: Mapping[str, Mapping[str, Any]] = {
 MASKCLIP_PLUS = {
     "*": Preset(recipe=PLUS_RECIPE, protocol=SHORT_512, names="maskclip", templates="maskclip85"),
     **{
-        name: Preset(PLUS_OPTIONS.get(name, {}), PLUS_STEPS.get(name, {}), MASKCLIP_SIZES.get(size, SHORT_512))
+        name: Preset(PLUS_OPTIONS.get(name, {}), PLUS_STEPS.get(name, {}), PLUS_SIZES.get(size, SHORT_512))
         for name, size in {
             "pascal-voc": "pascal-voc",
             "voc20": "voc20",

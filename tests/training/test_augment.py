@@ -33,6 +33,17 @@ def test_shapes_ranges_and_determinism(height, width, seed):
 
 
 @settings(deadline=None, max_examples=25)
+@given(st.integers(8, 60), st.integers(8, 60), st.sampled_from(["corner", "centre"]), st.integers(0, 10_000))
+def test_a_crop_may_be_wider_than_high(height, width, pad, seed):
+    """Where an image is smaller, what is padded is ignored, and all else is the image's."""
+    recipe = Recipe(crop=20, crop_width=40, short_side=None, scale=(1, 1), photometric=False, flip=0, pad=pad)
+    image, label = augment(sample(height, width), recipe, np.random.default_rng(seed))
+    assert image.shape == (3, 20, 40) and label.shape == (20, 40)
+    assert int((label != IGNORE).sum()) == min(height, 20) * min(width, 40)
+    assert torch.equal((image[0] * 255).round().long()[label != IGNORE] // 50, label[label != IGNORE])
+
+
+@settings(deadline=None, max_examples=25)
 @given(st.integers(0, 10_000))
 def test_image_and_label_move_together(seed):
     recipe = Recipe(crop=24, short_side=None, scale=(1, 1), photometric=False)

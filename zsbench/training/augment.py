@@ -22,12 +22,12 @@ BLUR_SIDE = 7
 
 
 def augment(sample: Sample, recipe: Recipe, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """`(image, label)`: float32 (3, crop, crop) in 0..1 and int64 (crop, crop); padding has its colour and is `IGNORE`."""
+    """`(image, label)`: float32 (3, *crop_size) in 0..1 and int64 `crop_size`; padding has its colour and is `IGNORE`."""
     image = torch.from_numpy(sample.image).permute(2, 0, 1)
     label = torch.from_numpy(sample.label)
     image, label = random_scale(image, label, recipe, rng)
     if recipe.pad == "centre" and recipe.short_side is not None:  # as releases that warp: a crop may lie in the padding
-        image, label = pad(as_floats(image), label, recipe.short_side, recipe)
+        image, label = pad(as_floats(image), label, (recipe.short_side, recipe.short_side), recipe)
     image, label = random_crop(image, label, recipe, rng)
     if rng.random() < recipe.flip:
         image, label = image.flip(-1), label.flip(-1)
@@ -36,7 +36,7 @@ def augment(sample: Sample, recipe: Recipe, rng: np.random.Generator) -> tuple[T
         floats = photometric_distortion(floats, rng)
     if recipe.blur and rng.random() < recipe.blur:
         floats = V.gaussian_blur(floats, [BLUR_SIDE, BLUR_SIDE], [rng.uniform(1e-3, 1)])
-    return pad(floats, label.long(), recipe.crop, recipe)
+    return pad(floats, label.long(), recipe.crop_size, recipe)
 
 
 def as_floats(image: Tensor) -> Tensor:
@@ -61,9 +61,10 @@ def random_scale(image: Tensor, label: Tensor, recipe: Recipe, rng: np.random.Ge
 
 
 def random_crop(image: Tensor, label: Tensor, recipe: Recipe, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """A random square, redrawn up to ten times while one class covers more than `category_limit` of its labelled pixels."""
+    """A random window of `crop_size`, redrawn up to ten times while one class covers more than `category_limit` of what is
+    labelled in it."""
     height, width = label.shape
-    side_h, side_w = min(recipe.crop, height), min(recipe.crop, width)
+    side_h, side_w = map(min, recipe.crop_size, (height, width))
     for _ in range(CROP_ATTEMPTS):
         top, left = int(rng.integers(height - side_h + 1)), int(rng.integers(width - side_w + 1))
         window = label[top : top + side_h, left : left + side_w]
@@ -101,9 +102,9 @@ def photometric_distortion(image: Tensor, rng: np.random.Generator) -> Tensor:
     return image
 
 
-def pad(image: Tensor, label: Tensor, side: int, recipe: Recipe) -> tuple[Tensor, Tensor]:
-    """Fill up to a square of that side, where it is larger: at the right and the bottom, or all around. Images are float."""
-    free_h, free_w = (max(0, side - length) for length in label.shape)
+def pad(image: Tensor, label: Tensor, size: tuple[int, int], recipe: Recipe) -> tuple[Tensor, Tensor]:
+    """Fill up to that height and width, where it is larger: at the right and the bottom, or all around. Images are float."""
+    free_h, free_w = (max(0, side - length) for side, length in zip(size, label.shape, strict=True))
     if not free_h and not free_w:
         return image, label
     top, left = (free_h // 2, free_w // 2) if recipe.pad == "centre" else (0, 0)

@@ -60,13 +60,13 @@ HINTS = (
 def made_up(phase: Phase, words: int, count: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Images float32 (B, 3, H, W) and labels int64 (B, H, W) of a phase in which every kind of label occurs: words, what is
     ignored, and in transductive training what is unlabelled."""
-    side = phase.recipe.crop
-    images = torch.rand(count, 3, side, side).to(device)
+    size = phase.recipe.crop_size
+    images = torch.rand(count, 3, *size).to(device)
     coarse = torch.randint(words, (count, 1, SEGMENTS, SEGMENTS)).float()
     coarse[:, :, 0, 0] = IGNORE
     if phase.pixels == "transductive":
         coarse[:, :, 0, 1] = UNLABELLED
-    return images, F.interpolate(coarse, (side, side), mode="nearest")[:, 0].long().to(device)
+    return images, F.interpolate(coarse, size, mode="nearest")[:, 0].long().to(device)
 
 
 def check_learnable(method: Method) -> None:

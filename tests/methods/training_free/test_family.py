@@ -84,6 +84,10 @@ def test_annotation_free_maskclip_plus_on_sets_where_nothing_is_unseen() -> None
     for dataset, steps in (("voc20", 2000), ("cityscapes", 4000), ("ade20k", 8000)):
         resolved = resolve(Request(method="maskclip-plus", dataset=dataset))
         assert resolved.recipe().iterations == steps and not resolved.options(None).annotations  # type: ignore[attr-defined]
+    city = resolve(Request(method="maskclip-plus", dataset="cityscapes"))
+    recipe, protocol = city.recipe(), city.protocol()
+    assert recipe.crop_size == (512, 1024) and (recipe.short_side, recipe.long_side) == (1024, 2048)
+    assert (protocol.short_side, protocol.max_long_side, protocol.crop) == (1024, 2048, None)
 
 
 def test_more_blocks_than_an_encoder_has_are_refused(tmp_path_factory: pytest.TempPathFactory) -> None:
