@@ -35,10 +35,18 @@ def test_the_help_shows_groups_in_order_and_examples():
     assert text.find("zsbench run --method zegclip --dataset miniworld") > places[-1]
 
 
-def test_a_shell_completes_names(monkeypatch):
-    monkeypatch.setenv("COMP_WORDS", "zsbench eval --method maskc")
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("eval --method maskc", ["maskclip", "maskclip-plus"]),
+        ("run --setting ", ["inductive", "transductive", "supervised", "training-free"]),
+        ("train -r crop", ["crop=", "crop_width="]),
+    ],
+)
+def test_a_shell_completes_names_and_choices(line, words, monkeypatch):
+    monkeypatch.setenv("COMP_WORDS", f"zsbench {line}")
     monkeypatch.setenv("COMP_CWORD", "3")
     done = CliRunner().invoke(
         app, env={"_ROOT_COMPLETE": "complete_bash", "_ZSBENCH_COMPLETE": "complete_bash"}, prog_name="zsbench"
     )
-    assert "maskclip" in done.output.split()
+    assert done.output.split() == words

@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from typer.models import OptionInfo
 
 from zsbench import registry
+from zsbench.recipe import Recipe
 from zsbench.runs.request import PANELS, Request, Verb, flags, place
 from zsbench.runs.request_file import overlaid, read_request, request_text
 
@@ -26,6 +27,7 @@ METAVARS: Mapping[Any, str] = {
     list[Path]: "PATH",
     list[str]: "KEY=VALUE",
 }
+ENTRIES = tuple(f"{entry}=" for entry in Recipe.model_fields)
 Body = Callable[..., None]
 
 
@@ -141,7 +143,7 @@ def option(name: str, field: FieldInfo, listed: bool) -> inspect.Parameter:
         metavar="NAME" if choices and kind == list[str] else METAVARS.get(kind),
         rich_help_panel=place(field).panel,
         min=lowest,
-        autocompletion=names_of(name),
+        autocompletion=completion(name, choices),
     )
     if listed:
         kind, default = list[str], [default] if default else None
@@ -152,12 +154,16 @@ def option(name: str, field: FieldInfo, listed: bool) -> inspect.Parameter:
     )
 
 
-def names_of(field: str) -> Callable[[str], list[str]] | None:
-    """What a shell completes the option of a field with: names of methods or of datasets."""
+def completion(field: str, choices: Sequence[str]) -> Callable[[str], list[str]] | None:
+    """What a shell completes the option of a field with: names of plugins, entries of a recipe, or what it chooses from."""
     kind: registry.Kind | None = {"method": "method", "dataset": "dataset"}.get(field)  # type: ignore[assignment]
-    return kind and (
-        lambda incomplete: [each.name for each in registry.plugins(kind) if each.name.startswith(incomplete)]
-    )
+
+    def words() -> Sequence[str]:
+        return [each.name for each in registry.plugins(kind)] if kind else ENTRIES if field == "recipe" else choices
+
+    if kind or choices or field == "recipe":
+        return lambda incomplete: [word for word in words() if word.startswith(incomplete)]
+    return None
 
 
 def plain_type(annotation: Any) -> tuple[Any, tuple[str, ...]]:
