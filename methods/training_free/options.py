@@ -10,7 +10,19 @@ from pydantic import Field
 
 from zsbench.options import Options, Preset
 
-from .presets import CLEARCLIP, GEM, MASKCLIP, MASKCLIP_PLUS, NACLIP, PLUS_VARIANTS, PROXYCLIP, RESCLIP, SCCLIP, SCLIP
+from .presets import (
+    CLEARCLIP,
+    GEM,
+    MASKCLIP,
+    MASKCLIP_PLUS,
+    NACLIP,
+    PLUS_VARIANT_PRESETS,
+    PLUS_VARIANTS,
+    PROXYCLIP,
+    RESCLIP,
+    SCCLIP,
+    SCLIP,
+)
 
 
 class DenseOptions(Options):
@@ -127,6 +139,7 @@ class MaskClipPlusOptions(TeacherOptions):
 
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = PLUS_VARIANTS
     presets: ClassVar[Mapping[str, Preset]] = MASKCLIP_PLUS
+    variant_presets: ClassVar[Mapping[str, Mapping[str, Preset]]] = PLUS_VARIANT_PRESETS
 
 
 class SclipOptions(DenseOptions):

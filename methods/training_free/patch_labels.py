@@ -6,9 +6,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-LONGEST = 31
-"""Taps of the Gaussian along a row of weights, at most."""
-
 
 def majority(labels: Tensor, patch: int) -> Tensor:
     """The most frequent label, the lowest of equals, of each patch of int64 (H, W): (H // patch, W // patch)."""
@@ -30,8 +27,8 @@ def semantic_weights(labels: Tensor, deviation: float) -> Tensor:
     steps, longest = chebyshev(labels.shape[0], labels.shape[1], labels.device)
     apart = same.bool() & ~connected(labels, steps, longest)
     same = torch.where(apart, (-steps / longest).exp(), same)
-    size = min(len(flat), LONGEST)
-    size -= 1 - size % 2
+    size = min(len(flat), int(6 * deviation + 1))
+    size += 1 - size % 2
     places = torch.arange(size, dtype=torch.float32, device=labels.device) - size // 2
     kernel = (-(places**2) / (2 * deviation**2)).exp()
     smooth = F.conv1d(same[:, None], (kernel / kernel.sum())[None, None], padding=size // 2)[:, 0].relu()
@@ -53,11 +50,12 @@ def positions(rows: int, columns: int, device: torch.device) -> tuple[Tensor, Te
 def connected(labels: Tensor, steps: Tensor, longest: int) -> Tensor:
     """bool (n, n): whether the way from patch to patch stays on the label of its start, as far as it is looked at.
 
-    As released: of `longest` + 1 places along the straight way only as many are looked at as the way has `steps` and one.
+    As released: of `longest` + 1 places along the straight way only as many are looked at as the way has `steps` and one;
+    and a place midway between two patches falls to either as single precision has it, which is part of its labels.
     """
-    y, x = positions(labels.shape[0], labels.shape[1], labels.device)
+    y, x = (each.float() for each in positions(labels.shape[0], labels.shape[1], labels.device))
     stays = torch.ones_like(steps, dtype=torch.bool)
-    for step, share in enumerate(torch.linspace(0, 1, longest + 1).tolist()):
-        at_y, at_x = ((place[:, None] + (place - place[:, None]) * share).round().long() for place in (y, x))
+    for step, share in enumerate(torch.linspace(0, 1, longest + 1, device=labels.device)):
+        at_y, at_x = ((here[:, None] * (1 - share) + here * share).round().long() for here in (y, x))
         stays &= (labels[at_y, at_x] == labels.flatten()[:, None]) | (step > steps)
     return stays

@@ -17,6 +17,7 @@ from zsbench.dataset import IGNORE, Sample
 from zsbench.recipe import Recipe
 
 CROP_ATTEMPTS = 10
+"""Crops that are looked at; after as many the next is taken as it is, as in mmsegmentation."""
 BLUR_SIDE = 7
 """Of the kernel: three deviations of a pixel to each side."""
 
@@ -61,11 +62,10 @@ def random_scale(image: Tensor, label: Tensor, recipe: Recipe, rng: np.random.Ge
 
 
 def random_crop(image: Tensor, label: Tensor, recipe: Recipe, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """A random window of `crop_size`, redrawn up to ten times while one class covers more than `category_limit` of what is
-    labelled in it."""
+    """A random window of `crop_size`, redrawn while a class covers more than `category_limit` of what is labelled in it."""
     height, width = label.shape
     side_h, side_w = map(min, recipe.crop_size, (height, width))
-    for _ in range(CROP_ATTEMPTS):
+    for _ in range(CROP_ATTEMPTS + 1):
         top, left = int(rng.integers(height - side_h + 1)), int(rng.integers(width - side_w + 1))
         window = label[top : top + side_h, left : left + side_w]
         if recipe.category_limit == 1 or _largest_share(window.numpy()) < recipe.category_limit:

@@ -13,6 +13,7 @@ from zsbench.clip.tower import Tokens
 from zsbench.errors import UserError
 from zsbench.methods.training_free.frames import enlarged, framed, level
 from zsbench.methods.training_free.neighbours import neighbourhood
+from zsbench.methods.training_free.options import MaskClipPlusOptions
 from zsbench.methods.training_free.similarity import sharpened
 from zsbench.runs.request import Request
 from zsbench.runs.resolve import resolve
@@ -78,6 +79,33 @@ def test_gem_sees_squares_as_in_its_example(dataset: str) -> None:
     protocol = resolved.protocol()
     assert (protocol.stretch, protocol.crop, protocol.background_threshold) == (448, None, None)
     assert resolved.texts(None)[1] == "a photo of a {}." and resolved.options(None).logit_scale == 1  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "steps"),
+    [("pascal-voc", 2000), ("voc20", 2000), ("context59", 4000), ("cityscapes", 4000), ("coco-stuff", 8000)],
+)
+def test_annotation_free_variants_are_a_tenth_as_long_on_the_network_beside_vit_b16(dataset: str, steps: int) -> None:
+    for variant, options in MaskClipPlusOptions.variants.items():
+        resolved = resolve(Request(method="maskclip-plus", dataset=dataset, variant=variant))
+        asked: Any = resolved.options(None)
+        if "annotations" in options:
+            assert (resolved.recipe().iterations, asked.backbone) == (steps, "resnet50c")
+        assert asked.void == ("known" if "released" in variant else "hidden")
+
+
+def test_maskclip_plus_on_ade20k_and_miniworld() -> None:
+    """The release forgets to leave anything out on the one; the other has a network and steps of its own."""
+    for variant in MaskClipPlusOptions.variants:
+        ade = resolve(Request(method="maskclip-plus", dataset="ade20k", variant=variant))
+        assert ade.options(None).void == "hidden"  # type: ignore[attr-defined]
+        small = resolve(Request(method="maskclip-plus", dataset="miniworld", variant=variant))
+        assert (small.options(None).backbone, small.recipe().iterations) == ("miniature", 600)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("dataset", ["voc21", "context60", "coco-object"])
+def test_what_maskclip_plus_learns_has_no_background_by_threshold(dataset: str) -> None:
+    assert resolve(Request(method="maskclip-plus", dataset=dataset)).protocol().background_threshold is None
 
 
 def test_annotation_free_maskclip_plus_on_sets_where_nothing_is_unseen() -> None:

@@ -89,7 +89,7 @@ def test_without_annotations_no_label_is_looked_at(tiny_clip: Clip) -> None:
     (phase,) = method.phases("transductive", Recipe(self_training_from=0.1), method.options)
     assert (phase.name, phase.recipe.iterations) == (GUIDED, 20_000)
     assert phase.recipe.pseudo_labels == "all" and phase.recipe.category_limit == 1.0
-    known = made(tiny_clip, **MaskClipPlusOptions.variants["annotation-free-as-released"]).options
+    known = made(tiny_clip, annotations=False, void="known").options
     assert method.phases("transductive", Recipe(), known)[0].recipe.pseudo_labels == "unseen"
 
 
