@@ -73,7 +73,11 @@ ZEGFORMER: Mapping[str, Preset] = {
         recipe=COCO_STUFF_RECIPE,
         protocol=COCO_STUFF_PROTOCOL,
     ),
-    "ade-full": Preset(options={"calibration": 0.0}),
+    "ade-full": Preset(
+        options={"backbone": "resnet50", "query_templates": "imagenet-select", "calibration": 0.0},
+        recipe={"iterations": 60_000, "batch_size": 32},
+        protocol={"max_long_side": 2048},
+    ),
 }
 ZEGFORMER_R50: Mapping[str, Preset] = {
     **ZEGFORMER,
@@ -129,6 +133,12 @@ class ZssegOptions(ProposalOptions):
     )
     expand: float = Field(1.0, ge=1, description="CLIP sees the box of a mask with its sides this much longer")
     weight: float = Field(0.7, ge=0, le=1, description="exponent of the trusted branch; 0 is CLIP alone")
+    trained: Literal["seen", "none"] = Field(
+        "seen", description="classes whose queries are trusted, others by CLIP; none: as released across datasets"
+    )
+    mask_threshold: float = Field(
+        0.5, ge=0, lt=1, description="a pixel is of the region that CLIP sees where its mask is above it"
+    )
     query_templates: LearntTemplates = Field(
         "sculpture", description="prompts that queries are compared with; learned: those of `prompts`"
     )

@@ -45,13 +45,17 @@ class Zsseg(MaskFormerMethod):
 
     def scores(self, image: Tensor, proposals: Proposals) -> Tensor:
         query_logits = self.head(proposals.queries, self.query_text())
-        logits, valid = region_logits(self, image, proposals, self.text(self.options.region_templates))
-        return zsseg_scores(query_logits, logits, valid, self.vocabulary.seen, self.options.weight)
+        text, options = self.text(self.options.region_templates), self.options
+        logits, valid = region_logits(self, image, proposals, text, options.mask_threshold)
+        trained = self.vocabulary.seen & (options.trained == "seen")
+        return zsseg_scores(query_logits, logits, valid, trained, options.weight)
 
 
-def region_logits(method: TwoStage, image: Tensor, proposals: Proposals, text: Tensor) -> tuple[Tensor, Tensor]:
-    """`(logits (V, C), valid bool (Q,))` of the V proposals that hold a pixel of the image."""
-    masks = proposals.masks[:, : image.shape[-2], : image.shape[-1]] > 0.5
+def region_logits(
+    method: TwoStage, image: Tensor, proposals: Proposals, text: Tensor, threshold: float = 0.5
+) -> tuple[Tensor, Tensor]:
+    """`(logits (V, C), valid bool (Q,))` of the V proposals that hold a pixel of the image, with more than `threshold`."""
+    masks = proposals.masks[:, : image.shape[-2], : image.shape[-1]] > threshold
     valid = masks.flatten(1).any(-1)
     if not bool(valid.any()):
         return text.new_zeros(0, len(text)), valid

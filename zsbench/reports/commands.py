@@ -19,8 +19,9 @@ the labels; `--protocol as-released`, where a method has it, scores on the grid 
 
 File names are examples of a user's own: `voc-600.npz` is written by `zsbench data words pascal-voc --from FASTTEXT --from
 WORD2VEC --norm unit --out voc-600.npz`. `-300` is of word2vec alone, and `-largest` says `--norm largest`: each table is
-divided by its largest norm. `resnet101-caffe.pth` is Caffe's ResNet-101, converted, `resnet101.pth` torchvision's, and
-`resnet101-without-unseen.pth` torchvision's, trained on ImageNet without the unseen classes. `&&`: one after the other.
+divided by its largest norm. `resnet101-caffe.pth` is Caffe's ResNet-101, converted, `R-103.pth` detectron2's DeepLab R-103,
+converted, `resnet101.pth` torchvision's, and `resnet101-without-unseen.pth` torchvision's, trained on ImageNet without the
+unseen classes. `&&`: one after the other.
 """
 
 

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -12,8 +13,10 @@ from zsbench.clip.weights import Weights
 from zsbench.errors import UserError
 from zsbench.method import ImageBatch
 from zsbench.methods.two_stage.clip_regions import ClipRegions
+from zsbench.methods.two_stage.fusion import zsseg_scores
 from zsbench.methods.two_stage.geometry import pad_to_multiple
 from zsbench.methods.two_stage.options import ClipRegionOptions, PromptOptions, ZegFormerOptions, ZssegOptions
+from zsbench.methods.two_stage.proposals import Proposals
 from zsbench.methods.two_stage.zegformer import ZegFormer
 from zsbench.methods.two_stage.zsseg import Zsseg
 from zsbench.methods.two_stage.zsseg_prompts import ZssegPrompts
@@ -258,6 +261,29 @@ def test_zsseg_skips_empty_masks(tiny_clip):
         method.network.pixel_decoder.mask_projection.bias.fill_(-1)
         found = method.predict_batch(ImageBatch(torch.rand(1, 3, 32, 32)))
     assert found.statistics()["clip_crops_per_image"] == [0] and torch.isfinite(found.logits).all()
+
+
+def test_a_lower_mask_threshold_shows_clip_more_regions(tiny_clip):
+    masks = torch.tensor([0.2, 0.38, 0.6])[:, None, None].expand(3, 32, 32)
+    for threshold, valid in ((0.5, [False, False, True]), (0.3, [False, True, True])):
+        method = zsseg(tiny_clip, mask_threshold=threshold).eval()
+        with patch("zsbench.methods.two_stage.zsseg.zsseg_scores", wraps=zsseg_scores) as fused, torch.no_grad():
+            method.scores(torch.rand(3, 32, 32), Proposals(masks, torch.rand(3, 64)))
+        assert fused.call_args.args[2].tolist() == valid
+
+
+def test_across_datasets_zsseg_can_take_no_class_for_trained(tiny_clip):
+    """As though all were unseen; which are seen changes nothing then, and something otherwise."""
+    images = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        found = {
+            (trained, seen): told(zsseg(tiny_clip, trained=trained), tiny_clip, seen).eval().predict(images)
+            for trained in ("seen", "none")
+            for seen in ((True, True, True, False), (False, False, False, False))
+        }
+    (by_name, unseen, none, none_again) = found.values()
+    assert torch.equal(none, none_again) and torch.equal(none, unseen)
+    assert not torch.allclose(by_name, none, atol=0)
 
 
 def test_unseen_names_arrive_at_test_time_only(tiny_clip, subset):

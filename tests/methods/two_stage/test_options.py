@@ -95,7 +95,10 @@ def test_zegformer_is_evaluated_as_its_configurations_are():
     assert {(each.query_templates, each.fusion, each.calibration) for each in stuff} == {
         ("imagenet-select", "ensemble", 0.1)
     }
-    assert resolved("zegformer", "ade-full").options(None).calibration == 0.0
+    full = resolved("zegformer", "ade-full")
+    asked, recipe = full.options(None), full.recipe()
+    assert (asked.backbone, asked.query_templates, asked.calibration) == ("resnet50", "imagenet-select", 0.0)
+    assert (recipe.iterations, recipe.batch_size, full.protocol().max_long_side) == (60_000, 32, 2048)
 
 
 def test_zegformer_writes_potted_plant_in_two_words_and_zsseg_in_one():
