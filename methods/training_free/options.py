@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from zsbench.options import Options, Preset
 
@@ -204,18 +204,31 @@ class GemOptions(DenseOptions):
     }
 
 
+CLIP_ITSELF = "clip"
+
+
 class ProxyClipOptions(DenseOptions):
-    """ProxyCLIP as released, for windows of any shape (the release's work where they are square)."""
+    """ProxyCLIP as released, for windows of any shape (the release's work where they are square); `guided-by-clip` is no
+    system of the paper's, but for where there is no DINO: CLIP's own patches say what is alike."""
 
     padding: Literal["cut", "corner", "centred"] = "centred"
     guide: str = Field(
-        "vit_base_patch8_224.dino", description="timm's name of the model whose features say what is alike"
+        "vit_base_patch8_224.dino",
+        description=f"timm's name of the model whose features say what is alike; {CLIP_ITSELF}: CLIP itself",
     )
     guide_weights: Path | None = Field(None, description="a file of its weights; none: timm's, downloaded by it")
     offset: float = Field(1.2, description="patches less alike than this times the mean are not attended to (beta)")
     sharpness: float = Field(3.0, gt=0, description="scale of likenesses before their softmax (gamma)")
 
+    variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"guided-by-clip": {"guide": CLIP_ITSELF}}
     presets: ClassVar[Mapping[str, Preset]] = PROXYCLIP
+
+    @model_validator(mode="after")
+    def check_guide(self) -> ProxyClipOptions:
+        """CLIP has its weights already."""
+        if self.guide == CLIP_ITSELF and self.guide_weights is not None:
+            raise ValueError(f"guide_weights are not used where the guide is {CLIP_ITSELF}: leave them out")
+        return self
 
 
 class ScClipOptions(DenseOptions):

@@ -19,7 +19,7 @@ from zsbench.errors import UserError
 from zsbench.registry import register_method
 
 from .base import DenseClip
-from .options import ProxyClipOptions
+from .options import CLIP_ITSELF, ProxyClipOptions
 from .similarity import cosines, sharpened
 
 
@@ -32,12 +32,17 @@ class ProxyClip(DenseClip):
 
     def __init__(self, clip: Clip, options: ProxyClipOptions) -> None:
         super().__init__(clip, options)
-        self.guide = load_guide(options.guide, options.guide_weights, clip)
-        self.guide_tower = tower_of(self.guide, options.guide)
+        if options.guide != CLIP_ITSELF:
+            self.guide = load_guide(options.guide, options.guide_weights, clip)
+            self.guide_tower = tower_of(self.guide, options.guide)
 
     def cosines(self, images: Tensor) -> Tensor:
-        tower, tokens, guide = self.tower, self.enter(images), self.guided(images)
+        tower, tokens = self.tower, self.enter(images)
         last = tower.blocks[-1]
+        if self.options.guide == CLIP_ITSELF:
+            guide = tokens.holding(tower.finish(tower.run(last, tokens)))
+        else:
+            guide = self.guided(images)
         _, _, values = tower.qkv(last, tokens)
         count = values.shape[1]
         maps = values[:, :, tokens.prefix :].mT.flatten(1, 2).unflatten(-1, tokens.grid)
@@ -69,7 +74,8 @@ def load_guide(name: str, weights: Path | None, clip: Clip) -> Any:
     except Exception as error:  # timm's and its hub's are of many kinds
         raise UserError(
             f"proxyclip: timm cannot give {name} ({type(error).__name__}: {str(error)[:200]}). Without a network, give "
-            "a file of its weights: -o guide_weights=path/to/file."
+            "a file of its weights: -o guide_weights=path/to/file; or --variant guided-by-clip, which needs none and is not "
+            "the paper's."
         ) from error
     if weights is not None:
         fill(guide, read_tensors(weights), str(weights), name)

@@ -8,7 +8,6 @@ import torch
 from training_free import build
 
 from zsbench.clip.model import Clip
-from zsbench.methods.training_free.patch_labels import LONGEST
 from zsbench.profiling import count_macs
 
 CLASSES, GUIDE = 5, "vit_tiny_patch16_224"
@@ -99,7 +98,7 @@ def test_the_second_path_of_gem_is_counted(work: Work) -> None:
 def test_both_passes_of_resclip_are_counted(work: Work) -> None:
     """And the Gaussian of 31 taps that smooths each row of the second one's weights."""
     passes = 2 * (work.projections + 2 * work.product + work.after)
-    assert counted(work.clip, "resclip", *SIDES) == work.before + passes + LONGEST * work.patches**2
+    assert counted(work.clip, "resclip", *SIDES) == work.before + passes + 31 * work.patches**2
 
 
 def test_both_streams_of_sc_clip_and_its_likenesses_are_counted(work: Work) -> None:

@@ -1,5 +1,6 @@
 """What holds for every training-free method: shapes at any size, images that do not mix, refusals in words."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +12,10 @@ from training_free import build
 from zsbench.clip.model import Clip, load_clip
 from zsbench.clip.tower import Tokens
 from zsbench.errors import UserError
+from zsbench.methods.training_free.base import DenseClip
 from zsbench.methods.training_free.frames import enlarged, framed, level
 from zsbench.methods.training_free.neighbours import neighbourhood
-from zsbench.methods.training_free.options import MaskClipPlusOptions
+from zsbench.methods.training_free.options import MaskClipPlusOptions, ProxyClipOptions
 from zsbench.methods.training_free.similarity import sharpened
 from zsbench.runs.request import Request
 from zsbench.runs.resolve import resolve
@@ -24,7 +26,7 @@ SMALL_GUIDE = {"proxyclip": {"guide": "vit_tiny_patch16_224"}}
 
 def made(clip: Clip, name: str, **options: Any) -> Any:
     texts = torch.nn.functional.normalize(torch.randn(5, clip.dim, generator=torch.Generator().manual_seed(3)), dim=1)
-    return build(clip, name, texts, rounded=False, **SMALL_GUIDE.get(name, {}), **options)
+    return build(clip, name, texts, rounded=False, **{**SMALL_GUIDE.get(name, {}), **options})
 
 
 def images(count: int, height: int, width: int) -> torch.Tensor:
@@ -116,6 +118,28 @@ def test_annotation_free_maskclip_plus_on_sets_where_nothing_is_unseen() -> None
     recipe, protocol = city.recipe(), city.protocol()
     assert recipe.crop_size == (512, 1024) and (recipe.short_side, recipe.long_side) == (1024, 2048)
     assert (protocol.short_side, protocol.max_long_side, protocol.crop) == (1024, 2048, None)
+
+
+def test_proxyclip_that_clip_guides_mixes_values_of_patches_that_clip_finds_alike(tiny_clip: Clip) -> None:
+    """Sharp enough, every patch is like itself alone, and the last block hands on its own value."""
+
+    class Values(DenseClip):
+        def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, tokens: Tokens) -> torch.Tensor:
+            return v
+
+    sharp, soft = (made(tiny_clip, "proxyclip", guide="clip", sharpness=sharpness) for sharpness in (1e6, 3.0))
+    alone = Values(tiny_clip, sharp.options)
+    alone.set_vocabulary(sharp.vocabulary)
+    batch = images(2, 32, 48)
+    with torch.inference_mode():
+        torch.testing.assert_close(sharp.cosines(batch), alone.cosines(batch), atol=1e-5, rtol=1e-4)
+        assert not torch.allclose(soft.cosines(batch), alone.cosines(batch), atol=1e-3)
+    assert len(list(sharp.parameters())) == len(list(alone.parameters()))  # no second network
+
+
+def test_weights_of_a_guide_that_is_clip_are_refused() -> None:
+    with pytest.raises(ValueError, match="guide_weights are not used where the guide is clip"):
+        ProxyClipOptions(guide="clip", guide_weights=Path("dino.pth"))
 
 
 def test_more_blocks_than_an_encoder_has_are_refused(tmp_path_factory: pytest.TempPathFactory) -> None:
