@@ -106,6 +106,16 @@ def test_blur_keeps_the_mean_and_the_label():
     assert 0.5 < min(contrasts) < 0.98 and max(contrasts) <= 1
 
 
+def test_after_ten_crops_of_one_class_the_next_is_taken():
+    """As mmsegmentation draws: ten are looked at, an eleventh is not."""
+    label = torch.zeros(64, 64, dtype=torch.int32)
+    image = torch.arange(64 * 64).reshape(1, 64, 64)
+    window, _ = random_crop(image, label, Recipe(crop=16, category_limit=0.75), np.random.default_rng(5))
+    rng = np.random.default_rng(5)
+    top, left = [(int(rng.integers(49)), int(rng.integers(49))) for _ in range(11)][-1]
+    assert torch.equal(window, image[:, top : top + 16, left : left + 16])
+
+
 def test_crop_avoids_a_dominating_class():
     label = torch.zeros(64, 64, dtype=torch.int32)
     label[:, 48:] = torch.arange(16, dtype=torch.int32).repeat_interleave(1)[None] % 4
