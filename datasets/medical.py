@@ -13,15 +13,21 @@ from zsbench.registry import register_dataset
 BLACK_AND_WHITE = LabelMap({0: 0, 1: 1})
 PALETTE = ((0, 0, 0), (255, 255, 255))
 FOLDERS = {"train": "Train_Folder", "val": "Val_Folder", "test": "Test_Folder"}
+PREPARED = "{0}.zip from https://huggingface.co/datasets/TahaKoleilat/MedCLIPSeg"
+EUS = """\
+"EUS Healthy" and "EUS Cancer", linked in assets/DATASETS.md of https://github.com/HealthX-Lab/MedCLIPSeg,
+made into splits by its utils/preprocess_EUS.py"""
 WHERE = """\
-Prepared with splits: {0}.zip from https://huggingface.co/datasets/TahaKoleilat/MedCLIPSeg
+Prepared with splits: {2}
 Expected, with the data root at {0} or the folder around it:
   {0}/{{Train,Val,Test}}_Folder/img/<id>.png
   {0}/{{Train,Val,Test}}_Folder/label/<id>{1}.png"""
 
 
-def where(folder: str, suffix: str = "", published: str = "") -> str:
-    return WHERE.format(folder, suffix) + (f"\nor as published: {published}" if published else "")
+def where(folder: str, suffix: str = "", published: str = "", prepared: str = PREPARED) -> str:
+    return WHERE.format(folder, suffix, prepared.format(folder)) + (
+        f"\nor as published: {published}" if published else ""
+    )
 
 
 def masks(image: str, label: str, count: int, more: str = "", note: str = "") -> Masks:
@@ -39,7 +45,7 @@ def splits(train: int, val: int, test: int, *published: Masks, suffix: str = "")
     return {split: (source, *(published if split == "test" else ())) for split, source in prepared.items()}
 
 
-ALL = "Its authors publish no split: these are all its images; do not compare with scores on a test split."
+ALL = "These are all its images, whatever split others make of them; do not compare with scores on a test split."
 
 
 class Medical(FolderDataset):
@@ -151,5 +157,5 @@ class Eus(Medical):
     classes = ("background", "pancreatic tumor")
     inside = ("", "EUS")
     expects = ("Test_Folder",)
-    where = where("EUS")
+    where = where("EUS", prepared=EUS)
     splits = splits(26_318, 1_758, 10_090)

@@ -67,7 +67,7 @@ UNSEEN33 = ("cow", "motorbike", "sofa", "cat")
 WHERE = """\
 PASCAL Context: VOCtrainval_03-May-2010.tar (1.3 GB) from http://host.robots.ox.ac.uk/pascal/VOC/voc2010/ and either
 trainval_merged.json (the "detail" annotations, https://codalabuser.blob.core.windows.net/public/trainval_merged.json)
-or 59_context_labels.tar.gz from https://cs.stanford.edu/~roozbeh/pascal-context/
+or 59_context_labels.tar.gz from https://roozbehm.info/pascal-context/ (before: https://cs.stanford.edu/~roozbeh/pascal-context/)
 Expected, with the data root at the folder of VOCdevkit (or at VOCdevkit or VOC2010):
   VOCdevkit/VOC2010/JPEGImages/<id>.jpg
 and either

@@ -35,7 +35,8 @@ UNSEEN150 = tuple(NAMES150[i] for i in (9, 15, 30, 37, 49, 60, 74, 81, 89, 99, 1
 
 ROWS847 = read_rows("classes847.txt")
 NAMES847 = tuple(names for _, _, names in ROWS847)
-"""All words that ADE20K has for each class, as ZegFormer and CAT-Seg put them into the prompts."""
+"""All words that ADE20K has for each class. ProxyCLIP puts the whole line into a prompt, ZegFormer takes the mean over its
+words, CAT-Seg the first (the set `first`)."""
 OBJECT_INDEX = tuple(int(index) for index, _, _ in ROWS847)
 """Number of each class among the objects of the ADE20K archive."""
 UNSEEN847 = tuple(names for _, frequency, names in ROWS847 if frequency == "rare")
@@ -155,7 +156,9 @@ class AdeFull(FolderDataset):
     conversions = (FullLabels(),)
     licence = "research and education, after registration"
     name_sets = by_name(
-        NameSet("first", tuple((names.split(",")[0],) for names in NAMES847), "the first of ADE20K's words"),
+        NameSet(
+            "first", tuple((names.split(",")[0],) for names in NAMES847), "the first of ADE20K's words, as CAT-Seg"
+        ),
         NameSet.parse("synonyms", NAMES847, "all of ADE20K's words, the best of them counts"),
     )
     splits = SPLITS847

@@ -27,7 +27,7 @@ UNSEEN = (
     "carrot", "scissors", "cardboard", "clouds", "grass",
     "playingfield", "river", "road", "tree", "wall-concrete",
 )  # fmt: skip
-"""The 15 novel classes of SPNet (Xian et al. 2019), those of ZS3, CaGNet, ZegFormer, zsseg and ZegCLIP."""
+"""The 15 novel classes of SPNet (Xian et al. 2019), those of CaGNet, ZegFormer, zsseg and ZegCLIP."""
 
 UNUSED = sorted(set(range(182)) - set(PIXEL_VALUES))
 COUNTS = {"train": 118_287, "val": 5_000}
