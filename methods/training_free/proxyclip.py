@@ -28,13 +28,16 @@ class ProxyClip(DenseClip):
     """Training-free: CLIP's values, gathered by the likeness of DINO's features (ProxyCLIP, ECCV 2024)."""
 
     Options = ProxyClipOptions
-    multiple = 56
 
     def __init__(self, clip: Clip, options: ProxyClipOptions) -> None:
         super().__init__(clip, options)
         if options.guide != CLIP_ITSELF:
             self.guide = load_guide(options.guide, options.guide_weights, clip)
             self.guide_tower = tower_of(self.guide, options.guide)
+
+    @property
+    def multiple(self) -> int:
+        return self.tower.patch if self.options.guide == CLIP_ITSELF else 56
 
     def cosines(self, images: Tensor) -> Tensor:
         tower, tokens = self.tower, self.enter(images)
