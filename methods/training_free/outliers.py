@@ -15,7 +15,9 @@ def outliers(patches: Tensor, neighbours: int, quantile: float) -> Tensor:
     A patch's density is one over its (squared) distance to the last of its nearest `neighbours`, its factor the mean
     density of those over its own: as released, simpler than the factor of Breunig et al. (2000).
     """
-    squared = torch.cdist(patches.float(), patches.float()).square()
+    patches = patches.float()
+    # from differences: by products, as torch does for many rows, what all patches share swallows what tells them apart
+    squared = torch.cdist(patches, patches, compute_mode="donot_use_mm_for_euclid_dist").square()
     distance, nearest = squared.topk(min(neighbours + 1, patches.shape[1]), largest=False)
     density = 1 / distance[..., -1]
     around = density[:, None].expand(-1, patches.shape[1], -1).gather(2, nearest[..., 1:])

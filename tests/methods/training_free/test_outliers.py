@@ -8,11 +8,14 @@ from hypothesis import strategies as st
 from zsbench.methods.training_free.outliers import filled, outliers
 
 
-@given(st.integers(0, 10_000), st.integers(20, 60), st.integers(2, 12))
-@settings(deadline=None, max_examples=20)
-def test_outliers_are_those_of_a_loop(seed: int, patches: int, neighbours: int) -> None:
+@given(st.integers(0, 10_000), st.integers(20, 60), st.integers(2, 12), st.sampled_from([0, 1000]))
+@settings(deadline=None, max_examples=40)
+def test_outliers_are_those_of_a_loop(seed: int, patches: int, neighbours: int, shared: int) -> None:
+    """Also where all patches have much in common, as in the late blocks of a CLIP."""
     assume((patches - 1) % 20)  # else the quantile is one of the factors, and rounding decides
     features = np.random.default_rng(seed).standard_normal((patches, 8))
+    features[:, 0] += shared
+    features = features.astype(np.float32).astype(np.float64)
     squared = ((features[:, None] - features) ** 2).sum(-1)
     order = squared.argsort(1)[:, 1 : neighbours + 1]
     density = neighbours / np.array([squared[i, order[i, -1]] for i in range(patches)])
