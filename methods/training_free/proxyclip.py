@@ -41,11 +41,7 @@ class ProxyClip(DenseClip):
 
     def cosines(self, images: Tensor) -> Tensor:
         tower, tokens = self.tower, self.enter(images)
-        last = tower.blocks[-1]
-        if self.options.guide == CLIP_ITSELF:
-            guide = tokens.holding(tower.finish(tower.run(last, tokens)))
-        else:
-            guide = self.guided(images)
+        guide, last = self.guided(images, tokens), tower.blocks[-1]
         _, _, values = tower.qkv(last, tokens)
         count = values.shape[1]
         maps = values[:, :, tokens.prefix :].mT.flatten(1, 2).unflatten(-1, tokens.grid)
@@ -55,8 +51,11 @@ class ProxyClip(DenseClip):
         dense = Tokens(mixed, guide.grid, prefix=0)
         return self.compared(dense.holding(tower.finish(dense)))
 
-    def guided(self, images: Tensor) -> Tokens:
-        """DINO's tokens after its last norm, of images that CLIP's mean and deviation have normalised."""
+    def guided(self, images: Tensor, entered: Tokens) -> Tokens:
+        """DINO's tokens after its last norm, of images that CLIP's mean and deviation have normalised; or CLIP's own in the
+        space of texts, of its tokens before the last block."""
+        if self.options.guide == CLIP_ITSELF:
+            return entered.holding(self.tower.finish(self.tower.run(self.tower.blocks[-1], entered)))
         mean, std = (images.new_tensor(value)[:, None, None] for value in (self.clip.mean, self.clip.std))
         tower = self.guide_tower
         tokens = tower.embed(normalise(images * std + mean, IMAGENET_MEAN, IMAGENET_STD), "scale")

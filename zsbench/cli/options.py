@@ -157,13 +157,13 @@ def option(name: str, field: FieldInfo, listed: bool) -> inspect.Parameter:
 def completion(field: str, choices: Sequence[str]) -> Callable[[str], list[str]] | None:
     """What a shell completes the option of a field with: names of plugins, entries of a recipe, or what it chooses from."""
     kind: registry.Kind | None = {"method": "method", "dataset": "dataset"}.get(field)  # type: ignore[assignment]
+    known = ENTRIES if field == "recipe" else choices
 
-    def words() -> Sequence[str]:
-        return [each.name for each in registry.plugins(kind)] if kind else ENTRIES if field == "recipe" else choices
+    def begun(incomplete: str) -> list[str]:
+        words = [each.name for each in registry.plugins(kind)] if kind else known
+        return [word for word in words if word.startswith(incomplete)]
 
-    if kind or choices or field == "recipe":
-        return lambda incomplete: [word for word in words() if word.startswith(incomplete)]
-    return None
+    return begun if kind or known else None
 
 
 def plain_type(annotation: Any) -> tuple[Any, tuple[str, ...]]:

@@ -25,7 +25,7 @@ no IoU:
 - `union` (the default; mmseg `IoUMetric`, a NaN-mean): it is left out. A class predicted but absent has IoU 0
   and counts.
 - `absent=0`: it counts as 0; the mean is over all classes.
-- `gt-present` (detectron2 `SemSegEvaluator` of today; the evaluators of ZegFormer and zsseg are `union`): the
+- `gt-present` (detectron2 `SemSegEvaluator` of today; older copies of it in other releases are `union`): the
   mean is over the classes present in the labels, so predicting an absent class costs only the class it was
   taken from. detectron2 also drops abstained pixels from gt, which rewards abstaining; here they stay, under
   every convention.
