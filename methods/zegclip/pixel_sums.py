@@ -35,6 +35,13 @@ def upsample(masks: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(masks, size, mode="bilinear", align_corners=False)
 
 
+def softplus(logits: Tensor) -> Tensor:
+    """log(1 + exp(z)). On CPUs in a quarter of the time of `F.softplus`: its `log1p` is slow there, `log` is not."""
+    if logits.device.type != "cpu":
+        return F.softplus(logits)
+    return logits.relu().sub_(logits.abs().sigmoid_().log_())
+
+
 def pixel_sums(masks: Tensor, labels: Tensor, valid: Tensor | None, kind: Kind) -> Sums:
     """`Sums` of logits (B, C, h, w) upsampled to the size of `labels` int64 (B, H, W), negative where there is no label.
 
@@ -52,8 +59,9 @@ class PixelSums(torch.autograd.Function):
         ctx.kind = kind
         parts = []
         for chunk in chunks(masks, labels):
-            q, softplus = chunk.logits.sigmoid(), F.softplus(chunk.logits)
-            loss = softplus.mul_(q).mul_(q) if kind == "focal" else softplus
+            q, loss = chunk.logits.sigmoid(), softplus(chunk.logits)
+            if kind == "focal":
+                loss.mul_(q).mul_(q)
             if valid is not None:
                 loss, q = loss * valid[:, None], q * valid[:, None]
             parts.append((loss.sum((2, 3)), chunk.label_sum(loss), q.sum((2, 3)), chunk.label_sum(q)))
@@ -72,7 +80,7 @@ class PixelSums(torch.autograd.Function):
             rest = 1 - q
             slope = q
             if ctx.kind == "focal":
-                slope = F.softplus(chunk.logits).mul_(rest).mul_(2).add_(q).mul_(q).mul_(q)
+                slope = softplus(chunk.logits).mul_(rest).mul_(2).add_(q).mul_(q).mul_(q)
             bend = rest.mul_(q)
             total = slope * of_loss + bend * of_wrong
             at_label = (

@@ -74,6 +74,12 @@ def test_plain_statement(batch, nel, ignored, chunk):
     torch.testing.assert_close(ours.double(), theirs, rtol=1e-4, atol=1e-5 * float(theirs.abs().max()) + 1e-9)
 
 
+def test_softplus_at_all_logits():
+    logits = torch.cat([torch.linspace(-200, 200, 20_001), torch.tensor([-torch.inf, torch.inf])])
+    torch.testing.assert_close(pixel_sums.softplus(logits), F.softplus(logits.double()).float(), rtol=1e-6, atol=1e-7)
+    assert pixel_sums.softplus(torch.tensor([torch.nan])).isnan()
+
+
 def test_gradients_in_double_precision():
     """The hand-written backward pass against finite differences, each of the four sums weighted differently."""
     torch.manual_seed(0)
