@@ -57,8 +57,8 @@ class Stage:
 STAGES = (
     Stage("singles", 400, 128, (0.0, 1.5e-3), 0.9, 0.5),
     Stage("mixed", 1600, 128, (1.5e-3, 1.3e-3), 0.35, 0.5),
-    Stage("decay", 1300, 128, (1.3e-3, 1e-4), 0.35, 0.5, patches=0.1),
-    Stage("whole", 200, 64, (1e-4, 1e-5), 0.35, 0.0, patches=0.1),
+    Stage("decay", 1300, 128, (1.3e-3, 1e-4), 0.35, 0.5, patches=0.003),
+    Stage("whole", 200, 64, (1e-4, 1e-5), 0.35, 0.0, patches=0.003),
 )
 
 
