@@ -119,7 +119,7 @@ class ZssegOptions(ProposalOptions):
     }
     presets: ClassVar = {
         # its CLIP knows things at the size they have in an image, and not enlarged
-        "miniworld": Preset(options={**MINIWORLD, "expand": 5.0}, recipe=MINIWORLD_RECIPE),
+        "miniworld": Preset(options={**MINIWORLD, "expand": 3.0}, recipe=MINIWORLD_RECIPE),
         "*": Preset(recipe={**PAPER_RECIPE, "pseudo_labels": "all"}, protocol=WHOLE_IMAGES),
         "pascal-voc": Preset(
             recipe={"iterations": 20_000, "batch_size": 16, "short_side": 640, "scale": (0.5, 1.5)},
@@ -163,7 +163,7 @@ class ZssegOptions(ProposalOptions):
 class PromptOptions(RegionOptions):
     presets: ClassVar = {
         "*": Preset(recipe=PROMPT_RECIPE, protocol=WHOLE_IMAGES),
-        "miniworld": Preset(options={**MINIWORLD_REGIONS, "expand": 5.0}, recipe={"iterations": 200}),
+        "miniworld": Preset(options={**MINIWORLD_REGIONS, "expand": 3.0}, recipe={"iterations": 200}),
         "pascal-voc": Preset(recipe={"iterations": 3_200}),
         "coco-stuff": Preset(recipe={"iterations": 16_000}),
     }
@@ -180,7 +180,7 @@ class ClipRegionOptions(RegionOptions):
     }
     presets: ClassVar = {
         "*": Preset(protocol=WHOLE_IMAGES),
-        "miniworld": Preset(options={**MINIWORLD_REGIONS, "templates": "dataset", "crop": "mask", "expand": 5.0}),
+        "miniworld": Preset(options={**MINIWORLD_REGIONS, "templates": "dataset", "crop": "mask", "expand": 3.0}),
     }
 
     proposals: Source = Field("grid", description="where segments come from; oracle is the ground truth")
