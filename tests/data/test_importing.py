@@ -439,6 +439,63 @@ def test_annotations_of_no_split_name_images_of_any(tmp_path):
     assert list(labels(imported(tmp_path / "x", tmp_path)[0])) == [("val", "a")]
 
 
+def test_names_that_lead_to_one_image_are_refused(tmp_path):
+    coco(tmp_path / "x/labels.json", "clip1/a.jpg", "clip2/a.jpg")
+    photo(tmp_path / "x/images/clip2/a.jpg")
+    with pytest.raises(UserError, match=r"'clip1/a.jpg' and 'clip2/a.jpg', of which only .*clip2.a\.jpg is there"):
+        imported(tmp_path / "x", tmp_path)
+
+
+def test_images_with_one_number_are_refused(tmp_path):
+    coco(tmp_path / "x/labels.json", "a.jpg", "b.jpg")
+    for turn, name in enumerate("ab"):
+        photo(tmp_path / f"x/{name}.jpg", turn)
+    content = json.loads((tmp_path / "x/labels.json").read_text())
+    content["images"][1]["id"] = 0
+    (tmp_path / "x/labels.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"labels\.json: two of its images have the id 0"):
+        imported(tmp_path / "x", tmp_path)
+
+
+@pytest.mark.parametrize("above", ["none", "things"])
+def test_category_0_is_left_out_where_it_is_a_name_for_all(tmp_path, above):
+    """Roboflow's; a class that these images happen not to show stays."""
+    coco(tmp_path / "x/labels.json", "a.jpg")
+    photo(tmp_path / "x/a.jpg")
+    content = json.loads((tmp_path / "x/labels.json").read_text())
+    content["categories"] = [{"id": 0, "name": "things"}, {"id": 1, "name": "tree", "supercategory": above}]
+    (tmp_path / "x/labels.json").write_text(json.dumps(content))
+    dataset, _ = imported(tmp_path / "x", tmp_path)
+    assert dataset.classes == (("tree",) if above == "things" else ("things", "tree"))
+
+
+def test_stuff_lies_below_things_and_boxes_are_told(tmp_path):
+    """COCO's class `other` of stuff covers all things, with the same region."""
+    photo(tmp_path / "x/a.jpg")
+    for name, number in (("instances_val", 1), ("stuff_val", 2)):
+        coco(tmp_path / f"x/{name}.json", "a.jpg")
+        content = json.loads((tmp_path / f"x/{name}.json").read_text())
+        content["categories"] = [{"id": number, "name": {1: "tree", 2: "other"}[number]}]
+        content["annotations"][0]["category_id"] = number
+        content["annotations"].append({"id": 9, "image_id": 0, "category_id": number, "bbox": [0, 20, 4, 4]})
+        (tmp_path / f"x/{name}.json").write_text(json.dumps(content))
+    dataset, said = imported(tmp_path / "x", tmp_path)
+    assert "annotations without a region (boxes or keypoints alone), drawn nowhere: 2" in said
+    assert set(labels(dataset)["val", "a"][:12].ravel()) == {"tree"}
+
+
+@pytest.mark.parametrize(
+    ("image", "label"),
+    [("images/clip1/a", "masks/clip2/a"), ("train/images/a", "val/masks/a")],
+    ids=["videos", "splits"],
+)
+def test_a_mask_of_another_video_or_split_is_no_mask_of_an_image(tmp_path, image, label):
+    photo(tmp_path / f"x/{image}.jpg")
+    mask(tmp_path / f"x/{label}.png", expected(255))
+    with pytest.raises(UserError, match="its image is missing"):
+        imported(tmp_path / "x", tmp_path, classes=("tree", "road"))
+
+
 def test_masks_in_folders_of_any_name_are_known_by_their_channel(tmp_path):
     photo(tmp_path / "x/first batch/a.jpg")
     mask(tmp_path / "x/export of monday/a.png", expected(255))
