@@ -223,6 +223,59 @@ def test_label_studios_masks_are_those_of_the_image_that_its_json_says(tmp_path)
         imported(folder, tmp_path / "again")
 
 
+def region(kind, image="image", **value):
+    return {"from_name": "tag", "to_name": image, "type": kind, "value": {kind: ["tree"], **value}}
+
+
+BRUSH = region("brushlabels", rle=[])
+
+
+def label_studio(folder, *data, regions=(BRUSH,)):
+    """An export with a task of each of `data`, from 1; in each the tree and the `regions`."""
+    tasks = [
+        {
+            "id": task,
+            "data": each,
+            "annotations": [{"id": 4, "result": list(regions), "prediction": {"result": regions}}],
+        }
+        for task, each in enumerate(data, 1)
+    ]
+    for task in range(1, len(tasks) + 1):
+        mask(folder / f"task-{task}-annotation-4-by-1-tag-tree-0.png", 255 * tree_and_road()[0])
+    (folder / "project.json").write_text(json.dumps(tasks))
+
+
+@pytest.mark.parametrize("names", [("a.png", "a.png"), ("0a1b2c3d-a.png", "1a1b2c3d-a.png")], ids=["again", "uploads"])
+def test_an_image_of_two_tasks_in_label_studio_is_refused(tmp_path, names):
+    photo(tmp_path / "ls/a.png")
+    label_studio(tmp_path / "ls", *({"image": name} for name in names))
+    with pytest.raises(
+        UserError, match=r"project\.json: tasks 1 and 2 are both of the image .*a\.png: leave one of them"
+    ):
+        imported(tmp_path / "ls", tmp_path)
+
+
+def test_what_label_studio_exports_no_mask_of_is_counted(tmp_path):
+    photo(tmp_path / "ls/a.png")
+    shapes = [region("polygonlabels", points=[]), region("rectanglelabels", x=1), region("polygonlabels", points=[])]
+    label_studio(tmp_path / "ls", {"image": "a.png"}, regions=[BRUSH, *shapes])
+    _, said = imported(tmp_path / "ls", tmp_path)
+    assert "annotations that are in no mask are left out: 2 polygonlabels, 1 rectanglelabels" in said
+
+
+def test_of_several_images_of_a_task_in_label_studio_the_one_that_is_drawn_on_counts(tmp_path):
+    for turn, name in enumerate(("depth", "photo")):
+        photo(tmp_path / f"ls/{name}.png", turn)
+    data = {"depth": "depth.png", "image": "photo.png"}
+    label_studio(tmp_path / "ls", data, regions=[BRUSH, region("polygonlabels", "depth")])
+    assert list(labels(imported(tmp_path / "ls", tmp_path)[0])) == [("val", "photo")]
+    label_studio(tmp_path / "ls", data, regions=[region("brushlabels", "img", rle=[])])
+    with pytest.raises(
+        UserError, match=r"project\.json: task 1 has several images, depth, image, and its masks may be"
+    ):
+        imported(tmp_path / "ls", tmp_path / "again")
+
+
 @pytest.mark.parametrize("kind", ["BRUSH_TO_PNG", "BRUSH_TO_COCO"])
 def test_what_label_studio_itself_exports_is_read(tmp_path, kind):
     converter = pytest.importorskip("label_studio_sdk.converter", reason="Label Studio writes these: label-studio-sdk")
