@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from pathlib import Path
 
@@ -152,6 +153,92 @@ def test_what_is_wrong_with_a_cvat_export_is_one_message(exported, tmp_path, cha
     with pytest.raises(UserError, match=told):
         imported(folder, tmp_path)
     assert not list((tmp_path / "out").iterdir()), "nothing is left behind"
+
+
+def cvat_masks(folder, lists, classes=("tree", "road")):
+    """What CVAT writes as "segmentation mask 1.1": in `lists` the names of the images of each list."""
+    pytest.importorskip("datumaro", reason="datumaro reads these inputs: pip install 'zsbench[import]'")
+    (folder / "ImageSets/Segmentation").mkdir(parents=True)
+    for name, images in lists.items():
+        (folder / f"ImageSets/Segmentation/{name}.txt").write_text("\n".join(images) + "\n")
+        for image in images:
+            photo(folder / f"JPEGImages/{image}.jpg")
+            mask(folder / f"SegmentationClass/{image}.png", expected(2), (TREE, ROAD, (0, 0, 0)))
+    colours = zip((*classes, "background"), (TREE, ROAD, (0, 0, 0)), strict=True)
+    (folder / "labelmap.txt").write_text("".join(f"{name}:{r},{g},{b}::\n" for name, (r, g, b) in colours))
+
+
+def test_all_jobs_of_cvat_below_a_folder_are_read(tmp_path):
+    cvat_masks(tmp_path / "x/job_1", {"default": ["a"]})
+    cvat_masks(tmp_path / "x/train/job_2", {"default": ["a"]})
+    found = labels(imported(tmp_path / "x", tmp_path)[0])
+    assert sorted(found) == [("train", "train/job_2/a"), ("val", "job_1/a")]
+    for each in found.values():
+        np.testing.assert_array_equal(each, in_names("background"))
+    cvat_masks(tmp_path / "x/job_3", {"default": ["b"]}, classes=("road", "tree"))
+    with pytest.raises(
+        UserError, match=r"job_1 and .*job_3 differ in their classes or the order of these: import each"
+    ):
+        imported(tmp_path / "x", tmp_path / "again")
+
+
+def test_images_in_a_list_that_is_called_like_no_split_are_kept(tmp_path):
+    cvat_masks(tmp_path / "x", {"train": ["a"], "holdout": ["b", "c"], "trainval": ["a", "b"]})
+    dataset, said = imported(tmp_path / "x", tmp_path)
+    assert sorted(labels(dataset)) == [("train", "a"), ("val", "b"), ("val", "c")]
+    assert re.search(r"2 images in lists of no split, such as (holdout|trainval)\.txt, are in val", said)
+
+
+def test_an_image_in_two_lists_of_a_split_is_one_message(tmp_path):
+    cvat_masks(tmp_path / "x", {"val": ["a"], "valid": ["a"]})
+    with pytest.raises(UserError, match=r"a\.jpg is listed twice in the split val, as a: leave one of them out"):
+        imported(tmp_path / "x", tmp_path)
+
+
+def cvat_xml(folder, content):
+    """What CVAT writes for images or videos of `WIDTH` x `HEIGHT`, with the classes tree and road."""
+    pytest.importorskip("datumaro", reason="datumaro reads these inputs: pip install 'zsbench[import]'")
+    names = "".join(f"<label><name>{name}</name><attributes></attributes></label>" for name in ("tree", "road"))
+    size = f"<original_size><width>{WIDTH}</width><height>{HEIGHT}</height></original_size>"
+    (folder / "annotations.xml").write_text(
+        '<?xml version="1.0" encoding="utf-8"?>\n<annotations><version>1.1</version><meta><task>'
+        f"<labels>{names}</labels>{size}</task></meta>{content}</annotations>"
+    )
+
+
+TREES_OUTLINE = f'points="0,0;{WIDTH},0;{WIDTH},12;0,12"'
+
+
+def test_shapes_of_cvat_without_pixels_are_counted_and_images_without_shapes_kept(tmp_path):
+    for name in "abc":
+        photo(tmp_path / f"x/images/{name}.png")
+    size = f'width="{WIDTH}" height="{HEIGHT}"'
+    shapes = (
+        f'<polygon label="tree" {TREES_OUTLINE}></polygon><box label="road" xtl="1" ytl="1" xbr="9" ybr="9"></box>'
+        '<ellipse label="road" cx="5" cy="5" rx="2" ry="2"></ellipse><points label="road" points="1,1"></points><tag '
+        'label="road"></tag>'
+    )
+    empty = f'<image id="1" name="b.png" {size}></image>'
+    cvat_xml(tmp_path / "x", f'<image id="0" name="a.png" {size}>{shapes}</image>{empty}')
+    dataset, said = imported(tmp_path / "x", tmp_path)
+    found = labels(dataset)
+    np.testing.assert_array_equal(found["val", "a"], np.where(tree_and_road()[0], "tree", ""))
+    assert len(found) == 2 and (found["val", "b"] == "").all()
+    assert "1 images that its XML does not name are left out" in said
+    assert "annotations that say nothing of pixels are left out: 1 bbox, 1 ellipse, 1 points" in said
+
+
+def test_what_has_left_a_video_of_cvat_is_not_painted(tmp_path):
+    shapes = ""
+    for frame in range(2):
+        photo(tmp_path / f"x/images/frame_00000{frame}.png")
+        state = f'frame="{frame}" keyframe="1" outside="{frame}"'
+        shapes += f'<polygon {state} {TREES_OUTLINE}></polygon><ellipse {state} cx="5" cy="5" rx="2" ry="2"></ellipse>'
+    cvat_xml(tmp_path / "x", f'<track id="0" label="tree">{shapes}</track>')
+    dataset, said = imported(tmp_path / "x", tmp_path)
+    there, gone = (labels(dataset)["val", f"frame_00000{frame}"] for frame in range(2))
+    np.testing.assert_array_equal(there, np.where(tree_and_road()[0], "tree", ""))
+    assert (gone == "").all() and "left out: 1 ellipse" in said
 
 
 def test_category_0_of_coco_is_a_class_and_its_folders_may_be_any(tmp_path):
