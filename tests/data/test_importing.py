@@ -636,6 +636,12 @@ def test_a_mask_of_another_video_or_split_is_no_mask_of_an_image(tmp_path, image
         imported(tmp_path / "x", tmp_path, classes=("tree", "road"))
 
 
+def test_folders_may_say_in_their_names_what_they_hold(tmp_path):
+    photo(tmp_path / "x/images/clip1_images/a.jpg")
+    mask(tmp_path / "x/masks/clip1_masks/a.png", expected(255))
+    assert len(imported(tmp_path / "x", tmp_path, classes=("tree", "road"))[0].ids("val")) == 1
+
+
 def test_masks_in_folders_of_any_name_are_known_by_their_channel(tmp_path):
     photo(tmp_path / "x/first batch/a.jpg")
     mask(tmp_path / "x/export of monday/a.png", expected(255))

@@ -220,10 +220,16 @@ def image_and_mask(twos: Sequence[Placed]) -> list[Placed] | None:
 def near_image_and_mask(twos: Sequence[Placed]) -> list[Placed] | None:
     """The same, but for two in splits or folders of their own that differ: videos number their frames alike."""
     (one, _), (other, _) = twos
-    folders = [PurePosixPath(place.key).parts[:-1] for place in (one, other)]
+    folders = [folder_words(place) for place in (one, other)]
     if (one.split and other.split and one.split != other.split) or (all(folders) and folders[0] != folders[1]):
         return None
     return image_and_mask(twos)
+
+
+def folder_words(place: Place) -> list[str]:
+    """What folders are called besides that they hold images or masks."""
+    words = re.findall(r"[^\W_]+", str(PurePosixPath(place.key).parent).lower())
+    return [word for word in words if word not in MASK_WORDS | IMAGE_WORDS]
 
 
 def by_content(pictures: Sequence[Placed]) -> list[Placed]:
