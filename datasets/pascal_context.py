@@ -13,11 +13,11 @@ from zsbench.class_names import NameSet, by_name
 from zsbench.data import Files, FolderDataset, LabelMap, Masks, Source
 from zsbench.data.coco import Regions, image_size, paint
 from zsbench.data.conversion import Conversion, Item, encode_png
-from zsbench.data.label_map import voc_palette
 from zsbench.data.layout import check_id
 from zsbench.dataset import IGNORE, Defaults, EvalProtocol
 from zsbench.errors import UserError
 from zsbench.registry import register_dataset
+from zsbench.utils.colours import voc_palette
 from zsbench.utils.documents import read_json
 
 NAMES = (

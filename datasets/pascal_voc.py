@@ -12,11 +12,11 @@ import numpy as np
 from zsbench.class_names import NameSet, by_name
 from zsbench.data import Files, FolderDataset, LabelMap, Masks, Reference, Source
 from zsbench.data.conversion import Conversion, Item, encode_png, first_folder, required
-from zsbench.data.label_map import voc_palette
 from zsbench.data.mat import read_mat
 from zsbench.dataset import Defaults, EvalProtocol
 from zsbench.errors import UserError
 from zsbench.registry import register_dataset
+from zsbench.utils.colours import voc_palette
 
 NAMES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle",

@@ -108,6 +108,9 @@ def test_optimisers_and_phases_are_what_they_are_called(method):
     for found in (None, {}, {"main": None}, torch.optim.SGD(method.parameters())):
         with pytest.raises(UserError, match=r"method 'mine': optimisers gave .*expected a dictionary"):
             checked_optimisers(method, found)
+    elsewhere = torch.optim.SGD([*method.parameters(), *torch.nn.Linear(2, 2).parameters()])
+    with pytest.raises(UserError, match=r"method 'mine': 2 tensors .* are no parameters of it, so that no checkpoint"):
+        checked_optimisers(method, {"main": elsewhere})
     for phases in (None, ["train"]):
         with pytest.raises(UserError, match="method 'mine': phases: expected"):
             check_phases(phases, "inductive", "mine")

@@ -19,13 +19,21 @@ class MeasuredImage:
 
     `label`: int (H, W), class indices, negative where no one may score. `prediction`: int32 (H, W), class indices, negative
     where the method abstained. `confidence`: float32 (H, W) in 0..1, the probability of the best word (softmax of scores, or
-    the score itself where a method's are probabilities), for a metric that asks for it; None for any other.
+    the score itself where a method's are probabilities), for a metric that asks for it; None for any other. None of them can
+    be written to: other metrics see the same ones.
     """
 
     id: str
     label: NDArray[np.integer[Any]]
     prediction: NDArray[np.int32]
     confidence: NDArray[np.float32] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("label", "prediction", "confidence"):
+            if (array := getattr(self, name)) is not None:
+                locked = array.view()
+                locked.flags.writeable = False
+                object.__setattr__(self, name, locked)
 
 
 class ImageMetric(ABC):

@@ -310,12 +310,20 @@ def are_floats(value: object, shape: tuple[int, ...]) -> bool:
 
 
 def checked_optimisers(method: Method, found: object) -> dict[str, Optimizer]:
-    """What `Method.optimisers` gave; raises `UserError` naming the method where it is something else."""
-    if isinstance(found, Mapping) and found and all(isinstance(each, Optimizer) for each in found.values()):
-        return dict(found)
-    raise UserError(
-        f"{named(method)}: optimisers gave {described(found)}: expected a dictionary of torch's optimisers."
-    )
+    """What `Method.optimisers` gave; raises `UserError` naming the method where it is something else, or changes what no
+    checkpoint would hold."""
+    if not isinstance(found, Mapping) or not found or not all(isinstance(each, Optimizer) for each in found.values()):
+        raise UserError(
+            f"{named(method)}: optimisers gave {described(found)}: expected a dictionary of torch's optimisers."
+        )
+    own = {id(parameter) for parameter in method.parameters()}
+    changed = [each for optimiser in found.values() for group in optimiser.param_groups for each in group["params"]]
+    if foreign := sum(id(each) not in own for each in changed):
+        raise UserError(
+            f"{named(method)}: {foreign} tensors that its optimisers change are no parameters of it, so that no checkpoint "
+            "would hold them: make their module an attribute of the method (such as self.visual = clip.model.visual)."
+        )
+    return dict(found)
 
 
 def described(value: object) -> str:

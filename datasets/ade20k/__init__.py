@@ -12,11 +12,11 @@ from zsbench.class_names import NameSet, by_name
 from zsbench.data import Files, FolderDataset, LabelMap, Masks, Reference, Source
 from zsbench.data.conversion import Conversion, Item, encode_png
 from zsbench.data.image import read_image
-from zsbench.data.label_map import voc_palette
 from zsbench.data.layout import match_ids
 from zsbench.dataset import IGNORE, Defaults, EvalProtocol
 from zsbench.errors import UserError
 from zsbench.registry import register_dataset
+from zsbench.utils.colours import voc_palette
 
 
 def read_rows(name: str) -> list[list[str]]:

@@ -12,9 +12,9 @@ from zsbench.class_names import NameSet, by_name
 from zsbench.data import Annotations, Files, FolderDataset, LabelMap, Masks, Reference, Source
 from zsbench.data.coco import Regions, paint
 from zsbench.data.conversion import Conversion, Item, encode_png
-from zsbench.data.label_map import voc_palette
 from zsbench.dataset import IGNORE, Defaults, EvalProtocol
 from zsbench.registry import register_dataset
+from zsbench.utils.colours import voc_palette
 
 ROWS = [line.split("\t") for line in (Path(__file__).parent / "classes.txt").read_text().splitlines()]
 NAMES = tuple(name for _, name in ROWS)

@@ -17,9 +17,9 @@ import pytest
 from PIL import Image
 
 from zsbench.data import Files, FolderDataset, LabelMap, Masks
-from zsbench.data.label_map import voc_palette
 from zsbench.dataset import IGNORE, EvalProtocol
 from zsbench.evaluation.prediction import resize
+from zsbench.utils.colours import voc_palette
 
 SIZES = {"voc": (375, 500), "coco": (480, 640)}
 COUNT = 16

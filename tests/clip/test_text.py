@@ -94,6 +94,22 @@ def test_embeddings_are_computed_once(
     assert torch.equal(same_templates.embeddings, first.embeddings)
 
 
+def test_a_text_encoder_that_learns_is_never_in_the_cache(make_clip: Callable[..., Clip], tmp_path: Path) -> None:
+    """Its file says nothing of its weights any more; one whose image encoder alone learns stays there."""
+    plain = encode_vocabulary(make_clip(), NAMES, SEEN, "single", tmp_path)
+    learning, seeing = make_clip(), make_clip()
+    learning.model.transformer.requires_grad_(True)
+    with torch.no_grad():
+        for parameter in learning.model.transformer.parameters():
+            parameter.mul_(1.5)
+    learnt = encode_vocabulary(learning, NAMES, SEEN, "single", tmp_path)
+    assert not torch.allclose(learnt.embeddings, plain.embeddings)
+    encode_vocabulary(learning, NAMES[::-1], SEEN, "single", tmp_path)
+    seeing.model.visual.requires_grad_(True)
+    assert torch.equal(encode_vocabulary(seeing, NAMES, SEEN, "single", tmp_path).embeddings, plain.embeddings)
+    assert len(list(tmp_path.glob("vocabularies/*"))) == 1
+
+
 def test_anything_else_is_another_cache_entry(make_clip: Callable[..., Clip], tmp_path: Path) -> None:
     encode_vocabulary(make_clip(), NAMES, SEEN, "single", tmp_path)
     encode_vocabulary(make_clip(seed=1), NAMES, SEEN, "single", tmp_path)

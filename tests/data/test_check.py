@@ -18,8 +18,8 @@ from zsbench.cli.data import app
 from zsbench.data import FolderDataset
 from zsbench.data.card import load_card
 from zsbench.data.check import SplitReport, check
-from zsbench.data.label_map import voc_palette
 from zsbench.errors import UserError
+from zsbench.utils.colours import voc_palette
 
 
 def load(name: str, root: Path) -> FolderDataset:

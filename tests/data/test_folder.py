@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from zsbench.data import Files, FolderDataset, LabelMap, Masks
-from zsbench.data.label_map import voc_palette
 from zsbench.errors import UserError
+from zsbench.utils.colours import voc_palette
 
 
 class Tiny(FolderDataset):

@@ -88,6 +88,16 @@ def test_labels_may_be_numbers_with_names_among_the_features(tmp_path):
     np.testing.assert_array_equal(np.unique(dataset.label("test", "photo0")), [-1, 0, 6])
 
 
+@pytest.mark.parametrize(("value", "kind"), [(-100, "int32"), (65_536, "int32"), (0.5, "float32")])
+def test_numbers_that_are_no_values_of_labels_are_refused(tmp_path, value, kind):
+    data = rows(1, np.full(LABEL.shape, value).tolist(), datasets.Array2D(LABEL.shape, kind))
+    data.to_parquet(tmp_path / "train.parquet")
+    with pytest.raises(
+        UserError, match=r"a row's labels have shape .*; expected \(height, width\) whole numbers in 0\.\.65535"
+    ):
+        imported(tmp_path, tmp_path / "out", classes=("tree", "road"))
+
+
 def test_columns_that_are_not_there_and_files_that_are_damaged_are_told(parquet, tmp_path):
     path = parquet / "data/train-00000-of-00001.parquet"
     rows(1, Image.fromarray(LABEL), datasets.Image()).remove_columns("mask").to_parquet(path)

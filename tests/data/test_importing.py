@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from pathlib import Path
 
@@ -154,6 +155,92 @@ def test_what_is_wrong_with_a_cvat_export_is_one_message(exported, tmp_path, cha
     assert not list((tmp_path / "out").iterdir()), "nothing is left behind"
 
 
+def cvat_masks(folder, lists, classes=("tree", "road")):
+    """What CVAT writes as "segmentation mask 1.1": in `lists` the names of the images of each list."""
+    pytest.importorskip("datumaro", reason="datumaro reads these inputs: pip install 'zsbench[import]'")
+    (folder / "ImageSets/Segmentation").mkdir(parents=True)
+    for name, images in lists.items():
+        (folder / f"ImageSets/Segmentation/{name}.txt").write_text("\n".join(images) + "\n")
+        for image in images:
+            photo(folder / f"JPEGImages/{image}.jpg")
+            mask(folder / f"SegmentationClass/{image}.png", expected(2), (TREE, ROAD, (0, 0, 0)))
+    colours = zip((*classes, "background"), (TREE, ROAD, (0, 0, 0)), strict=True)
+    (folder / "labelmap.txt").write_text("".join(f"{name}:{r},{g},{b}::\n" for name, (r, g, b) in colours))
+
+
+def test_all_jobs_of_cvat_below_a_folder_are_read(tmp_path):
+    cvat_masks(tmp_path / "x/job_1", {"default": ["a"]})
+    cvat_masks(tmp_path / "x/train/job_2", {"default": ["a"]})
+    found = labels(imported(tmp_path / "x", tmp_path)[0])
+    assert sorted(found) == [("train", "train/job_2/a"), ("val", "job_1/a")]
+    for each in found.values():
+        np.testing.assert_array_equal(each, in_names("background"))
+    cvat_masks(tmp_path / "x/job_3", {"default": ["b"]}, classes=("road", "tree"))
+    with pytest.raises(
+        UserError, match=r"job_1 and .*job_3 differ in their classes or the order of these: import each"
+    ):
+        imported(tmp_path / "x", tmp_path / "again")
+
+
+def test_images_in_a_list_that_is_called_like_no_split_are_kept(tmp_path):
+    cvat_masks(tmp_path / "x", {"train": ["a"], "holdout": ["b", "c"], "trainval": ["a", "b"]})
+    dataset, said = imported(tmp_path / "x", tmp_path)
+    assert sorted(labels(dataset)) == [("train", "a"), ("val", "b"), ("val", "c")]
+    assert re.search(r"2 images in lists of no split, such as (holdout|trainval)\.txt, are in val", said)
+
+
+def test_an_image_in_two_lists_of_a_split_is_one_message(tmp_path):
+    cvat_masks(tmp_path / "x", {"val": ["a"], "valid": ["a"]})
+    with pytest.raises(UserError, match=r"a\.jpg is listed twice in the split val, as a: leave one of them out"):
+        imported(tmp_path / "x", tmp_path)
+
+
+def cvat_xml(folder, content):
+    """What CVAT writes for images or videos of `WIDTH` x `HEIGHT`, with the classes tree and road."""
+    pytest.importorskip("datumaro", reason="datumaro reads these inputs: pip install 'zsbench[import]'")
+    names = "".join(f"<label><name>{name}</name><attributes></attributes></label>" for name in ("tree", "road"))
+    size = f"<original_size><width>{WIDTH}</width><height>{HEIGHT}</height></original_size>"
+    (folder / "annotations.xml").write_text(
+        '<?xml version="1.0" encoding="utf-8"?>\n<annotations><version>1.1</version><meta><task>'
+        f"<labels>{names}</labels>{size}</task></meta>{content}</annotations>"
+    )
+
+
+TREES_OUTLINE = f'points="0,0;{WIDTH},0;{WIDTH},12;0,12"'
+
+
+def test_shapes_of_cvat_without_pixels_are_counted_and_images_without_shapes_kept(tmp_path):
+    for name in "abc":
+        photo(tmp_path / f"x/images/{name}.png")
+    size = f'width="{WIDTH}" height="{HEIGHT}"'
+    shapes = (
+        f'<polygon label="tree" {TREES_OUTLINE}></polygon><box label="road" xtl="1" ytl="1" xbr="9" ybr="9"></box>'
+        '<ellipse label="road" cx="5" cy="5" rx="2" ry="2"></ellipse><points label="road" points="1,1"></points><tag '
+        'label="road"></tag>'
+    )
+    empty = f'<image id="1" name="b.png" {size}></image>'
+    cvat_xml(tmp_path / "x", f'<image id="0" name="a.png" {size}>{shapes}</image>{empty}')
+    dataset, said = imported(tmp_path / "x", tmp_path)
+    found = labels(dataset)
+    np.testing.assert_array_equal(found["val", "a"], np.where(tree_and_road()[0], "tree", ""))
+    assert len(found) == 2 and (found["val", "b"] == "").all()
+    assert "1 images that its XML does not name are left out" in said
+    assert "annotations that say nothing of pixels are left out: 1 bbox, 1 ellipse, 1 points" in said
+
+
+def test_what_has_left_a_video_of_cvat_is_not_painted(tmp_path):
+    shapes = ""
+    for frame in range(2):
+        photo(tmp_path / f"x/images/frame_00000{frame}.png")
+        state = f'frame="{frame}" keyframe="1" outside="{frame}"'
+        shapes += f'<polygon {state} {TREES_OUTLINE}></polygon><ellipse {state} cx="5" cy="5" rx="2" ry="2"></ellipse>'
+    cvat_xml(tmp_path / "x", f'<track id="0" label="tree">{shapes}</track>')
+    dataset, said = imported(tmp_path / "x", tmp_path)
+    there, gone = (labels(dataset)["val", f"frame_00000{frame}"] for frame in range(2))
+    np.testing.assert_array_equal(there, np.where(tree_and_road()[0], "tree", ""))
+    assert (gone == "").all() and "left out: 1 ellipse" in said
+
+
 def test_category_0_of_coco_is_a_class_and_its_folders_may_be_any(tmp_path):
     tree, road = [[0, 0, WIDTH, 0, WIDTH, 12, 0, 12]], [[0, 12, 20, 12, 20, HEIGHT, 0, HEIGHT]]
     content = {
@@ -221,6 +308,59 @@ def test_label_studios_masks_are_those_of_the_image_that_its_json_says(tmp_path)
     (folder / "project.json").write_text(json.dumps([{"id": 3, "image": "s3://bucket/other.png"}]))
     with pytest.raises(UserError, match=r"project\.json names the image 'other\.png', which is not there"):
         imported(folder, tmp_path / "again")
+
+
+def region(kind, image="image", **value):
+    return {"from_name": "tag", "to_name": image, "type": kind, "value": {kind: ["tree"], **value}}
+
+
+BRUSH = region("brushlabels", rle=[])
+
+
+def label_studio(folder, *data, regions=(BRUSH,)):
+    """An export with a task of each of `data`, from 1; in each the tree and the `regions`."""
+    tasks = [
+        {
+            "id": task,
+            "data": each,
+            "annotations": [{"id": 4, "result": list(regions), "prediction": {"result": regions}}],
+        }
+        for task, each in enumerate(data, 1)
+    ]
+    for task in range(1, len(tasks) + 1):
+        mask(folder / f"task-{task}-annotation-4-by-1-tag-tree-0.png", 255 * tree_and_road()[0])
+    (folder / "project.json").write_text(json.dumps(tasks))
+
+
+@pytest.mark.parametrize("names", [("a.png", "a.png"), ("0a1b2c3d-a.png", "1a1b2c3d-a.png")], ids=["again", "uploads"])
+def test_an_image_of_two_tasks_in_label_studio_is_refused(tmp_path, names):
+    photo(tmp_path / "ls/a.png")
+    label_studio(tmp_path / "ls", *({"image": name} for name in names))
+    with pytest.raises(
+        UserError, match=r"project\.json: tasks 1 and 2 are both of the image .*a\.png: leave one of them"
+    ):
+        imported(tmp_path / "ls", tmp_path)
+
+
+def test_what_label_studio_exports_no_mask_of_is_counted(tmp_path):
+    photo(tmp_path / "ls/a.png")
+    shapes = [region("polygonlabels", points=[]), region("rectanglelabels", x=1), region("polygonlabels", points=[])]
+    label_studio(tmp_path / "ls", {"image": "a.png"}, regions=[BRUSH, *shapes])
+    _, said = imported(tmp_path / "ls", tmp_path)
+    assert "annotations that are in no mask are left out: 2 polygonlabels, 1 rectanglelabels" in said
+
+
+def test_of_several_images_of_a_task_in_label_studio_the_one_that_is_drawn_on_counts(tmp_path):
+    for turn, name in enumerate(("depth", "photo")):
+        photo(tmp_path / f"ls/{name}.png", turn)
+    data = {"depth": "depth.png", "image": "photo.png"}
+    label_studio(tmp_path / "ls", data, regions=[BRUSH, region("polygonlabels", "depth")])
+    assert list(labels(imported(tmp_path / "ls", tmp_path)[0])) == [("val", "photo")]
+    label_studio(tmp_path / "ls", data, regions=[region("brushlabels", "img", rle=[])])
+    with pytest.raises(
+        UserError, match=r"project\.json: task 1 has several images, depth, image, and its masks may be"
+    ):
+        imported(tmp_path / "ls", tmp_path / "again")
 
 
 @pytest.mark.parametrize("kind", ["BRUSH_TO_PNG", "BRUSH_TO_COCO"])
@@ -437,6 +577,69 @@ def test_annotations_of_no_split_name_images_of_any(tmp_path):
     coco(tmp_path / "x/labels.json", "a.jpg")
     photo(tmp_path / "x/train2017/a.jpg")
     assert list(labels(imported(tmp_path / "x", tmp_path)[0])) == [("val", "a")]
+
+
+def test_names_that_lead_to_one_image_are_refused(tmp_path):
+    coco(tmp_path / "x/labels.json", "clip1/a.jpg", "clip2/a.jpg")
+    photo(tmp_path / "x/images/clip2/a.jpg")
+    with pytest.raises(UserError, match=r"'clip1/a.jpg' and 'clip2/a.jpg', of which only .*clip2.a\.jpg is there"):
+        imported(tmp_path / "x", tmp_path)
+
+
+def test_images_with_one_number_are_refused(tmp_path):
+    coco(tmp_path / "x/labels.json", "a.jpg", "b.jpg")
+    for turn, name in enumerate("ab"):
+        photo(tmp_path / f"x/{name}.jpg", turn)
+    content = json.loads((tmp_path / "x/labels.json").read_text())
+    content["images"][1]["id"] = 0
+    (tmp_path / "x/labels.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"labels\.json: two of its images have the id 0"):
+        imported(tmp_path / "x", tmp_path)
+
+
+@pytest.mark.parametrize("above", ["none", "things"])
+def test_category_0_is_left_out_where_it_is_a_name_for_all(tmp_path, above):
+    """Roboflow's; a class that these images happen not to show stays."""
+    coco(tmp_path / "x/labels.json", "a.jpg")
+    photo(tmp_path / "x/a.jpg")
+    content = json.loads((tmp_path / "x/labels.json").read_text())
+    content["categories"] = [{"id": 0, "name": "things"}, {"id": 1, "name": "tree", "supercategory": above}]
+    (tmp_path / "x/labels.json").write_text(json.dumps(content))
+    dataset, _ = imported(tmp_path / "x", tmp_path)
+    assert dataset.classes == (("tree",) if above == "things" else ("things", "tree"))
+
+
+def test_stuff_lies_below_things_and_boxes_are_told(tmp_path):
+    """COCO's class `other` of stuff covers all things, with the same region."""
+    photo(tmp_path / "x/a.jpg")
+    for name, number in (("instances_val", 1), ("stuff_val", 2)):
+        coco(tmp_path / f"x/{name}.json", "a.jpg")
+        content = json.loads((tmp_path / f"x/{name}.json").read_text())
+        content["categories"] = [{"id": number, "name": {1: "tree", 2: "other"}[number]}]
+        content["annotations"][0]["category_id"] = number
+        content["annotations"].append({"id": 9, "image_id": 0, "category_id": number, "bbox": [0, 20, 4, 4]})
+        (tmp_path / f"x/{name}.json").write_text(json.dumps(content))
+    dataset, said = imported(tmp_path / "x", tmp_path)
+    assert "annotations without a region (boxes or keypoints alone), drawn nowhere: 2" in said
+    assert set(labels(dataset)["val", "a"][:12].ravel()) == {"tree"}
+
+
+@pytest.mark.parametrize(
+    ("image", "label"),
+    [("images/clip1/a", "masks/clip2/a"), ("train/images/a", "val/masks/a")],
+    ids=["videos", "splits"],
+)
+def test_a_mask_of_another_video_or_split_is_no_mask_of_an_image(tmp_path, image, label):
+    photo(tmp_path / f"x/{image}.jpg")
+    mask(tmp_path / f"x/{label}.png", expected(255))
+    with pytest.raises(UserError, match="its image is missing"):
+        imported(tmp_path / "x", tmp_path, classes=("tree", "road"))
+
+
+def test_folders_may_say_in_their_names_what_they_hold(tmp_path):
+    photo(tmp_path / "x/images/clip1_images/a.jpg")
+    mask(tmp_path / "x/masks/clip1_masks/a.png", expected(255))
+    assert len(imported(tmp_path / "x", tmp_path, classes=("tree", "road"))[0].ids("val")) == 1
 
 
 def test_masks_in_folders_of_any_name_are_known_by_their_channel(tmp_path):

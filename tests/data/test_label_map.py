@@ -9,8 +9,9 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from zsbench.data import LabelMap
-from zsbench.data.label_map import UNKNOWN, voc_palette
+from zsbench.data.label_map import UNKNOWN
 from zsbench.dataset import IGNORE
+from zsbench.utils.colours import voc_palette
 
 shapes = st.tuples(st.integers(1, 12), st.integers(1, 12))
 raw_values = st.integers(0, 70)

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from zsbench.data import read_binary, read_mask
-from zsbench.data.label_map import voc_palette
 from zsbench.errors import UserError
+from zsbench.utils.colours import voc_palette
 
 shapes = st.tuples(st.integers(1, 12), st.integers(1, 12))
 quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -133,8 +133,11 @@ def test_a_gif_of_greys_is_refused_or_right(tmp_path: Path, values: tuple[int, .
         ([0, 1, 2], [(0, 0, 0), (11, 11, 11), (2, 2, 2)], GREYS),
         ([1, 0], [(1, 1, 1), (0, 0, 0)], GREYS),
         ([0, 1, 2], [(0, 0, 0), voc_palette(21)[11], voc_palette(21)[2]], VOC),
+        ([1, 0, 2], [voc_palette(21)[2], voc_palette(21)[1], (0, 0, 0)], {}),
+        ([0, 1, 2], [voc_palette(21)[value] for value in (0, 5, 15)], {}),
+        ([0, 1], [(9, 9, 9), (3, 3, 3)], {}),
     ],
-    ids=["greys", "greys in reverse", "VOC"],
+    ids=["greys", "greys in reverse", "VOC", "VOC by frequency", "VOC with gaps", "greys by frequency"],
 )
 def test_a_palette_packed_anew_is_refused(
     tmp_path: Path, indices: list[int], palette: list[tuple[int, int, int]], meant: dict[Any, int]
@@ -157,6 +160,32 @@ def test_a_palette_packed_anew_is_refused(
 def test_a_palette_that_says_nothing_else_leaves_indices(tmp_path: Path, palette: list[tuple[int, int, int]]) -> None:
     path = indexed(tmp_path / "mask.png", [0, 1, 1], palette)
     assert read_mask(path, {(2, 2, 2): 2} | VOC)[0].tolist() == [0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "palette",
+    [voc_palette(3), voc_palette(3, first=1), [(0, 0, 0), (0, 128, 0)], [(128, 0, 0), (10, 10, 10), (0, 0, 0)]],
+    ids=["VOC's", "VOC's without the background", "two of VOC's", "not all of VOC's"],
+)
+def test_usual_colours_in_their_order_leave_indices(tmp_path: Path, palette: list[tuple[int, int, int]]) -> None:
+    indices = list(range(len(palette)))
+    assert read_mask(indexed(tmp_path / "mask.png", indices, palette))[0].tolist() == indices
+
+
+def test_transparent_pixels_and_halves_of_values_are_refused(tmp_path: Path) -> None:
+    see_through = np.zeros((2, 2, 4), np.uint8)
+    see_through[0, :, 3] = 255
+    with pytest.raises(UserError, match=r"mask\.png: a mask that is transparent in some pixels"):
+        read_binary(save(Image.fromarray(see_through), tmp_path / "mask.png"))
+    deep = np.zeros((2, 1 + 2 * 6), np.uint8)  # two lines of two pixels: a filter, then three channels of two bytes
+    header = struct.pack(">IIBBBBB", 2, 2, 16, 2, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(deep.tobytes())), (b"IEND", b"")]
+    content = b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    )
+    (tmp_path / "deep.png").write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+    with pytest.raises(UserError, match=r"deep\.png: a mask of three channels with 16 bits each"):
+        read_binary(tmp_path / "deep.png")
 
 
 def test_zeros_and_ones_are_a_binary_mask_too(tmp_path: Path) -> None:

@@ -112,14 +112,24 @@ def test_what_an_evaluation_saves_is_read_back(
         (["x/a_1.jpg", "y/b_1.jpg"], ["a_1", "b_1"]),
         (["a_1_pred", "b_1_pred"], ["a_1", "b_1"]),
         (["12", "000000000345"], ["000000000012", "345"]),
+        (["out/a/1", "out/b/2"], ["town/a/1", "town/b/2"]),
+        (["out/1", "out/2"], ["town/1", "town/2"]),
     ],
 )
 def test_names_of_other_tools_mean_the_images(tmp_path: Path, names: list[str], ids: list[str]) -> None:
     for value, name in enumerate(names):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         write(tmp_path / name, np.full((2, 2), value))
     found = find_predictions(tmp_path, ids)
     assert [found.read(image_id, AS_IS)[0, 0] for image_id in ids] == [0, 1]
+
+
+def test_a_frame_of_another_video_is_no_prediction(tmp_path: Path) -> None:
+    for name in ("a/1", "c/2"):
+        (tmp_path / name).parent.mkdir()
+        write(tmp_path / name, np.zeros((2, 2)))
+    with pytest.raises(UserError, match=r"1 of 2 predictions are named like no image of the split: c/2\."):
+        find_predictions(tmp_path, ["a/1", "b/2"])
 
 
 @pytest.mark.parametrize(
@@ -153,6 +163,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path, files: dict[str, 
         ("x.npy", np.array([[99]], np.uint64), "label value 99"),
         ("x.npy", np.zeros((4, 2, 2), np.float32), "shape (4, 2, 2) of float32; expected (height, width) integers"),
         ("x.npy", np.array([[0.0]]), "save the argmax"),
+        ("x.npy", np.array([[True]]), "true or false in each pixel; expected one of 4 classes"),
         ("x.npy", np.array([[{}]]), "cannot be read as an array of numbers"),
     ],
 )

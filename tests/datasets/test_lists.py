@@ -11,8 +11,8 @@ import pytest
 
 from zsbench import registry
 from zsbench.data import FolderDataset, Source
-from zsbench.data.label_map import voc_palette
 from zsbench.dataset import IGNORE, Dataset
+from zsbench.utils.colours import voc_palette
 
 FOLDERS = [
     plugin.name

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from zsbench import registry
 from zsbench.data import FolderDataset
 from zsbench.data.check import check
-from zsbench.data.label_map import voc_palette
 from zsbench.dataset import IGNORE
+from zsbench.utils.colours import voc_palette
 
 COUNTS = {"train": 60, "val": 150, "trainval": 210}
 

@@ -248,6 +248,24 @@ def test_windows_reach_the_method_in_batches() -> None:
     assert torch.equal(torch.cat(method.shown), torch.stack(cuts))
 
 
+class Exported(Given):
+    """Writes all its outputs into the same memory, as a captured graph does."""
+
+    def predict(self, images: Tensor) -> Tensor:
+        self.buffer = getattr(self, "buffer", torch.empty(1, *self.logits.shape[1:]))
+        return self.buffer.copy_(super().predict(images))
+
+
+def test_outputs_in_the_same_memory_are_kept_apart() -> None:
+    logits, images = torch.randn(6, 4, 6, 6), torch.rand(1, 3, 10, 13)
+    protocol = EvalProtocol(crop=6, stride=4)
+    found = [
+        predict_labels(kind(logits), ImageBatch(images), [(10, 13)], protocol, at_once=AtOnce(1))[0]
+        for kind in (Given, Exported)
+    ]
+    assert torch.equal(*found)
+
+
 class Knowing(Seeing):
     """Remembers all that it was told, and counts: how bright each window is. Whether it is an oracle is asked for."""
 

@@ -95,3 +95,12 @@ class Broken(Lengths):
 def test_a_metric_that_fails_is_named():
     with pytest.raises(UserError, match="--metric Broken: evaluate: ZeroDivisionError"):
         report(Broken(CLASSES, SEEN), [{"x": 1.0}])
+
+
+def test_what_a_metric_is_shown_cannot_be_changed() -> None:
+    label = np.zeros((2, 2), np.int32)
+    image = MeasuredImage("a", label, label.copy(), np.ones((2, 2), np.float32))
+    for array in (image.label, image.prediction, image.confidence):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1
+    label[0] = 1  # its owner may

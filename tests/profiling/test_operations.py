@@ -101,6 +101,26 @@ class Layers(Method):
         return torch.einsum("bdhw,cd->bchw", self.second[0](self.first(images)), self.vocabulary.embeddings)
 
 
+def test_a_matrix_times_a_vector_is_counted():
+    matrix, vector, other = torch.rand(6, 5), torch.rand(5), torch.rand(6)
+    counted = count_operations(lambda: (matrix @ vector, torch.addmv(other, matrix, vector), vector @ vector))
+    assert counted.gmacs * 1e9 == pytest.approx(2 * 6 * 5 + 5)
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda: torch.nn.LSTM(4, 4)(torch.rand(3, 2, 4)), "rnn"),
+        (lambda: torch.cdist(torch.rand(3, 4), torch.rand(3, 4)), "_cdist_forward"),
+        (lambda: torch.nn.Bilinear(3, 3, 2)(torch.rand(1, 3), torch.rand(1, 3)), "_trilinear"),
+        (lambda: torch.sparse.mm(torch.eye(3).to_sparse(), torch.rand(3, 2)), "_sparse_addmm"),
+    ],
+)
+def test_what_multiplies_and_is_not_counted_is_named(call, name):
+    (named,) = count_operations(call).uncounted
+    assert name in named
+
+
 def test_what_each_top_level_module_and_the_rest_computes():
     counted = count_operations(lambda: method.predict(torch.rand(1, 3, 10, 10)), method := Layers())
     macs = {name: round(count * 1e9) for name, count in counted.modules.items()}

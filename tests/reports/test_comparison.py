@@ -6,6 +6,7 @@ import csv
 import json
 import subprocess
 import sys
+from shutil import copytree
 
 import numpy as np
 import pytest
@@ -79,6 +80,15 @@ def test_seeds_are_one_contender(run):
     assert [(each.name, len(each.runs)) for each in found.contenders] == [("a", 3), ("b", 3)]
     alone = compare(*runs[:2])
     assert [each.name for each in alone.contenders] == ["a seed 0", "a seed 1"]
+
+
+def test_copies_of_a_seed_are_no_further_seeds(run, tmp_path):
+    one, other = (run(name, right_pixels(0, seed), seed=0) for seed, name in enumerate("ab"))
+    copied = tmp_path / "copy"
+    copytree(one, copied)
+    with pytest.raises(UserError, match="are the same run with the same seed: keep one of them"):
+        compare(one, copied, other)
+    assert compare(one, copied).pairs[0].metrics["hIoU"].value == 0  # two runs of one command may be compared
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,13 @@ def test_seeds_are_joined_by_mean_and_standard_deviation(make_result, tmp_path):
     assert "20.0 ± 10.0" in tables(tmp_path / "board")["d.md"]
 
 
+def test_seeds_that_predicted_the_same_have_the_error_of_one(make_result, tmp_path):
+    """No drawing, no deviation: ± 0.0 would look surer than one seed does."""
+    for seed in (0, 1, 2):
+        add(tmp_path / "board", tmp_path, make_result(20.0, seed=seed))
+    assert "20.0 ± 1.0" in tables(tmp_path / "board")["d.md"]
+
+
 def test_what_was_changed_by_hand_is_a_row_of_its_own(make_result, tmp_path):
     board, moved = tmp_path / "board", method(make_result, "m", learnt_from="coco-stuff")
     off = method(make_result, "m", options={"rd": "off"})
@@ -367,7 +374,7 @@ def test_ablation_rows_have_a_page_of_their_own(make_result, tmp_path):
     assert set(tables(board)) == {"d.md", "index.html"}  # nor are two halves under different class names
     add(board, tmp_path, make_result(50.0, method=info))
     pages = tables(board)
-    assert "loss-plain" not in pages["d.md"].split("class names mine")[0] and "60.0 ± 0.0" in pages["d.md"]
+    assert "loss-plain" not in pages["d.md"].split("class names mine")[0] and "60.0 ± 1.0" in pages["d.md"]
     assert "table 6 of its paper" in pages["d-ablation.md"]
     lines = pages["d-ablation.md"].splitlines()
     assert next(line for line in lines if line.startswith("| plain")).split("|")[2:4] == [" 2       ", " 11.0 ± 1.4 "]

@@ -27,6 +27,7 @@ class Coloured(Squares):
 
 class ShiftedOptions(Options):
     calibration: float = Field(0.0, ge=0)
+    temperature: float = Field(1.0, gt=0)
 
 
 @register_method("shifted")
@@ -87,6 +88,8 @@ def test_what_is_chosen_is_the_best_and_is_taken_over(plugin, monkeypatch):
     assert source.name == "result.json" and result.constants["calibration"].stand_ins == ["red"]
     with pytest.raises(zsbench.UserError, match="leave one out"):
         zsbench.evaluate("shifted", "coloured", calibrated="chosen", options={"calibration": 0.1}, **given)
+    with pytest.raises(zsbench.UserError, match=r"chosen with temperature=1\.0, and here it is 0\.5\. A constant fits"):
+        zsbench.evaluate("shifted", "coloured", calibrated="chosen", options={"temperature": 0.5}, **given)
     with pytest.raises(zsbench.UserError, match="chosen for shifted on coloured"):
         zsbench.evaluate("fixed", "coloured", calibrated="chosen/result.json", **given)
 

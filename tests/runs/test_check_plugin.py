@@ -57,6 +57,16 @@ BROKEN = [
     ("self.map(images), ", "self.map(images).detach(), ", "The losses follow from nothing that learns"),
     ("        super().__init__(clip, options)\n", "", "begins with super().__init__(clip, options)"),
     ("return torch.einsum(", "return 0 * images + torch.einsum(", "in predict"),
+    (
+        "self.map(images), ",
+        "self.map(images) * torch.randn(images.shape).mean(1, True), ",
+        "another class. What decides",
+    ),
+    (
+        "self.map(images), ",
+        "self.map(images - images.mean(0)), ",
+        "may depend neither on chance nor on the images beside",
+    ),
 ]
 
 

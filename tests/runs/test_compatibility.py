@@ -29,6 +29,19 @@ def test_a_background_that_a_checkpoint_has_not_learnt(squares):
     check_classes(info, PATH, "toy", squares, True)
 
 
+def test_a_class_that_was_learnt_is_never_unseen(squares):
+    """Blue is unseen in `squares`; a fold of the same classes with other unseen ones is another data set."""
+    told = {"method": "toy", "dataset": "fold2", "classes": list(squares.classes)}
+    for unseen in ([], ["red", "green"]):
+        info = CheckpointInfo.model_construct(**told, unseen=unseen)
+        with pytest.raises(
+            UserError, match=r"c\.pth was trained on fold2 where blue is seen, and squares counts it as"
+        ):
+            check_classes(info, PATH, "toy", squares, False)
+        check_classes(info, PATH, "toy", squares, True)
+    check_classes(CheckpointInfo.model_construct(**told, unseen=["red", "blue"]), PATH, "toy", squares, False)
+
+
 def test_a_background_that_a_release_has_not_learnt(squares):
     """A file of a release may tell no more than how many classes there were: seen ones, or all."""
 

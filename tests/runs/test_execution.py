@@ -262,6 +262,18 @@ def test_a_training_that_is_told_to_end_has_kept_its_last_step(run, tmp_path, nu
     assert (tmp_path / "cut" / CHECKPOINT).read_bytes() == (tmp_path / "whole" / CHECKPOINT).read_bytes()
 
 
+def test_no_unseen_name_is_told_before_an_inductive_method_has_learnt(run, tmp_path, monkeypatch):
+    """Not even to find out how long its evaluation will take: it may keep what it is told."""
+    told = []
+    monkeypatch.setattr(
+        Colours, "set_vocabulary", lambda self, words: told.append(words) or Method.set_vocabulary(self, words)
+    )
+    run("run", out=tmp_path / "out", events={1: lambda: told.append(None)})
+    before = told[: told.index(None)]
+    assert before and not any("blue" in words.words for words in before)
+    assert "blue" in told[-1].words
+
+
 @pytest.mark.parametrize("given", [{"recipe": {"workers": 1}}, {"workers": 1}])
 def test_a_killed_reader_is_one_message(run, tmp_path, monkeypatch, given):
     main = os.getpid()

@@ -150,6 +150,16 @@ def test_missing_images_are_listed_or_wrong_in_every_pixel(score: Any, maps: Pat
     assert result.statistics == {"percent_of_pixels_without_class": 12.5, "images_without_prediction": 1}
 
 
+def test_labels_that_count_from_one_are_told(score: Any, maps: Path, plugin: Path) -> None:
+    for path in maps.iterdir():  # without the highest class, whose value would be none of a class
+        found = np.asarray(Image.open(path))
+        Image.fromarray(np.minimum(found, 2) + np.uint8(1)).save(path)
+    (moved,) = score().statistics.items()
+    fitting = zsbench.score(maps, "scored-squares", plugin=plugin, mapping="one-based", out=maps.parent / "fitting")
+    assert moved == ("percent_right_if_all_were_one_lower", pytest.approx(fitting.metrics["pAcc"].value))
+    assert not fitting.statistics
+
+
 @pytest.mark.parametrize(
     ("shape", "value", "message"),
     [

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from zsbench.data.label_map import voc_palette
-from zsbench.utils.colours import CLEAR, FEW, FIRST, GREY, distances, distinct_palette, told_apart
+from zsbench.utils.colours import CLEAR, FEW, FIRST, GREY, distances, distinct_palette, told_apart, voc_palette
 
 
 def apart(palette, blind):

@@ -84,12 +84,14 @@ def encode_vocabulary(
     `seen`: bool (C,). `templates`: the name of a set, a template, a text file or a list (`read_templates`).
     Embeddings are kept in `cache_dir` (`default_cache_dir()` where None) under a hash of weights, model
     config, names and templates, so that they are computed once; a damaged file there is computed again, with a warning.
+    Those of a text encoder that a method trains are not: its weights are no longer those of the file.
     Raises `UserError` for a name given twice and for faulty templates.
     """
     flags = checked_seen(names, seen)
     prompts = read_templates(templates)
-    folder, key = cache_dir or default_cache_dir(), _key(clip, names, prompts)
-    path = folder and folder / "vocabularies" / f"{key}.safetensors"
+    trained = any(p.requires_grad for name, p in clip.model.named_parameters() if not name.startswith("visual."))
+    folder = None if trained else cache_dir or default_cache_dir()
+    path = folder and folder / "vocabularies" / f"{_key(clip, names, prompts)}.safetensors"
     embeddings = None if path is None else _read_cache(path)
     if embeddings is None:
         embeddings = encode_names(clip, names, prompts).cpu()

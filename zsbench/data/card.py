@@ -13,13 +13,13 @@ from zsbench import registry
 from zsbench.class_names import FOREGROUND, PLAIN, NameSet, own_words
 from zsbench.clip.templates import TEMPLATES
 from zsbench.data.folder import FolderDataset
-from zsbench.data.label_map import LARGEST, LabelMap, voc_palette
+from zsbench.data.label_map import LARGEST, LabelMap
 from zsbench.data.mask import read_binary, read_mask
 from zsbench.data.sources import Files, Masks
 from zsbench.dataset import IGNORE, Dataset, Defaults, EvalProtocol
 from zsbench.errors import UserError
 from zsbench.recipe import MAX_SIDE
-from zsbench.utils.colours import distinct_palette
+from zsbench.utils.colours import distinct_palette, voc_palette
 from zsbench.utils.documents import read_toml
 from zsbench.utils.files import LONGEST_NAME, printable
 from zsbench.utils.validation import from_file

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -42,15 +42,15 @@ def read_coco(folder: Path) -> Found | None:
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise UserError(f"{path}: not a COCO annotation file ({type(error).__name__}: {error}).") from None
     used = {each["category_id"] for annotated in pictures.values() for _, each in annotated.regions}
-    order = [
-        number for number in sorted(names) if number in used or number
-    ]  # Roboflow's 0 is a name for all, and unused
+    order = [number for number in sorted(names) if number in used or number or not is_name_for_all(files)]
     index = {number: place for place, number in enumerate(order)}
     found = [
         Picture(split, key, annotated.image, partial(read_regions, annotated, index))
         for (split, key), annotated in pictures.items()
     ]
-    return Found("COCO", tuple(names[number] for number in order), found)
+    without = sum(not each.get("segmentation") for annotated in pictures.values() for _, each in annotated.regions)
+    notes = [f"annotations without a region (boxes or keypoints alone), drawn nowhere: {without}"] if without else []
+    return Found("COCO", tuple(names[number] for number in order), found, notes=notes)
 
 
 def is_coco(content: Any) -> bool:
@@ -58,6 +58,14 @@ def is_coco(content: Any) -> bool:
         return False
     listed = content["annotations"]
     return isinstance(listed, list) and any(isinstance(each, dict) and each.get("segmentation") for each in listed)
+
+
+def is_name_for_all(files: Sequence[tuple[Path, dict[str, Any]]]) -> bool:
+    """Whether category 0 is no class but Roboflow's name for all of them, which are below it."""
+    listed = [each for _, content in files for each in content["categories"]]
+    zero = {str(each["name"]) for each in listed if not each["id"]}
+    above = {str(each.get("supercategory")) for each in listed if each["id"]}
+    return bool(above) and above == zero
 
 
 def boxes_alone(folder: Path) -> Path | None:
@@ -83,8 +91,12 @@ def take_regions(
 ) -> None:
     """Add the images of a file with their regions; an image may be in several files, such as things and stuff. `split`: what
     the file is of, None where it does not say."""
-    of_image = {}
+    of_image: dict[Any, Annotated] = {}
     for each in content["images"]:
+        if each["id"] in of_image:
+            raise UserError(
+                f"{path}: two of its images have the id {each['id']}, so that nobody knows whose annotations are."
+            )
         name = str(each["file_name"])
         image = photos.one(name, path, split)
         inner = PurePosixPath(name.replace("\\", "/")).with_suffix("")
@@ -92,6 +104,7 @@ def take_regions(
         of_image[each["id"]] = pictures.setdefault((split or ONLY, key), Annotated(image, image_size(each)))
         if of_image[each["id"]].image != image:
             raise UserError(f"{path}: {image} and {of_image[each['id']].image} are both called {key}: rename one.")
+    photos.check_different({str(each["file_name"]): of_image[each["id"]].image for each in content["images"]}, path)
     listed = {int(each["id"]) for each in content["categories"]}
     for each in content["annotations"]:
         if each["category_id"] not in listed:
@@ -102,13 +115,16 @@ def take_regions(
 
 
 def read_regions(annotated: Annotated, index: Mapping[int, int]) -> Painted:
-    """Regions of an image, crowds at the bottom."""
+    """Regions of an image: those of files of stuff below all others, and in each file crowds at the bottom.
+
+    COCO's stuff has a class `other`, which lies where all things are.
+    """
     drawn, order = [], []
     for path, each in annotated.regions:
         try:
             if each.get("segmentation"):
                 drawn.append((index[each["category_id"]], decode_region(each["segmentation"], *annotated.size)))
-                order.append(-float(each.get("iscrowd") or 0))
+                order.append(2.0 * ("stuff" not in path.stem.lower()) - float(each.get("iscrowd") or 0))
         except (KeyError, ValueError, TypeError, OverflowError) as error:
             raise UserError(f"{path}: annotation {each.get('id')} of {annotated.image.name}: {error}.") from None
     return paint(annotated.size, drawn, order)

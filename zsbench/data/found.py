@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -152,6 +152,18 @@ class ByName:
                 "its folder into the name."
             )
         return fitting[0]
+
+    @staticmethod
+    def check_different(images: Mapping[str, Path], source: Path) -> None:
+        """Raise `UserError` where two names of `source` led to one image: one of them is not there."""
+        names: dict[Path, str] = {}
+        for name, image in images.items():
+            if image in names:
+                raise UserError(
+                    f"{source} names the images {names[image]!r} and {name!r}, of which only {image} is there: export all "
+                    "images, in their folders."
+                )
+            names[image] = name
 
     def split(self, path: Path) -> str | None:
         """What the folders say that an image is in."""

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from zsbench.data.conversion import encode_png
@@ -25,6 +26,8 @@ from zsbench.utils.extras import optional
 from zsbench.utils.files import make_folder, write_bytes
 
 EXTRA = "import"
+LARGEST = 65_535
+"""The largest value of a PNG of 16 bits."""
 HUB = "hf:"
 NO_SCRIPTS = 4
 """The version of `datasets` from which on no code of a data set is run."""
@@ -192,13 +195,29 @@ def id_of(value: Any, number: int, taken: set[str]) -> str:
     return key
 
 
+def whole_numbers(what: str, value: Any) -> NDArray[Any]:
+    """Label values that a PNG can hold; raises `UserError` for others, such as the -100 of a loss."""
+    values = np.asarray(value)
+    if (
+        values.ndim != 2
+        or values.dtype.kind not in "iu"
+        or values.min(initial=0) < 0
+        or values.max(initial=0) > LARGEST
+    ):
+        raise UserError(
+            f"{what}: a row's labels have shape {values.shape} of {values.dtype}, from {values.min(initial=0)} to "
+            f"{values.max(initial=0)}; expected (height, width) whole numbers in 0..{LARGEST}, 255 where nobody scores."
+        )
+    return values
+
+
 def bytes_of(what: str, value: Any, homes: Sequence[Path]) -> bytes:
     """A picture as it is stored; label values that are numbers become a PNG.
 
     Raises `UserError` where a row names a file outside `homes`: a data set does not say what else of a disk is read.
     """
     if not isinstance(value, Mapping):
-        return value if isinstance(value, bytes) else encode_png(np.asarray(value))
+        return value if isinstance(value, bytes) else encode_png(whole_numbers(what, value))
     if value.get("bytes") is not None:
         return bytes(value["bytes"])
     path = Path(str(value.get("path"))).resolve()

@@ -204,12 +204,19 @@ def write_all(found: Found, roles: Roles, folder: Path, progress: Progress) -> W
     with progress(f"importing {found.tool}", len(found.pictures)) as advance:
         for done, picture in enumerate(found.pictures, 1):
             check_id(picture.id, picture.image)
-            other = taken.setdefault((picture.split, picture.id), picture.image)
-            if other != picture.image:
-                raise UserError(f"{other} and {picture.image} are both called {picture.id}: rename one of them.")
+            if other := taken.get((picture.split, picture.id)):
+                raise clash(picture, other)
+            taken[picture.split, picture.id] = picture.image
             write_one(picture, roles, folder, written)
             advance(done)
     return written
+
+
+def clash(picture: Picture, other: Path) -> UserError:
+    """Says that the split has its id already, for the image `other`."""
+    if other != picture.image:
+        return UserError(f"{other} and {picture.image} are both called {picture.id}: rename one of them.")
+    return UserError(f"{other} is listed twice in the split {picture.split}, as {picture.id}: leave one of them out.")
 
 
 def write_one(picture: Picture, roles: Roles, folder: Path, written: Written) -> None:

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from zsbench.data.mask import RGB, Raw
+from zsbench.data.mask import Raw
 from zsbench.dataset import IGNORE
 
 UNKNOWN = -3
@@ -90,18 +90,3 @@ class LabelMap:
                     return f" Either a class has no name here, or 0 is none and {offset}."
                 return f" {offset.capitalize()}."
         return ""
-
-
-def voc_palette(count: int, first: int = 0) -> tuple[RGB, ...]:
-    """The colour map of the VOC development kit for the values `first`, `first + 1`, ...: distinct for any count.
-
-    The bits of the value are dealt to red, green and blue in turn, from the highest bit of each down.
-    """
-    return tuple(voc_colour(value) for value in range(first, first + count))
-
-
-def voc_colour(value: int) -> RGB:
-    channels = [0, 0, 0]
-    for bit in range(24):
-        channels[bit % 3] |= (value >> bit & 1) << (7 - bit // 3)
-    return channels[0], channels[1], channels[2]

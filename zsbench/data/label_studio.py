@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -26,7 +27,7 @@ def read_label_studio(folder: Path) -> Found | None:
     brushes = [(path, match) for path in pictures_below(folder) if (match := BRUSH.fullmatch(path.name))]
     if not brushes:
         return None
-    images, words = tasks_of(folder)
+    tasks, words = tasks_of(folder)
     photos = ByName(folder, (path for path in pictures_below(folder) if not BRUSH.fullmatch(path.name)))
     latest: dict[str, int] = {}
     for _, match in brushes:
@@ -36,26 +37,36 @@ def read_label_studio(folder: Path) -> Found | None:
         if int(match[2]) == latest[match[1]]:
             masks.setdefault(match[1], []).append((class_of(path, match[3], words), path))
     classes = tuple(sorted({name for drawn in masks.values() for name, _ in drawn}))
-    pictures = []
+    pictures, taken, unpainted = [], dict[Path, str](), Counter[str]()
     for task, drawn in sorted(masks.items(), key=lambda each: int(each[0])):
-        if task not in images:
+        if task not in tasks:
             raise UserError(
                 f"{drawn[0][1]}: the JSON export beside it has no task {task}: export both at the same time."
             )
-        source, name = images[task]
-        image = photos.one(PurePosixPath(file_of(name)).name, source)
+        source, content = tasks[task]
+        regions = regions_of(content, latest[task])
+        image = photos.one(PurePosixPath(file_of(name_of(source, content, regions))).name, source)
+        if (other := taken.setdefault(image, task)) != task:
+            raise UserError(
+                f"{source}: tasks {other} and {task} are both of the image {image}: leave one of them out, or draw its "
+                "masks in the other. If they are of two images, put both there by their names in the export, prefix and all."
+            )
+        unpainted.update(kinds_without_mask(regions))
         read = partial(read_brushes, [(classes.index(cls), path) for cls, path in drawn], image)
         pictures.append(Picture(split_of(PurePosixPath(image.relative_to(folder).as_posix())), image.stem, image, read))
     several = len(brushes) - sum(map(len, masks.values()))
     notes = [f"{several} masks of earlier annotations are left out: the latest of each task counts"] if several else []
-    if without := len(images.keys() - masks.keys()):
+    if without := len(tasks.keys() - masks.keys()):
         notes.append(f"{without} tasks without a mask are left out")
+    if unpainted:
+        kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(unpainted.items()))
+        notes.append(f"annotations that are in no mask are left out: {kinds}")
     return Found("Label Studio brush masks", classes, pictures, notes=notes)
 
 
-def tasks_of(folder: Path) -> tuple[dict[str, tuple[Path, str]], set[str]]:
-    """Of each task the JSON export and the image that it names; and all classes and controls that exports name."""
-    found: dict[str, tuple[Path, str]] = {}
+def tasks_of(folder: Path) -> tuple[dict[str, tuple[Path, dict[str, Any]]], set[str]]:
+    """Of each task with an image its JSON export and its entry there; and all classes and controls that exports name."""
+    found: dict[str, tuple[Path, dict[str, Any]]] = {}
     words: set[str] = set()
     for path in files_ending(folder, ".json"):
         content = read_json(path, "JSON export")
@@ -63,11 +74,8 @@ def tasks_of(folder: Path) -> tuple[dict[str, tuple[Path, str]], set[str]]:
             if not isinstance(task, dict) or "id" not in task:
                 continue
             words |= set(words_in(task))
-            data = task.get("data", task)
-            texts = [each for each in data.values() if isinstance(each, str)] if isinstance(data, dict) else []
-            image = next((each for each in texts if is_picture(file_of(each))), None)
-            if image is not None:
-                found[str(task["id"])] = (path, image)
+            if any(is_picture(file_of(each)) for each in texts_of(task).values()):
+                found[str(task["id"])] = (path, task)
     if not found:
         raise UserError(
             f"{folder}: masks of Label Studio, whose names do not say of which image they are. Export the "
@@ -76,16 +84,64 @@ def tasks_of(folder: Path) -> tuple[dict[str, tuple[Path, str]], set[str]]:
     return found, words
 
 
+def texts_of(task: dict[str, Any]) -> dict[str, str]:
+    """The texts among the data of a task, addresses of images and others; JSON-MIN has them in the task itself."""
+    data = task.get("data", task)
+    return {key: each for key, each in data.items() if isinstance(each, str)} if isinstance(data, dict) else {}
+
+
+def regions_of(task: dict[str, Any], annotation: int) -> Any:
+    """What is drawn in the annotation of this number; JSON-MIN has it in the task itself."""
+    if not isinstance(task.get("annotations"), list):
+        return task
+    listed = (each for each in task["annotations"] if isinstance(each, dict))
+    return next((each.get("result") for each in listed if each.get("id") == annotation), None)
+
+
+def name_of(path: Path, task: dict[str, Any], regions: Any) -> str:
+    """The address of the image that brushes are drawn on.
+
+    They say it by the name of a tag (`to_name`), which by custom is that of an entry of the data. Raises `UserError`
+    where it is none, and several entries are images.
+    """
+    texts = texts_of(task)
+    brushes = (each for each in within(regions) if isinstance(each.get("value"), dict) and "rle" in each["value"])
+    drawn_on = {str(each.get("to_name")) for each in brushes}
+    named = {key: text for key, text in texts.items() if key in drawn_on}
+    fitting = named or {key: text for key, text in texts.items() if is_picture(file_of(text))}
+    if len(set(fitting.values())) > 1:
+        raise UserError(
+            f"{path}: task {task['id']} has several images, {', '.join(fitting)}, and its masks may be of any: leave "
+            "the one that they are of in its data."
+        )
+    return next(iter(fitting.values()))
+
+
+def kinds_without_mask(regions: Any) -> Iterator[str]:
+    """The kind of each region that is no brush, such as `polygonlabels`: masks are exported of brushes alone."""
+    for region in within(regions):
+        for key, value in region.items():
+            classes = isinstance(value, list) and value and all(isinstance(each, str) for each in value)
+            if key.endswith("labels") and classes and "rle" not in region:
+                yield key
+
+
 def words_in(content: Any) -> Iterator[str]:
     """The classes (`brushlabels` and the like) and the controls (`from_name`) in an export."""
-    for key, value in content.items() if isinstance(content, dict) else ():
-        if key == "from_name" and isinstance(value, str):
-            yield f"{value}-"
-        elif key.endswith("labels") and isinstance(value, list):
-            yield from (each for each in value if isinstance(each, str))
-        yield from words_in(value)
-    for value in content if isinstance(content, list) else ():
-        yield from words_in(value)
+    for each in within(content):
+        for key, value in each.items():
+            if key == "from_name" and isinstance(value, str):
+                yield f"{value}-"
+            elif key.endswith("labels") and isinstance(value, list):
+                yield from (word for word in value if isinstance(word, str))
+
+
+def within(content: Any) -> Iterator[dict[str, Any]]:
+    """All dictionaries in what JSON says, at any depth."""
+    if isinstance(content, dict):
+        yield content
+    for value in content.values() if isinstance(content, dict) else content if isinstance(content, list) else ():
+        yield from within(value)
 
 
 def class_of(path: Path, middle: str, words: set[str]) -> str:

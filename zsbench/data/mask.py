@@ -13,6 +13,7 @@ from PIL import Image
 
 from zsbench.data.image import BIT_DEPTH, DEEP_MODES, open_picture
 from zsbench.errors import UserError
+from zsbench.utils.colours import voc_palette
 
 RGB = tuple[int, int, int]
 Raw = NDArray[np.integer[Any]]
@@ -25,6 +26,10 @@ EXACT_FORMATS = ("PNG", "TIFF", "BMP", "GIF")
 """Formats whose values PIL hands over as stored. PGM is not among them: its values are stretched to 255."""
 
 TIFF_BITS = 258
+
+VOC_COLOURS = {colour: value for value, colour in enumerate(voc_palette(256))}
+"""Most tools draw label maps in these."""
+GREYS = {(value, value, value): value for value in range(1, 255)}
 
 GREY_TOLERANCE = 8
 """How far the channels of a black and white JPEG may differ (chroma is compressed too)."""
@@ -65,25 +70,43 @@ def open_mask(path: Path) -> Image.Image:
         raise UserError(f"{path}: the mask is damaged or cut short ({error}); fetch it again.") from None
     if count > 1:
         raise UserError(f"{path}: {count} pictures in one file; expected one mask for each image.")
+    if picture.mode.startswith("RGB") and picture.info.get(BIT_DEPTH) == 16:
+        raise UserError(
+            f"{path}: a mask of three channels with 16 bits each, of which half would be lost: save one channel."
+        )
+    if picture.mode in ("LA", "RGBA"):
+        low, high = picture.getchannel("A").getextrema()
+        if low != high:
+            raise UserError(
+                f"{path}: a mask that is transparent in some pixels; what its values or colours mean there nobody says. "
+                "Save it without an alpha channel."
+            )
     return picture
 
 
 def check_palette(path: Path, picture: Image.Image, values: Raw, meant: Mapping[RGB, int]) -> None:
     """Raise `UserError` where a tool has packed the palette anew, so that indices no longer are values.
 
-    Such a palette has no more colours than it needs, and draws an index in the colour that is `meant` for another value.
+    Such a palette has no more colours than it needs, and draws an index in the colour that is `meant` for another value,
+    or, where nothing is meant by any, all of them in colours of PASCAL VOC or in greys, out of order or with gaps.
     """
     palette = [tuple(colour) for colour in np.array(picture.getpalette("RGB")).reshape(-1, 3).tolist()]
     used = [value for value in np.flatnonzero(np.bincount(values.ravel())).tolist() if value < len(palette)]
     if len(palette) > 2 * len(used):  # at most filled up to a power of two
         return
-    for value in used:
-        drawn = meant.get(palette[value], value)
-        if drawn != value:
-            raise UserError(
-                f"{path}: its palette is in another order than its values: {value} is drawn in the colour of {drawn}. A "
-                "tool (a PNG optimiser, or one that writes GIF) has packed it anew: save the original annotation as PNG."
-            )
+    drawn = {value: meant[palette[value]] for value in used if palette[value] in meant}
+    for usual in () if drawn else (VOC_COLOURS, GREYS):
+        places = [usual.get(palette[value], -1) for value in used]
+        steps = {place - value for value, place in zip(used, places, strict=True)}  # counted from any number: one
+        if min(places, default=-1) >= 0 and (places != sorted(places) or (len(used) > 2 and len(steps) > 1)):
+            drawn = dict(zip(used, places, strict=True))
+    wrong = next((value for value, place in drawn.items() if place != value), None)
+    if wrong is not None:
+        raise UserError(
+            f"{path}: its palette is in another order than its values: {wrong} is drawn in the colour of {drawn[wrong]}. A "
+            "tool (a PNG optimiser, or one that writes GIF) has packed it anew: save the original annotation as PNG, or the "
+            "values in grey if they are right."
+        )
 
 
 def stretched(picture: Image.Image) -> int:

@@ -148,7 +148,8 @@ def read_colours(path: Path, picture: Image.Image, meaning: Meaning) -> NDArray[
 
 
 class Place(NamedTuple):
-    """What the path of a picture says: its split, what image and mask have in common, and whether it is a mask."""
+    """What the path of a picture says: its split (empty where it says none), what image and mask have in common, and whether
+    it is a mask."""
 
     split: str
     key: str
@@ -156,7 +157,7 @@ class Place(NamedTuple):
 
 
 def place_of(path: PurePosixPath) -> Place:
-    kept, is_mask, split = [], False, ONLY
+    kept, is_mask, split = [], False, ""
     for part in path.parts[:-1]:
         words = {re.sub(r"\d+$", "", word) for word in re.findall("[a-z0-9]+", part.lower().replace("annot", " annot"))}
         is_mask = is_mask or bool(words & MASK_WORDS)
@@ -190,30 +191,45 @@ def find_pairs(folder: Path, paths: Sequence[Path]) -> tuple[list[tuple[Place, P
     placed = [
         (place_of(part), path) for path, part in inner.items() if not UNREAD & {word.lower() for word in part.parts}
     ]
+    fit = near_image_and_mask
     if not any(place.is_mask for place, _ in placed):
-        placed = by_content(placed)
+        placed, fit = by_content(placed), image_and_mask
     taken = dict[Place, Path]()
     for place, path in placed:
         if taken.setdefault(place, path) != path:
             raise UserError(
                 f"{taken[place]} and {path} are two {'masks' if place.is_mask else 'images'} that go by the name "
-                f"{place.key!r} ({place.split}): keep one."
+                f"{place.key!r} ({place.split or ONLY}): keep one."
             )
-    found, left = in_twos(placed, image_and_mask)
+    found, left = in_twos(placed, fit)
     missing = next((each for each in left if each[0].is_mask), None)
     if missing:
         raise UserError(
             f"{missing[1]}: its image is missing: expected one called {missing[0].key} beside it or in a folder of images."
         )
     pairs = [
-        (image if mask.split == ONLY else image._replace(split=mask.split), path, other)
-        for (image, path), (mask, other) in found
+        (image._replace(split=mask.split or image.split or ONLY), path, other) for (image, path), (mask, other) in found
     ]
     return pairs, len(left)
 
 
 def image_and_mask(twos: Sequence[Placed]) -> list[Placed] | None:
     return sorted(twos, key=lambda each: each[0].is_mask) if twos[0][0].is_mask != twos[1][0].is_mask else None
+
+
+def near_image_and_mask(twos: Sequence[Placed]) -> list[Placed] | None:
+    """The same, but for two in splits or folders of their own that differ: videos number their frames alike."""
+    (one, _), (other, _) = twos
+    folders = [folder_words(place) for place in (one, other)]
+    if (one.split and other.split and one.split != other.split) or (all(folders) and folders[0] != folders[1]):
+        return None
+    return image_and_mask(twos)
+
+
+def folder_words(place: Place) -> list[str]:
+    """What folders are called besides that they hold images or masks."""
+    words = re.findall(r"[^\W_]+", str(PurePosixPath(place.key).parent).lower())
+    return [word for word in words if word not in MASK_WORDS | IMAGE_WORDS]
 
 
 def by_content(pictures: Sequence[Placed]) -> list[Placed]:
@@ -341,7 +357,10 @@ def read_class_table(path: Path) -> Meaning:
                 raise UserError(f"{path}: two classes have the colour {clash}.")
             return Meaning(str(path), names, {}, {colour: index for index, colour in enumerate(colours)})
         names = unique(path, [row[1] for row in rows])
-        return Meaning(str(path), names, {int(row[0]): index for index, row in enumerate(rows)})
+        values = {int(row[0]): index for index, row in enumerate(rows)}
+        if len(values) < len(names):
+            raise UserError(f"{path}: two classes have the same value.")
+        return Meaning(str(path), names, values)
     except (ValueError, IndexError):
         raise UserError(f"{path}: expected lines `value, name` or `name, red, green, blue`.") from None
 

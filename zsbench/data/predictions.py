@@ -6,7 +6,8 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import takewhile
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,11 @@ class Predictions:
 
     def classes(self, image_id: str, raw: Raw, meaning: LabelMap) -> NDArray[np.integer[Any]]:
         """What `read` gives, of stored values in any shape."""
+        if raw.dtype == np.bool_:
+            count = len({index for index in meaning.values.values() if index != IGNORE})
+            if count > 2:
+                raise UserError(f"{self.path(image_id)}: true or false in each pixel; expected one of {count} classes.")
+            raw = raw.astype(np.uint8)
         values = meaning(raw)
         if raw.dtype.kind == "i":  # files of integers and COCO results may say -1 for nothing
             values[raw == IGNORE] = IGNORE
@@ -122,10 +128,14 @@ def are_results(path: Path) -> bool:
 def images_of(names: Sequence[str], ids: Sequence[str], source: Path) -> list[str]:
     """The image that each name means; a `UserError` lists those that mean none."""
     known = {**short_names(ids), **{image_id: image_id for image_id in ids}}
+    home = common_folder(names)
 
     def image_of(name: str, ending: str) -> str:
         plain = name.removesuffix(ending)
-        return known.get(plain) or known.get(last_part(plain), "")
+        found = known.get(plain) or known.get(last_part(plain), "")
+        # Frames of two videos have the same names: a folder of a prediction's own must be the image's.
+        own = PurePosixPath(plain).parts[len(home) : -1]
+        return found if not own or "/" not in found or PurePosixPath(found).parts[:-1][-len(own) :] == own else ""
 
     ending = max(("", *common_endings(names)), key=lambda each: sum(bool(image_of(name, each)) for name in names))
     found = [image_of(name, ending) for name in names]
@@ -136,6 +146,13 @@ def images_of(names: Sequence[str], ids: Sequence[str], source: Path) -> list[st
             f"{some(strangers)}. Its ids look like {', '.join(ids[:3])}. Move what is no prediction out of the folder."
         )
     return found
+
+
+def common_folder(names: Sequence[str]) -> tuple[str, ...]:
+    """The folder that all names are in, in parts."""
+    folders = [PurePosixPath(name).parts[:-1] for name in names]
+    same = (len(set(parts)) == 1 for parts in zip(*folders, strict=False))
+    return folders[0][: sum(takewhile(bool, same))] if folders else ()
 
 
 def short_names(ids: Sequence[str]) -> dict[str, str]:
@@ -183,7 +200,7 @@ def read_map(path: Path) -> Raw:
             f"{path}: shape {loaded.shape} of {loaded.dtype}; expected (height, width) integers, a class "
             "in each pixel. Of scores for each class, save the argmax."
         )
-    return loaded if loaded.dtype in (np.uint8, np.uint16) else loaded.astype(np.int64)
+    return loaded if loaded.dtype in (np.uint8, np.uint16, np.bool_) else loaded.astype(np.int64)
 
 
 def paint(entries: Sequence[Mapping[str, Any]], path: Path, image_id: str) -> Raw:

@@ -120,12 +120,16 @@ def naming_image(method: Method, batch: ImageBatch, index: int) -> Iterator[None
 
 def window_logits(method: Method, batch: ImageBatch, tiling: Tiling, at_once: int) -> tuple[Tensor, list[Statistics]]:
     """Logits of all windows of all images, float32 (B, n, C, h, w), and what the method counted in each of its batches."""
-    parts = [predict_permitted(method, part) for part in window_batches(batch, tiling, at_once)]
-    shapes = {tuple(part.logits.shape[2:]) for part in parts}
+    given, statistics = [], []
+    for part in window_batches(batch, tiling, at_once):
+        found = predict_permitted(method, part)
+        given.append(found.logits.clone())  # an exported network may write the next ones into the same memory
+        statistics.append(found.statistics)
+    shapes = {tuple(logits.shape[2:]) for logits in given}
     if len(shapes) > 1:
         raise UserError(f"{named(method)} gave logits of several sizes for windows of one: {sorted(shapes)}.")
-    logits = torch.cat([part.logits for part in parts]).float()
-    return logits.view(len(batch.images), len(tiling.places), *logits.shape[1:]), [part.statistics for part in parts]
+    logits = torch.cat(given).float()
+    return logits.view(len(batch.images), len(tiling.places), *logits.shape[1:]), statistics
 
 
 def window_batches(batch: ImageBatch, tiling: Tiling, at_once: int) -> Iterator[ImageBatch]:

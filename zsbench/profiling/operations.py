@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -18,6 +19,12 @@ from zsbench.errors import UserError
 
 ATTENTION = re.compile("attention|attn|flash|multi_head|transformer_encoder|sdpa", re.IGNORECASE)
 """Names of operations that multiply matrices of tokens, in torch and in libraries of fast kernels."""
+MULTIPLYING = re.compile(
+    r"^aten\.(_cdist_|_cudnn_rnn|_fft_|_int_mm|_sparse_|_thnn_fused_|_trilinear|mkldnn_rnn"
+    r"|linalg_(cholesky|eig|inv|lstsq|lu|qr|solve)|_linalg_(eigh|solve|svd))"
+)
+"""Other operations of torch that multiply, and that its counter takes for nothing: recurrent networks, distances, sparse and
+integer matrices, transforms and decompositions."""
 REST = "(method)"
 """What a method computes outside its modules."""
 
@@ -26,7 +33,8 @@ REST = "(method)"
 class Operations:
     """Multiply-adds in 1e9. `modules`: by top-level module, `REST` for what runs in none; they add up to `gmacs`.
 
-    `uncounted`: operations of other libraries than torch that were executed and that the counter has no formula for.
+    `uncounted`: operations that were executed and that the counter has no formula for: those of other libraries than torch,
+    and of torch's own those that are `MULTIPLYING`.
     """
 
     gmacs: float
@@ -50,6 +58,14 @@ def countable_attention() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
+def vector_flops(*shapes: Any, out_shape: Any = None, **_: Any) -> int:
+    """FLOPs of a matrix (or a vector) times a vector, which torch counts as zero; a sum that it is added to comes first."""
+    return 2 * math.prod(shapes[-2])
+
+
+FORMULAS = {getattr(torch.ops.aten, name): vector_flops for name in ("mv", "addmv", "dot", "vdot")}
+
+
 class Witness(TorchDispatchMode):
     """Sees what is left to execute below a counter, after it has taken composite operations apart.
 
@@ -70,7 +86,7 @@ class Witness(TorchDispatchMode):
                     "of the kernel to torch (no `sdpa_kernel`, no `set_fastpath_enabled` in the method), or give the "
                     "operation a formula with `torch.utils.flop_counter.register_flop_formula`."
                 )
-            if not name.startswith(("aten.", "prim.", "prims.")):
+            if not name.startswith(("aten.", "prim.", "prims.")) or MULTIPLYING.search(name):
                 self.uncounted.add(name)
         return func(*args, **(kwargs or {}))
 
@@ -82,7 +98,7 @@ def count_macs(call: Callable[[], object]) -> float:
 
 def count_operations(call: Callable[[], object], module: nn.Module | None = None) -> Operations:
     """Count one call; by the top-level modules of `module`, if given. Raises `UserError` for attention without a formula."""
-    counter = FlopCounterMode(display=False)
+    counter = FlopCounterMode(display=False, custom_mapping=FORMULAS)
     witness = Witness(counter.flop_registry)
     with torch.no_grad(), countable_attention(), witness, counter, attributed(counter, module) as flops:
         call()

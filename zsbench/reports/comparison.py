@@ -16,7 +16,7 @@ from zsbench.metrics.resampling import Resampling
 from zsbench.metrics.significance import Difference
 from zsbench.metrics.significance import compare as compare_records
 from zsbench.reports.audit import audit
-from zsbench.reports.rows import StoredResult, by_row, label, records_beside
+from zsbench.reports.rows import StoredResult, by_row, check_apart, label, records_beside
 from zsbench.result import Result
 
 ELSEWHERE = "predictions made elsewhere: how their images were resized and cut is not known"
@@ -171,6 +171,7 @@ def contend(entries: Sequence[StoredResult]) -> tuple[Contender, ...]:
     """One contender for each row, or for each run where all are of one row."""
     rows = list(by_row(entries).values())
     if len(rows) > 1:
+        check_apart(entries)
         return tuple(Contender(name, tuple(runs), load_records(runs)) for name, runs in named(rows).items())
     apart = named([[entry] for entry in rows[0]], lambda runs: f"{row_name(runs)} seed {runs[0].seed}")
     return tuple(Contender(name, tuple(runs), load_records(runs)) for name, runs in apart.items())

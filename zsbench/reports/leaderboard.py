@@ -18,7 +18,7 @@ from zsbench.reports.commands import commands_page
 from zsbench.reports.costs import efficiency_pages
 from zsbench.reports.markup import cell, code, link, markdown_table
 from zsbench.reports.published import PublishedRow, read_published, remark
-from zsbench.reports.rows import StoredResult, canonical, choices, records_beside
+from zsbench.reports.rows import StoredResult, canonical, check_apart, choices, records_beside
 from zsbench.reports.standings import Standing, standings
 from zsbench.reports.tables import PAPER, TITLES, ablation_table, emphasised, format_seeds, group_titles, short
 from zsbench.reports.ties import FILE as TIES
@@ -89,22 +89,6 @@ def read_entries(folder: Path, by_records: bool = True) -> list[StoredResult]:
     entries = [read_result(path, by_records) for path in sorted((folder / "results").glob("*.json"))]
     check_apart(entries)
     return entries
-
-
-def check_apart(entries: Sequence[StoredResult]) -> None:
-    """Raise `UserError` for two results of one row and seed, and for two seeds that are one training."""
-    runs: dict[tuple[str, int], Path] = {}
-    trainings: dict[tuple[str, str], Path] = {}
-    for entry in entries:
-        other = runs.setdefault((entry.row, entry.seed), entry.path)
-        if other != entry.path:
-            raise UserError(f"{other} and {entry.path} are the same run with the same seed: keep one of them.")
-        learnt = entry.result.method.checkpoint_sha256
-        other = trainings.setdefault((entry.row, learnt), entry.path) if learnt else entry.path
-        if other != entry.path:
-            raise UserError(
-                f"{other} and {entry.path} are of the same learnt weights, under two seeds: keep one of them."
-            )
 
 
 def tables(folder: Path) -> dict[str, str]:

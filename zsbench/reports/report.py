@@ -23,7 +23,7 @@ from zsbench.reports.drawing import Curve, Dot, Picture, costs, front_of, plane
 from zsbench.reports.entries import Entry, class_tables, entry_of
 from zsbench.reports.examples import Examples, MapSource, draw, reasons
 from zsbench.reports.html import render
-from zsbench.reports.rows import StoredResult, by_row, records_beside
+from zsbench.reports.rows import StoredResult, by_row, check_apart, records_beside
 from zsbench.reports.tables import TITLES, group_titles
 from zsbench.utils.files import make_folder, write_text
 
@@ -142,6 +142,7 @@ def entries_of(runs: Sequence[StoredResult], replicates: int) -> list[Entry]:
     for run in runs:
         records = records_beside(run.path)
         audit(run.result, run.path, records if records.is_file() else None)
+    check_apart(runs)
     rows = named(list(by_row(runs).values()))
     return [entry_of(number, name, members, replicates) for number, (name, members) in enumerate(rows.items())]
 

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from zsbench.errors import UserError
 from zsbench.recipe import Recipe
 from zsbench.result import File, Result
 from zsbench.runs.asked import identity as identity_of
@@ -215,3 +216,19 @@ def by_row(entries: Iterable[StoredResult]) -> dict[str, list[StoredResult]]:
     for entry in entries:
         rows.setdefault(entry.row, []).append(entry)
     return rows
+
+
+def check_apart(entries: Sequence[StoredResult]) -> None:
+    """Raise `UserError` for two results of one row and seed, and for two seeds that are one training."""
+    runs: dict[tuple[str, int], Path] = {}
+    trainings: dict[tuple[str, str], Path] = {}
+    for entry in entries:
+        other = runs.setdefault((entry.row, entry.seed), entry.path)
+        if other != entry.path:
+            raise UserError(f"{other} and {entry.path} are the same run with the same seed: keep one of them.")
+        learnt = entry.result.method.checkpoint_sha256
+        other = trainings.setdefault((entry.row, learnt), entry.path) if learnt else entry.path
+        if other != entry.path:
+            raise UserError(
+                f"{other} and {entry.path} are of the same learnt weights, under two seeds: keep one of them."
+            )

@@ -41,9 +41,12 @@ def mean_and_std(results: Iterable[Result], metric: str) -> tuple[float, float]:
 
 
 def format_seeds(results: Sequence[Result], metric: str) -> str:
-    """`mean ± standard deviation over seeds`, `value ± bootstrap error` of a single one, or a dash."""
+    """`mean ± standard deviation over seeds`, `value ± bootstrap error` of a single one, or a dash.
+
+    Seeds that predicted the same, as of a method that draws nothing, are one.
+    """
     found = [result for result in results if metric in result.metrics]
-    if len(found) == 1:
+    if len({(result.records_sha256, result.metrics[metric].value) for result in found}) == 1:
         return format_metric(found[0].metrics[metric])
     if not found:
         return "-"

@@ -80,7 +80,9 @@ def constants(plan: Plan, curve: seen_unseen.Curve | None) -> dict[str, Constant
         return {
             CALIBRATION: Constant(value=best(curve, plan.options), chosen_on=where, stand_ins=list(plan.dataset.unseen))
         }
-    return {} if plan.request.calibrated is None else {CALIBRATION: read_calibration(plan.request, plan.dataset.name)}
+    return (
+        {} if plan.request.calibrated is None else {CALIBRATION: read_calibration(plan.request, plan.dataset.name)[1]}
+    )
 
 
 def best(curve: seen_unseen.Curve, options: Options) -> float:

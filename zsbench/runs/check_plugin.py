@@ -8,10 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from zsbench import registry
 from zsbench.data.card import dataset_class
 from zsbench.dataset import checked_ids, read_sample
 from zsbench.errors import UserError
+from zsbench.metrics.records import Records
+from zsbench.result import Result
+from zsbench.runs.folder import RECORDS, RESULT
 from zsbench.runs.request import Request, Verb
 from zsbench.runs.resolve import data_root, merge, resolve
 
@@ -21,6 +26,8 @@ if TYPE_CHECKING:
 IMAGES = 2
 STEPS = 4
 """Steps of training, over all phases."""
+ROUNDING = 0.01
+"""Share of the pixels that may be another class for the order of a sum alone."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +87,7 @@ def dataset_tries(name: str, root: Path | None) -> Tries:
 
 
 def method_tries(name: str, dataset: str, given: dict[str, Any]) -> Tries:
-    """Its options, variants and presets; then, in each setting, all phases of training and an evaluation."""
+    """Its options, variants and presets; then, in each setting, all phases of training and an evaluation, twice."""
     yield "it is imported", lambda: registry.load_method_class(name)
     cls = registry.load_method_class(name)
     yield "its options, variants and presets", lambda: check_options(cls)
@@ -93,8 +100,28 @@ def method_tries(name: str, dataset: str, given: dict[str, Any]) -> Tries:
                 asked |= {"iterations": STEPS, "batch_size": IMAGES}
                 yield f"training in the {setting} setting, all phases", lambda asked=asked: carry_out("train", asked)  # type: ignore[misc]
                 kept = {key: value for key, value in asked.items() if key not in ("iterations", "batch_size", "recipe")}
-                asked = {**kept, "checkpoint": where / "checkpoint.safetensors", "out": where / "evaluated"}
-            yield "evaluation", lambda asked=asked: carry_out("eval", asked)  # type: ignore[misc]
+                asked = {**kept, "checkpoint": where / "checkpoint.safetensors"}
+            first, again = (
+                {**asked, "out": where / name, "eval_batch": n} for name, n in (("first", IMAGES), ("again", 1))
+            )
+            yield "evaluation", lambda first=first: carry_out("eval", first)  # type: ignore[misc]
+            yield (
+                "the same again, image by image and with another seed",
+                lambda first=first, again=again: compare_with(first["out"], {**again, "seed": 1}),  # type: ignore[misc]
+            )
+
+
+def compare_with(first: Path, again: dict[str, Any]) -> None:
+    """Raise `UserError` where an evaluation gives other labels than the one in the folder `first`."""
+    carry_out("eval", again)
+    classes = len(Result.load(first / RESULT).per_class)
+    one, other = (Records.load(folder / RECORDS).confusion(classes) for folder in (first, again["out"]))
+    share = float(np.abs(one - other).sum()) / 2 / max(float(one.sum()), 1.0)
+    if share > ROUNDING:
+        raise UserError(
+            f"{100 * share:.1f} % of the pixels get another class. What decides them must be a parameter or a buffer (then "
+            "it is in the checkpoint, and eval() reaches it), and may depend neither on chance nor on the images beside."
+        )
 
 
 def check_options(cls: type[Method]) -> None:

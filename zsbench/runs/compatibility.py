@@ -85,7 +85,7 @@ def released_info(released: ReleasedCheckpoint, method_class: type[Method], data
 
 
 def check_classes(info: CheckpointInfo, path: Path, method: str, dataset: Dataset, transfer: bool) -> None:
-    """Raise `UserError` for weights of another method, and for those of other classes unless `transfer`."""
+    """Raise `UserError` for weights of another method and, unless `transfer`, of other classes or for other unseen ones."""
     if info.method != method:
         raise UserError(f"{path} holds weights of {info.method}, not of {method}: give --method {info.method}.")
     if tuple(info.classes) != dataset.classes and not transfer:
@@ -94,6 +94,12 @@ def check_classes(info: CheckpointInfo, path: Path, method: str, dataset: Datase
         raise UserError(
             f"{path} was trained on {info.dataset} ({len(info.classes)} classes: {', '.join(info.classes[:3])}, ...), "
             f"not with the {len(dataset.classes)} classes of {dataset.name}. Give --dataset {info.dataset}, {ON_PURPOSE}."
+        )
+    if learnt := sorted(set(dataset.unseen) - set(info.unseen)) if not transfer else []:
+        raise UserError(
+            f"{path} was trained on {info.dataset} where {', '.join(learnt[:3])}{', ...' if len(learnt) > 3 else ''} "
+            f"{'are' if len(learnt) > 1 else 'is'} seen, and {dataset.name} counts {'them' if len(learnt) > 1 else 'it'} "
+            f"as unseen. Give the data set that it was trained on, {ON_PURPOSE}."
         )
 
 

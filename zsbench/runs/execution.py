@@ -168,7 +168,8 @@ class Run:
                 images = looks * len(plan.validation_ids)
                 training += evaluation_seconds(self.method, self.first(), images, plan.protocol, self.device)
         if plan.eval_ids:
-            self.tell(full_vocabulary(plan, self.clip))
+            if self.learnt:  # before, a method that keeps what it is told would learn with the names of unseen classes
+                self.tell(full_vocabulary(plan, self.clip))
             evaluation = evaluation_seconds(self.method, self.first(), len(plan.eval_ids), plan.protocol, self.device)
         processes = self.accelerator.num_processes
         return training / processes, evaluation / processes

@@ -22,6 +22,7 @@ from zsbench.errors import UserError, did_you_mean
 from zsbench.options import Options, Preset
 from zsbench.recipe import SELF_TRAINING, Recipe, idle
 from zsbench.result import Constant, File, Result
+from zsbench.runs.asked import portable
 from zsbench.runs.class_source import Attributes, attributes
 from zsbench.runs.compatibility import check_classes, check_texts
 from zsbench.runs.request import Request, Verb, as_word
@@ -62,10 +63,14 @@ class Resolved:
         stored = self.stored_options(checkpoint) if checkpoint else {}
         chosen = {}
         if request.calibrated is not None:
-            chosen = {CALIBRATION: read_calibration(request, self.dataset.name).value}
+            result, constant = read_calibration(request, self.dataset.name)
+            chosen = {CALIBRATION: constant.value}
         layers = (self.preset.options, variant, stored, chosen, request.options)
         elsewhere = {name: f"-r {name}=" for name in Recipe.model_fields}
-        return merge(self.options_class, *layers, what=f"option of {request.method}", elsewhere=elsewhere)
+        merged = merge(self.options_class, *layers, what=f"option of {request.method}", elsewhere=elsewhere)
+        if request.calibrated is not None:
+            check_chosen_with(request.calibrated, result.method.options, merged.model_dump(mode="json"))
+        return merged
 
     def stored_options(self, checkpoint: CheckpointInfo) -> Mapping[str, Any]:
         """Those of a checkpoint in whose place nobody asks for others; `UserError` for a path among them."""
@@ -223,9 +228,11 @@ def learnt_templates(learnt: CheckpointInfo, source: object) -> str | None:
     return from_file(learnt.templates, TEMPLATES, source, "templates", "--templates")
 
 
-def read_calibration(request: Request, dataset: str) -> Constant:
-    """What a result of `zsbench calibrate` chose; raises `UserError` where it did not choose for this method and dataset, or
-    where the user says otherwise by an option."""
+def read_calibration(request: Request, dataset: str) -> tuple[Result, Constant]:
+    """A result of `zsbench calibrate` and what it chose.
+
+    Raises `UserError` where it did not choose for this method and dataset, or where the user says otherwise by an option.
+    """
     assert request.calibrated is not None
     path = request.calibrated / "result.json" if request.calibrated.is_dir() else request.calibrated
     result = Result.load(path)
@@ -236,7 +243,18 @@ def read_calibration(request: Request, dataset: str) -> Constant:
     if CALIBRATION in request.options:
         raise UserError(f"-o {CALIBRATION} and --calibrated say it twice: leave one out.")
     source = File(name=path.name, sha256=sha256(path))
-    return result.constants[CALIBRATION].model_copy(update={"source": source})
+    return result, result.constants[CALIBRATION].model_copy(update={"source": source})
+
+
+def check_chosen_with(path: Path, chosen: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    """Raise `UserError` where a method has other options than those with which its calibration was chosen."""
+    differing = (name for name in here if name != CALIBRATION and portable(here[name]) != chosen.get(name, here[name]))
+    name = next(differing, None)
+    if name is not None:
+        raise UserError(
+            f"--calibrated {path}: chosen with {name}={as_word(chosen[name])}, and here it is {as_word(here[name])}. A "
+            "constant fits the scores that it was chosen on: give the options that `zsbench calibrate` had, or choose again."
+        )
 
 
 def resolve(request: Request, dataset: Dataset | None = None, verb: Verb | None = None) -> Resolved:

@@ -167,6 +167,11 @@ def score_into(out: Path, scoring: Scoring, console: Console) -> Result:
     records = Records.of(scoring.ids, [each.rows for each in counted])
     records.save(out / RECORDS)
     result = conclude(scoring, records, counted)
+    if any(name.startswith("percent_right_if") for name in result.statistics):
+        note(
+            console,
+            f"the predictions look off by one: from which number do their classes count (--mapping, now {request.mapping})?",
+        )
     title = f"{scoring.name} on {scoring.dataset.name} (scored)"
     result.save(out / RESULT)
     with tolerated(partial(note, console)):
@@ -207,7 +212,7 @@ def conclude(scoring: Scoring, records: Records, counted: Sequence[Counted]) -> 
         protocol={},
         seed=request.seed,
         timing=Timing(data=read, model=0, post=0, metrics=counting),
-        statistics=abstention(records, scoring),
+        statistics=abstention(records, scoring) | off_by_one(records.confusion(len(scoring.dataset.classes))),
         extra=scoring.extra(counted),
         environment=environment(request.workers),
     )
@@ -220,6 +225,20 @@ def abstention(records: Records, scoring: Scoring) -> dict[str, float]:
     share = 100.0 * float(confusion[:, -1].sum()) / max(float(confusion.sum()), 1.0)
     said = {"percent_of_pixels_without_class": share, "images_without_prediction": float(missing)}
     return {name: value for name, value in said.items() if value}
+
+
+def off_by_one(confusion: Ints) -> dict[str, float]:
+    """Percent of the pixels that would be right if each class were one higher, or one lower.
+
+    Only where that is a sign of labels that count from another number: a fifth of all, and more than twice what is right.
+    """
+    square, pixels = confusion[:, :-1], max(float(confusion.sum()), 1.0)
+    right = 100.0 * float(np.trace(square)) / pixels
+    moved = {
+        name: 100.0 * float(np.trace(square, offset)) / pixels
+        for name, offset in (("percent_right_if_all_were_one_lower", 1), ("percent_right_if_all_were_one_higher", -1))
+    }
+    return {name: value for name, value in moved.items() if value > max(2 * right, 20.0)}
 
 
 def environment(workers: int) -> Environment:

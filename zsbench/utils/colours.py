@@ -127,3 +127,18 @@ def clearness(colours: Palette, near: Palette, others: Palette, blind: bool) -> 
     """float64 (N,): how clear of others each colour is; 1 is enough. Those `near` have to differ more than the `others`."""
     far = 3 * distances(colours, others, blind=False).min(axis=1) / CLEAR
     return np.minimum(far, distances(colours, near, blind).min(axis=1) / CLEAR) if near else far
+
+
+def voc_palette(count: int, first: int = 0) -> tuple[RGB, ...]:
+    """The colour map of the VOC development kit for the values `first`, `first + 1`, ...: distinct for any count.
+
+    The bits of the value are dealt to red, green and blue in turn, from the highest bit of each down.
+    """
+    return tuple(voc_colour(value) for value in range(first, first + count))
+
+
+def voc_colour(value: int) -> RGB:
+    channels = [0, 0, 0]
+    for bit in range(24):
+        channels[bit % 3] |= (value >> bit & 1) << (7 - bit // 3)
+    return channels[0], channels[1], channels[2]
