@@ -6,6 +6,7 @@ import pytest
 
 import zsbench
 from zsbench.metrics.scores import hiou
+from zsbench.runs.resolve import check_chosen_with
 
 PLUGIN = '''
 import os
@@ -92,6 +93,12 @@ def test_what_is_chosen_is_the_best_and_is_taken_over(plugin, monkeypatch):
         zsbench.evaluate("shifted", "coloured", calibrated="chosen", options={"temperature": 0.5}, **given)
     with pytest.raises(zsbench.UserError, match="chosen for shifted on coloured"):
         zsbench.evaluate("fixed", "coloured", calibrated="chosen/result.json", **given)
+
+
+def test_an_option_that_is_newer_than_the_choice_does_not_matter(tmp_path):
+    check_chosen_with(tmp_path, {"scale": 2}, {"scale": 2, "masks": str(tmp_path), "calibration": 0.1})
+    with pytest.raises(zsbench.UserError, match="chosen with scale=2, and here it is 3"):
+        check_chosen_with(tmp_path, {"scale": 2}, {"scale": 3})
 
 
 def test_what_cannot_be_calibrated_is_refused(plugin):

@@ -6,8 +6,8 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from pathlib import Path, PurePosixPath
+from posixpath import commonpath
 from typing import Any
 
 import numpy as np
@@ -128,14 +128,14 @@ def are_results(path: Path) -> bool:
 def images_of(names: Sequence[str], ids: Sequence[str], source: Path) -> list[str]:
     """The image that each name means; a `UserError` lists those that mean none."""
     known = {**short_names(ids), **{image_id: image_id for image_id in ids}}
-    home = common_folder(names)
+    home = parts_of(commonpath(["/".join(("", *parts_of(name)[:-1])) or "/" for name in names])) if names else ()
 
     def image_of(name: str, ending: str) -> str:
         plain = name.removesuffix(ending)
         found = known.get(plain) or known.get(last_part(plain), "")
         # Frames of two videos have the same names: a folder of a prediction's own must be the image's.
-        own = PurePosixPath(plain).parts[len(home) : -1]
-        return found if not own or "/" not in found or PurePosixPath(found).parts[:-1][-len(own) :] == own else ""
+        own = parts_of(plain)[len(home) : -1]
+        return found if not own or "/" not in found or parts_of(found)[:-1][-len(own) :] == own else ""
 
     ending = max(("", *common_endings(names)), key=lambda each: sum(bool(image_of(name, each)) for name in names))
     found = [image_of(name, ending) for name in names]
@@ -148,11 +148,9 @@ def images_of(names: Sequence[str], ids: Sequence[str], source: Path) -> list[st
     return found
 
 
-def common_folder(names: Sequence[str]) -> tuple[str, ...]:
-    """The folder that all names are in, in parts."""
-    folders = [PurePosixPath(name).parts[:-1] for name in names]
-    same = (len(set(parts)) == 1 for parts in zip(*folders, strict=False))
-    return folders[0][: sum(takewhile(bool, same))] if folders else ()
+def parts_of(name: str) -> tuple[str, ...]:
+    """All parts of a name, from wherever it begins."""
+    return PurePosixPath(name.lstrip("/")).parts
 
 
 def short_names(ids: Sequence[str]) -> dict[str, str]:

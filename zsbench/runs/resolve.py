@@ -248,8 +248,8 @@ def read_calibration(request: Request, dataset: str) -> tuple[Result, Constant]:
 
 def check_chosen_with(path: Path, chosen: Mapping[str, Any], here: Mapping[str, Any]) -> None:
     """Raise `UserError` where a method has other options than those with which its calibration was chosen."""
-    differing = (name for name in here if name != CALIBRATION and portable(here[name]) != chosen.get(name, here[name]))
-    name = next(differing, None)
+    common = [name for name in here if name in chosen and name != CALIBRATION]
+    name = next((name for name in common if portable(here[name]) != chosen[name]), None)
     if name is not None:
         raise UserError(
             f"--calibrated {path}: chosen with {name}={as_word(chosen[name])}, and here it is {as_word(here[name])}. A "
