@@ -12,11 +12,9 @@ import numpy as np
 
 from zsbench import registry
 from zsbench.data.card import dataset_class
+from zsbench.data.predictions import read_map
 from zsbench.dataset import checked_ids, read_sample
 from zsbench.errors import UserError
-from zsbench.metrics.records import Records
-from zsbench.result import Result
-from zsbench.runs.folder import RECORDS, RESULT
 from zsbench.runs.request import Request, Verb
 from zsbench.runs.resolve import data_root, merge, resolve
 
@@ -102,7 +100,8 @@ def method_tries(name: str, dataset: str, given: dict[str, Any]) -> Tries:
                 kept = {key: value for key, value in asked.items() if key not in ("iterations", "batch_size", "recipe")}
                 asked = {**kept, "checkpoint": where / "checkpoint.safetensors"}
             first, again = (
-                {**asked, "out": where / name, "eval_batch": n} for name, n in (("first", IMAGES), ("again", 1))
+                {**asked, "out": where / name, "save_predictions": where / name / "maps", "eval_batch": n}
+                for name, n in (("first", IMAGES), ("again", 1))
             )
             yield "evaluation", lambda first=first: carry_out("eval", first)  # type: ignore[misc]
             yield (
@@ -114,9 +113,9 @@ def method_tries(name: str, dataset: str, given: dict[str, Any]) -> Tries:
 def compare_with(first: Path, again: dict[str, Any]) -> None:
     """Raise `UserError` where an evaluation gives other labels than the one in the folder `first`."""
     carry_out("eval", again)
-    classes = len(Result.load(first / RESULT).per_class)
-    one, other = (Records.load(folder / RECORDS).confusion(classes) for folder in (first, again["out"]))
-    share = float(np.abs(one - other).sum()) / 2 / max(float(one.sum()), 1.0)
+    maps = [sorted((folder / "maps").rglob("*.png")) for folder in (first, again["out"])]
+    changed = np.concatenate([np.ravel(read_map(one) != read_map(other)) for one, other in zip(*maps, strict=True)])
+    share = float(changed.mean())
     if share > ROUNDING:
         raise UserError(
             f"{100 * share:.1f} % of the pixels get another class. What decides them must be a parameter or a buffer (then "
