@@ -398,7 +398,8 @@ def test_several_seeds_are_runs_with_a_mean(zsbench, tmp_path):
 def test_an_ablation_survives_a_failing_cell_and_goes_on_where_it_stopped(zsbench, tmp_path):
     words = ("ablate", "colours", "--table", "7", "--dataset", "halves", "--seeds", "1")
     first = zsbench(*words)
-    assert "failed: colours-broken-halves-seed0: RuntimeError: broken on purpose" in message(first, 1)
+    told = "failed: colours-broken-halves-seed0: error: method 'colours', being made: RuntimeError: broken on purpose"
+    assert told in message(first, 1)
     table = (tmp_path / "runs" / "ablate-colours-table7-halves" / "table.md").read_text()
     assert [line.split("|")[1:3] for line in table.splitlines()[2:] if line.startswith("|")] == [
         [" All of it ", " 1       "],
